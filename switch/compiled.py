@@ -1,0 +1,47 @@
+"""The one way to compile a kernel, and where compiled kernels are kept.
+
+numba's cache looks at the file that holds a kernel, and not at the files that the
+kernel imports from: an edit of `lanes.py` would leave a stale `pipeline.py` in use.
+So the cache folder is named by a hash of all sources that kernels can come from.
+"""
+
+import hashlib
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import TypeVar
+
+import numba
+from numba.core import config
+
+Function = TypeVar("Function", bound=Callable[..., object])
+
+KERNEL_PACKAGES = ("switch", "host")
+
+
+def source_hash(root: Path) -> str:
+    """Hash of every Python file of the packages that hold kernels."""
+    digest = hashlib.sha256()
+    for package in KERNEL_PACKAGES:
+        for path in sorted((root / package).rglob("*.py")):
+            digest.update(str(path.relative_to(root)).encode())
+            digest.update(path.read_bytes())
+    return digest.hexdigest()[:16]
+
+
+def cache_folder() -> Path:
+    """Where compiled kernels of these very sources are kept, from run to run."""
+    home = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
+    base = os.environ.get("NUMBA_CACHE_DIR") or os.path.join(home, "intswitch")
+    return Path(base) / source_hash(Path(__file__).resolve().parent.parent)
+
+
+config.CACHE_DIR = str(cache_folder())
+
+
+def kernel(function: Function) -> Function:
+    """Compile `function`; with NUMBA_DISABLE_JIT=1 it stays plain Python."""
+    compiled: Function = numba.njit(cache=True, nogil=True, error_model="numpy")(
+        function
+    )
+    return compiled

@@ -1,0 +1,63 @@
+"""What a switch and its jobs are made of. Plain data; YAML is read elsewhere."""
+
+from dataclasses import dataclass, field
+
+from switch.protocol import DEFAULT_PORT, Overflow, Rule
+
+Address = tuple[str, int]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JobConfig:
+    """A set of workers and what the switch keeps for them."""
+
+    job: int
+    """Id in the header, 1 to 65535."""
+
+    workers: tuple[Address, ...]
+    """Data address of worker 0, worker 1, ...; numeric IP and UDP port. 1 to 64."""
+
+    num_slots: int = 512
+    """A power of two. Each slot has registers in two versions."""
+
+    slot_bytes: int = 1024
+    """Width of a slot's values: the largest payload of a result, in bytes."""
+
+    overflow: Overflow = Overflow.DETECT
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FaultConfig:
+    """Faults that the switch injects at its own ports. Seeded; see `faults.py`."""
+
+    loss_in: float = 0.0
+    """Probability that a packet to the switch is lost."""
+
+    loss_out: float = 0.0
+    """Probability that a packet from the switch is lost, drawn for every copy."""
+
+    seed: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SwitchConfig:
+    """One switch."""
+
+    address: str = "127.0.0.1"
+    """Numeric IPv4 or IPv6 address of the UDP data path and the TCP control plane."""
+
+    port: int = DEFAULT_PORT
+    """0: any free port."""
+
+    rule: Rule = Rule.SAFE
+
+    num_slots: int = 16384
+    """Slots of all jobs together."""
+
+    slot_bytes: int = 1408
+    """The widest slot that a job can ask for: what fits an MTU of 1500."""
+
+    faults: FaultConfig = field(default_factory=FaultConfig)
+
+    jobs: tuple[JobConfig, ...] = ()
+    """Jobs that exist from the start, without the control plane."""
