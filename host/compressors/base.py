@@ -50,9 +50,6 @@ class Statistics:
     bytes_up: int = 0
     """Payload and header bytes sent, without retransmissions."""
     bytes_down: int = 0
-    compress_seconds: float = 0.0
-    decompress_seconds: float = 0.0
-    communicate_seconds: float = 0.0
 
 
 class Compressor(ABC):
