@@ -1,0 +1,54 @@
+# make run    train through the emulated switch, in one command
+# make test   every check that a change must pass
+#
+# Both make .venv first, and install again only when the pins below change.
+# `make PYTHON=/path/to/python3.12` chooses the interpreter; the pins were made on 3.11.
+
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+PYTHONS := python3.11 python3.12 python3.13 python3.14 python3
+
+# A name on PATH may be a shim of nothing, and some systems ship Python without venv:
+# only running it tells.
+USABLE := import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))
+PYTHON ?= $(shell for p in $(PYTHONS); do \
+	$$p -c '$(USABLE)' >/dev/null 2>&1 && echo $$p && break; done)
+
+.DEFAULT_GOAL := help
+.PHONY: help install run test lint pytest bench clean
+
+help:
+	@echo 'make run    train MNIST through the emulated switch, IntSGD int8 beside exact'
+	@echo 'make test   ruff, mypy and the tests'
+	@echo 'make bench  throughput and latency beside gloo and a bare UDP echo'
+	@echo 'make clean  remove .venv, caches and results'
+
+install: $(STAMP)
+
+$(STAMP): pyproject.toml constraints.txt
+	@test -n "$(PYTHON)" || { echo 'no Python >= 3.11 with venv: make PYTHON=...'; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev]'
+	@touch $@
+
+run: $(STAMP)
+	$(BIN)/intswitch compare --workload mnist --workers 4 \
+		--compressors intsgd-int8,exact
+
+test: lint pytest
+
+lint: $(STAMP)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+pytest: lint
+	$(BIN)/pytest
+
+bench: $(STAMP)
+	$(BIN)/python -m benchmarks
+
+clean:
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis build dist runs
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
