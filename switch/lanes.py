@@ -5,32 +5,32 @@ slices that start at 0: numba wraps negative indices, and `buffer[base + i]` wou
 the loop from becoming vector instructions (8 times slower for int8).
 """
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
 from switch.compiled import kernel
-from switch.protocol import ELEMENT_BYTES
+from switch.protocol import ElementType, Overflow, Reduction
 
 Bytes = NDArray[np.uint8]
+Lanes = NDArray[Any]  # int8, int16 or int32
 
-SUM = 0
-MAX = 1
-SATURATE = 1
-DETECT = 2
-INT16 = 1
-INT32 = 2
+INT8, INT16 = int(ElementType.INT8), int(ElementType.INT16)
+SUM, MAX = int(Reduction.SUM), int(Reduction.MAX)
+SATURATE, DETECT = int(Overflow.SATURATE), int(Overflow.DETECT)
 
 
 @kernel
 def swap16(value: int) -> int:
-    """Byte order of a 16-bit lane; shifts and ors become one vector shuffle."""
+    """Reverse the bytes of a 16-bit lane; a loop of these is a vector shuffle."""
     bits = np.uint16(value)
     return np.int16(np.uint16(bits << np.uint16(8)) | np.uint16(bits >> np.uint16(8)))
 
 
 @kernel
 def swap32(value: int) -> int:
-    """Byte order of a 32-bit lane."""
+    """Reverse the bytes of a 32-bit lane."""
     bits = np.uint32(value)
     return np.int32(
         np.uint32(bits << np.uint32(24))
@@ -38,3 +38,117 @@ def swap32(value: int) -> int:
         | np.uint32(np.uint32(bits >> np.uint32(8)) & np.uint32(0xFF00))
         | np.uint32(bits >> np.uint32(24))
     )
+
+
+@kernel
+def load8(lanes: Lanes, payload: Lanes) -> None:
+    for i in range(lanes.size):
+        lanes[i] = payload[i]
+
+
+@kernel
+def load16(lanes: Lanes, payload: Lanes) -> None:
+    for i in range(lanes.size):
+        lanes[i] = swap16(payload[i])
+
+
+@kernel
+def load32(lanes: Lanes, payload: Lanes) -> None:
+    for i in range(lanes.size):
+        lanes[i] = swap32(payload[i])
+
+
+@kernel
+def load(lanes: Lanes, payload: Bytes, element_type: int) -> None:
+    """Payload to host order, sign-extended to the width of `lanes`."""
+    if element_type == INT8:
+        load8(lanes, payload.view(np.int8))
+    elif element_type == INT16:
+        load16(lanes, payload.view(np.int16))
+    else:
+        load32(lanes, payload.view(np.int32))
+
+
+@kernel
+def store(payload: Bytes, values: Bytes, result_type: int) -> None:
+    """Values of a slot to the payload of a result; both are equally wide."""
+    if result_type == INT8:
+        load8(payload, values)
+    elif result_type == INT16:
+        load16(payload.view(np.int16), values.view(np.int16))
+    else:
+        load32(payload.view(np.int32), values.view(np.int32))
+
+
+@kernel
+def add_wrap(values: Lanes, lanes: Lanes) -> bool:
+    for i in range(values.size):
+        values[i] = values.dtype.type(np.int64(values[i]) + np.int64(lanes[i]))
+    return False
+
+
+@kernel
+def add_saturate(values: Lanes, lanes: Lanes) -> bool:
+    largest = np.int64(np.iinfo(values.dtype).max)
+    for i in range(values.size):
+        total = np.int64(values[i]) + np.int64(lanes[i])
+        values[i] = min(max(total, -largest - 1), largest)
+    return False
+
+
+@kernel
+def add_detect(values: Lanes, lanes: Lanes) -> bool:
+    """Add with wrap-around; whether some sum left the range."""
+    outside = values.dtype.type(0)
+    for i in range(values.size):
+        old = values[i]
+        values[i] = values.dtype.type(np.int64(old) + np.int64(lanes[i]))
+        # the sign bit: both operands differ from the sum in sign
+        outside |= (old ^ values[i]) & (lanes[i] ^ values[i])
+    return outside < 0
+
+
+@kernel
+def keep_max(values: Lanes, lanes: Lanes) -> bool:
+    for i in range(values.size):
+        values[i] = max(values[i], lanes[i])
+    return False
+
+
+@kernel
+def keep_or(values: Lanes, lanes: Lanes) -> bool:
+    for i in range(values.size):
+        values[i] |= lanes[i]
+    return False
+
+
+@kernel
+def reduce_lanes(values: Lanes, lanes: Lanes, reduction: int, overflow: int) -> bool:
+    """Reduce `lanes` into `values`; whether an overflow is to be flagged."""
+    if reduction == SUM:
+        if overflow == DETECT:
+            return add_detect(values, lanes)
+        if overflow == SATURATE:
+            return add_saturate(values, lanes)
+        return add_wrap(values, lanes)
+    if reduction == MAX:
+        return keep_max(values, lanes)
+    return keep_or(values, lanes)
+
+
+@kernel
+def absorb(
+    values: Lanes,
+    scratch: Lanes,
+    payload: Bytes,
+    element_type: int,
+    reduction: int,
+    overflow: int,
+    is_first: bool,
+) -> bool:
+    """Write the first payload of a slot, reduce a later one; whether it overflowed."""
+    if is_first:
+        load(values, payload, element_type)
+        return False
+    load(scratch, payload, element_type)
+    return reduce_lanes(values, scratch, reduction, overflow)

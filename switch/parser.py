@@ -106,8 +106,10 @@ def known_kind(kind: int) -> bool:
     element_type = element_type_of(kind)
     result_type = result_type_of(kind)
     known_types = element_type < len(ELEMENT_BYTES) and result_type < len(ELEMENT_BYTES)
-    return reduction_of(kind) <= LAST_REDUCTION and known_types and (
-        element_type <= result_type
+    return (
+        reduction_of(kind) <= LAST_REDUCTION
+        and known_types
+        and (element_type <= result_type)
     )
 
 
