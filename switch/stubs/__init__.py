@@ -1,0 +1,1 @@
+"""Generated from control.proto, which says how. Not to be edited."""
