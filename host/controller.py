@@ -1,0 +1,312 @@
+"""The worker's side of the control plane: join a job, and notice who dies.
+
+The only module of `host` that knows gRPC. A thread reads the join stream; what the hot
+loop of the agent asks (`failure`, `left`) are plain attributes that it sets.
+"""
+
+import operator
+import os
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from concurrent.futures import Future
+from contextlib import contextmanager, suppress
+from ipaddress import ip_address
+from typing import Any
+
+import grpc
+
+from switch.protocol import FORMAT, Overflow
+from switch.stubs import control_pb2 as pb
+from switch.stubs import control_pb2_grpc as pb_grpc
+
+Address = tuple[str, int]
+
+CONNECT_TIMEOUT = 5.0  # seconds for a switch that is starting to begin to listen
+CALL_TIMEOUT = 5.0  # seconds for an answer that depends on nobody else
+ANSWER_MARGIN = 2.0  # seconds beyond the join timeout, which the switch keeps
+
+OPTIONS = (
+    ("grpc.enable_http_proxy", 0),
+    ("grpc.use_local_subchannel_pool", 1),  # no backoff inherited from an earlier try
+    ("grpc.initial_reconnect_backoff_ms", 100),
+    ("grpc.min_reconnect_backoff_ms", 1_000),
+    ("grpc.max_reconnect_backoff_ms", 1_000),
+    ("grpc.keepalive_time_ms", 10_000),
+    ("grpc.keepalive_timeout_ms", 20_000),
+    ("grpc.http2.max_pings_without_data", 0),
+)
+
+
+class SwitchRefused(RuntimeError):
+    """The switch answered, and said no. The text is the switch's reason."""
+
+
+class JoinRefused(SwitchRefused):
+    """The switch does not let this worker join the job."""
+
+
+def join_job(
+    switch_address: str,
+    *,
+    job: str,
+    rank: int,
+    num_workers: int,
+    data_address: Address,
+    num_slots: int = 512,
+    slot_bytes: int = 1024,
+    overflow: str = "detect",
+    timeout: float = 30.0,
+) -> "Membership":
+    """Join `job` and wait for the other workers, `timeout` seconds at most.
+
+    `switch_address` is HOST:PORT of the control plane (TCP), `data_address` the numeric
+    address that this worker's packets come from. Raises ValueError for arguments that
+    no switch could take, ConnectionError if no switch answers, TimeoutError if workers
+    are missing (the text names their ranks), JoinRefused if the switch says no.
+    """
+    started = time.monotonic()
+    request = pb.JoinRequest(
+        job=job,
+        rank=_natural("rank", rank),
+        num_workers=_natural("num_workers", num_workers),
+        data=pb.DataAddress(
+            address=data_address[0], port=_natural("data port", data_address[1])
+        ),
+        format=FORMAT,
+        num_slots=_natural("num_slots", num_slots),
+        slot_bytes=_natural("slot_bytes", slot_bytes),
+        overflow=_overflow(overflow).value,  # type: ignore[arg-type]
+    )
+    channel = _connect(switch_address, timeout)
+    request.timeout = max(0.0, timeout - (time.monotonic() - started))
+    return Membership(switch_address, channel, request)
+
+
+def reset(switch_address: str, job: int) -> None:
+    """Start a fixed job afresh. Raises ConnectionError, SwitchRefused."""
+    with _stub(switch_address) as stub:
+        stub.Reset(pb.ResetRequest(job=_natural("job", job)), timeout=CALL_TIMEOUT)
+
+
+def counters(switch_address: str, job: int | None = None) -> dict[str, int]:
+    """Packets by what became of them, of one job or (None) of the whole switch.
+
+    Raises ConnectionError, and SwitchRefused if there is no such job.
+    """
+    number = None if job is None else _natural("job", job)
+    with _stub(switch_address) as stub:
+        response = stub.Counters(pb.CountersRequest(job=number), timeout=CALL_TIMEOUT)
+    return dict(response.counters)
+
+
+def ping(switch_address: str) -> float:
+    """Seconds that the control plane takes to answer. Raises ConnectionError."""
+    with _stub(switch_address) as stub:
+        started = time.perf_counter()
+        stub.Ping(pb.PingRequest(), timeout=CALL_TIMEOUT)
+        return time.perf_counter() - started
+
+
+class Membership:
+    """One worker's place in a job, from the switch's answer until `leave` or `close`.
+
+    Made by `join_job`. `fileno()` becomes readable when `failure()` or `left` changes,
+    until `acknowledge()`.
+    """
+
+    def __init__(
+        self, switch_address: str, channel: grpc.Channel, request: pb.JoinRequest
+    ) -> None:
+        self.rank = request.rank
+        self.num_workers = request.num_workers
+        self.num_slots = request.num_slots
+        self.slot_bytes = request.slot_bytes
+        self.dead: tuple[int, ...] = ()
+        """Ranks of the workers that are gone without leaving."""
+        self.left: tuple[int, ...] = ()
+        """Ranks of the workers that need nothing more: they send nothing either."""
+        self._address = switch_address
+        self._failure: str | None = None
+        self._closed = False
+        self._wakeup = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
+        self._channel = channel
+        self._stub: Any = pb_grpc.ControlStub(channel)  # type: ignore[no-untyped-call]
+        self._answer: Future[pb.Joined] = Future()
+        self._stream = self._stub.Join(request)
+        self._reader = threading.Thread(
+            target=self._read, name="join stream", daemon=True
+        )
+        self._reader.start()
+        try:
+            joined = self._wait(request.timeout + ANSWER_MARGIN)
+            self._switch = self._data_address(joined, request.data.address)
+        except BaseException:
+            self.close()
+            raise
+        self._member = joined.member
+        self.job = joined.job
+        """Id in the header of the job's packets."""
+        self.window = joined.window
+        """How many chunks to have outstanding at most, says the switch."""
+        self.workers = tuple((each.address, each.port) for each in joined.workers)
+        """Data addresses as bound: worker 0, worker 1, ..."""
+
+    @property
+    def switch(self) -> Address:
+        """Where to send packets: numeric IP and UDP port."""
+        return self._switch
+
+    def failure(self) -> str | None:
+        """Why no aggregation of this job can end any more, or None."""
+        return self._failure
+
+    def fileno(self) -> int:
+        """To poll beside the data socket."""
+        return self._wakeup
+
+    def acknowledge(self) -> None:
+        """Make `fileno()` unreadable until there is more news."""
+        with suppress(BlockingIOError):
+            os.eventfd_read(self._wakeup)
+
+    def leave(self) -> None:
+        """Say that this worker has every result it wants, and close."""
+        if self._closed:
+            return
+        # The switch may be gone; then there is nothing to leave.
+        with suppress(grpc.RpcError):
+            self._stub.Leave(pb.LeaveRequest(member=self._member), timeout=CALL_TIMEOUT)
+        self.close()
+
+    def close(self) -> None:
+        """End the stream. Without `leave`, the other workers are told of a death."""
+        if self._closed:
+            return
+        self._closed = True
+        self._stream.cancel()
+        self._reader.join()
+        self._channel.close()
+        os.close(self._wakeup)
+
+    def _wait(self, timeout: float) -> pb.Joined:
+        try:
+            return self._answer.result(timeout)
+        except TimeoutError as error:
+            if self._answer.done():
+                raise
+            raise TimeoutError(
+                f"the switch at {self._address} did not answer the join within"
+                f" {timeout:.1f} s"
+            ) from error
+
+    def _data_address(self, joined: pb.Joined, own: str) -> Address:
+        address, port = joined.data.address, joined.data.port
+        if ip_address(address).is_unspecified:  # it listens everywhere: as we came
+            address = _resolve(self._address, ip_address(own).version)
+        return address, port
+
+    # the reader's thread
+
+    def _read(self) -> None:
+        try:
+            for event in self._stream:
+                self._take(event)
+            self._fail(f"the switch at {self._address} ended the connection")
+        except grpc.RpcError:
+            self._fail(f"the connection to the switch at {self._address} broke")
+
+    def _take(self, event: pb.JoinEvent) -> None:
+        match event.WhichOneof("event"):
+            case "joined":
+                self._answer.set_result(event.joined)
+            case "refused" if event.refused.timed_out:
+                self._answer.set_exception(TimeoutError(event.refused.reason))
+            case "refused":
+                self._answer.set_exception(JoinRefused(event.refused.reason))
+            case "death":
+                self.dead = tuple(event.death.ranks)
+                self._failure = event.death.text
+                os.eventfd_write(self._wakeup, 1)
+            case "left":
+                self.left = tuple(event.left.ranks)
+                os.eventfd_write(self._wakeup, 1)
+            case "closing":
+                self._fail(f"the switch at {self._address} has stopped")
+
+    def _fail(self, text: str) -> None:
+        """The stream is over. What was known before says more about why."""
+        if self._closed:
+            return
+        if self._failure is None:
+            self._failure = text
+        if not self._answer.done():
+            self._answer.set_exception(ConnectionError(text))
+        os.eventfd_write(self._wakeup, 1)
+
+
+def _connect(address: str, timeout: float) -> grpc.Channel:
+    _check_address(address)
+    channel = grpc.insecure_channel(address, options=OPTIONS)
+    try:
+        ready = grpc.channel_ready_future(channel)
+        ready.result(timeout=min(timeout, CONNECT_TIMEOUT))
+    except grpc.FutureTimeoutError:
+        channel.close()
+        raise _no_switch(address) from None
+    except BaseException:
+        channel.close()
+        raise
+    return channel
+
+
+@contextmanager
+def _stub(address: str) -> Iterator[Any]:
+    channel = _connect(address, CONNECT_TIMEOUT)
+    try:
+        yield pb_grpc.ControlStub(channel)  # type: ignore[no-untyped-call]
+    except grpc.RpcError as error:
+        if error.code() == grpc.StatusCode.FAILED_PRECONDITION:
+            raise SwitchRefused(error.details()) from None
+        raise _no_switch(address) from error
+    finally:
+        channel.close()
+
+
+def _no_switch(address: str) -> ConnectionError:
+    return ConnectionError(
+        f"no switch answers at {address} (TCP): start one with `intswitch switch`"
+    )
+
+
+def _check_address(address: str) -> None:
+    host, _, port = address.rpartition(":")
+    if not host or not port.isdecimal() or not 1 <= int(port) <= 65535:
+        raise ValueError(
+            f"switch address {address!r}: expected HOST:PORT, such as 127.0.0.1:48864"
+        )
+
+
+def _resolve(address: str, version: int) -> str:
+    host = address.rpartition(":")[0].strip("[]")
+    family = socket.AF_INET6 if version == 6 else socket.AF_INET
+    found = socket.getaddrinfo(host, None, family, socket.SOCK_DGRAM)
+    return str(found[0][4][0])
+
+
+def _natural(name: str, value: int) -> int:
+    try:
+        number = operator.index(value)
+    except TypeError:
+        number = -1
+    if not 0 <= number < 1 << 32:
+        raise ValueError(f"{name} {value!r}: expected an integer of 0 or more")
+    return number
+
+
+def _overflow(name: str) -> Overflow:
+    policies = {policy.name.lower(): policy for policy in Overflow}
+    if name not in policies:
+        raise ValueError(f"overflow {name!r}: expected {', '.join(policies)}")
+    return policies[name]

@@ -1,0 +1,241 @@
+"""The gRPC shell of the control plane: a server in a thread with a loop of its own.
+
+Every call into `Control` holds the switch's lock, because the data path runs in
+another thread. What the answers mean is `control.py`'s business.
+"""
+
+import asyncio
+import errno
+import threading
+from collections.abc import AsyncIterator, Callable
+from concurrent.futures import Future
+from contextlib import asynccontextmanager
+from typing import Any, TypeVar
+
+import grpc
+
+from switch.admission import JoinRequest, Refusal, text_of
+from switch.config import Address
+from switch.control import Closing, Control, Death, Event, Joined, Left, Refused
+from switch.protocol import FORMAT
+from switch.stubs import control_pb2 as pb
+from switch.stubs import control_pb2_grpc as pb_grpc
+
+Context = grpc.aio.ServicerContext[Any, Any]
+Answer = TypeVar("Answer")
+
+GRACE = 0.5  # seconds for open streams to take their last event
+
+# A killed process closes its connection, which is noticed at once. The pings are for
+# a machine or a cable that vanishes: noticed after 30 s at most.
+OPTIONS = (
+    ("grpc.so_reuseport", 0),  # a second switch on the port must fail, not share it
+    ("grpc.keepalive_time_ms", 10_000),
+    ("grpc.keepalive_timeout_ms", 20_000),
+    ("grpc.keepalive_permit_without_calls", 1),
+    ("grpc.http2.max_pings_without_data", 0),
+    ("grpc.http2.min_ping_interval_without_data_ms", 5_000),
+)
+
+
+class ControlService:
+    """Serves `control` on TCP at `address`:`port` between `start` and `stop`."""
+
+    def __init__(
+        self, control: Control, lock: threading.Lock, address: str, port: int
+    ) -> None:
+        self.address = address
+        self.port = port
+        """0 means any free port; the one that was found is here after `start`."""
+        self._switchboard = _Switchboard(control, lock)
+        self._thread: threading.Thread | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._stopping = asyncio.Event()
+
+    def start(self) -> None:
+        """Listen. Raises OSError if the port is taken or the address is not ours."""
+        listening: Future[None] = Future()
+        self._thread = threading.Thread(
+            target=self._run, args=(listening,), name="control plane", daemon=True
+        )
+        self._thread.start()
+        listening.result()
+
+    def stop(self) -> None:
+        """Tell every worker that the switch stops, and end. The lock must be free."""
+        if self._thread is None or self._loop is None:
+            return
+        if self._thread.is_alive():
+            self._loop.call_soon_threadsafe(self._stopping.set)
+        self._thread.join()
+        self._thread = None
+
+    def _run(self, listening: Future[None]) -> None:
+        try:
+            asyncio.run(self._serve(listening))
+        except Exception as error:
+            if listening.done():
+                raise
+            listening.set_exception(error)
+
+    async def _serve(self, listening: Future[None]) -> None:
+        self._loop = asyncio.get_running_loop()
+        server = grpc.aio.server(options=OPTIONS)
+        servicer = _Servicer(self._switchboard)
+        pb_grpc.add_ControlServicer_to_server(servicer, server)  # type: ignore[no-untyped-call]
+        self.port = self._bind(server)
+        await server.start()
+        listening.set_result(None)
+        await self._stopping.wait()
+        self._switchboard.call(lambda control, now: control.close())
+        await server.stop(GRACE)
+
+    def _bind(self, server: grpc.aio.Server) -> int:
+        target = text_of((self.address, self.port))
+        try:
+            return server.add_insecure_port(target)
+        except RuntimeError as error:
+            raise OSError(
+                errno.EADDRINUSE,
+                f"cannot listen at {target} (TCP): the port is taken, or the address is"
+                " not this machine's",
+            ) from error
+
+
+class _Switchboard:
+    """Between the streams and `Control`: lock, clock, timer, one outbox a stream."""
+
+    def __init__(self, control: Control, lock: threading.Lock) -> None:
+        self._control = control
+        self._lock = lock
+        self._outboxes: dict[int, asyncio.Queue[Event]] = {}
+        self._timer: asyncio.TimerHandle | None = None
+
+    def call(self, action: Callable[[Control, float], Answer]) -> Answer:
+        """Run `action` under the lock, then deliver what it had to tell."""
+        try:
+            with self._lock:
+                return action(self._control, asyncio.get_running_loop().time())
+        finally:
+            self._deliver()
+
+    @asynccontextmanager
+    async def membership(
+        self, request: JoinRequest
+    ) -> AsyncIterator[asyncio.Queue[Event]]:
+        """The events of one worker. Leaving the block is the end of its stream."""
+        outbox: asyncio.Queue[Event] = asyncio.Queue()
+
+        def join(control: Control, now: float) -> int:
+            number = control.join(request, now)
+            self._outboxes[number] = outbox
+            return number
+
+        member = self.call(join)
+        try:
+            yield outbox
+        finally:
+            del self._outboxes[member]
+            self.call(lambda control, now: control.disconnect(member))
+
+    def _deliver(self) -> None:
+        with self._lock:
+            events = self._control.take_events()
+            deadline = self._control.next_timeout()
+        for member, event in events:
+            if member in self._outboxes:
+                self._outboxes[member].put_nowait(event)
+        self._arm(deadline)
+
+    def _arm(self, deadline: float | None) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        if deadline is not None:
+            loop = asyncio.get_running_loop()
+            self._timer = loop.call_at(deadline, self._on_timer)
+
+    def _on_timer(self) -> None:
+        self.call(lambda control, now: control.on_timeout(now))
+
+
+class _Servicer(pb_grpc.ControlServicer):
+    """One method for each rpc of control.proto: translate, call, translate back."""
+
+    def __init__(self, switchboard: _Switchboard) -> None:
+        self._switchboard = switchboard
+
+    async def Join(self, request: pb.JoinRequest, context: Context) -> None:
+        async with self._switchboard.membership(_request(request)) as outbox:
+            while True:
+                event = await outbox.get()
+                await context.write(_message(event))
+                if isinstance(event, Refused | Closing):
+                    return
+
+    async def Leave(self, request: pb.LeaveRequest, context: Context) -> Any:
+        await self._answer(context, lambda control: control.leave(request.member))
+        return pb.LeaveResponse()
+
+    async def Reset(self, request: pb.ResetRequest, context: Context) -> Any:
+        await self._answer(context, lambda control: control.reset(request.job))
+        return pb.ResetResponse()
+
+    async def Counters(self, request: pb.CountersRequest, context: Context) -> Any:
+        job = request.job if request.HasField("job") else None
+        counters = await self._answer(context, lambda control: control.counters(job))
+        return pb.CountersResponse(counters=counters)
+
+    async def Ping(self, request: pb.PingRequest, context: Context) -> Any:
+        return pb.PingResponse(format=FORMAT)
+
+    async def _answer(
+        self, context: Context, action: Callable[[Control], Answer]
+    ) -> Answer:
+        try:
+            return self._switchboard.call(lambda control, now: action(control))
+        except Refusal as refusal:
+            await context.abort(grpc.StatusCode.FAILED_PRECONDITION, str(refusal))
+            raise
+
+
+def _request(request: pb.JoinRequest) -> JoinRequest:
+    return JoinRequest(
+        job=request.job,
+        rank=request.rank,
+        num_workers=request.num_workers,
+        data=(request.data.address, request.data.port),
+        format=request.format,
+        num_slots=request.num_slots,
+        slot_bytes=request.slot_bytes,
+        overflow=request.overflow,
+        timeout=request.timeout,
+    )
+
+
+def _message(event: Event) -> pb.JoinEvent:
+    match event:
+        case Joined():
+            return pb.JoinEvent(joined=_joined(event))
+        case Refused(reason, timed_out):
+            return pb.JoinEvent(refused=pb.Refused(reason=reason, timed_out=timed_out))
+        case Death(ranks, text):
+            return pb.JoinEvent(death=pb.Gone(ranks=ranks, text=text))
+        case Left(ranks, text):
+            return pb.JoinEvent(left=pb.Gone(ranks=ranks, text=text))
+        case Closing():
+            return pb.JoinEvent(closing=pb.Closing())
+
+
+def _joined(event: Joined) -> pb.Joined:
+    return pb.Joined(
+        member=event.member,
+        job=event.job.job,
+        data=_data_address(event.data),
+        window=event.window,
+        workers=[_data_address(worker) for worker in event.job.workers],
+    )
+
+
+def _data_address(address: Address) -> pb.DataAddress:
+    return pb.DataAddress(address=address[0], port=address[1])
