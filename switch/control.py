@@ -260,7 +260,6 @@ class Control:
 
     def _install(self, requests: list[JoinRequest]) -> JobConfig:
         first = requests[0]
-        self._check_slots_left(first)
         job = JobConfig(
             job=self._free_job(),
             workers=tuple(numeric(request.data) for request in requests),
