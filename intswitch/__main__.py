@@ -1,0 +1,3 @@
+from intswitch.cli import main
+
+main()

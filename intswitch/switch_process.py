@@ -1,0 +1,101 @@
+"""An emulated switch in a process of its own."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable
+from types import TracebackType
+from typing import Self
+
+from intswitch.child import Child, lines_until
+
+START_TIMEOUT = 300.0
+"""Seconds. The first start compiles every kernel, which takes about a minute."""
+PATIENCE = 3.0
+"""Seconds after which a start says what it is busy with."""
+
+
+def say(message: str) -> None:
+    print(f"intswitch: {message}", file=sys.stderr, flush=True)
+
+
+class Switch:
+    """Context manager: the switch runs inside the `with` block.
+
+        with intswitch.Switch("127.0.0.1", 48864) as switch:
+            network = intswitch.join(switch.endpoint, job="demo", rank=0, num_workers=2)
+
+    `options` are those of `intswitch switch`, with underscores: rule, num_slots,
+    slot_bytes, loss_in, loss_out, fault_seed. Port 0 takes any free one, and `port`
+    tells which. The process ends with this one, even if this one is killed.
+    Raises RuntimeError, with the switch's own words, when it does not start.
+    """
+
+    def __init__(
+        self,
+        address: str = "127.0.0.1",
+        port: int = 48864,
+        *,
+        status: Callable[[str], None] = say,
+        **options: str | int | float,
+    ) -> None:
+        self.address = address
+        self.port = port
+        self.status = status
+        self.options = options
+        self.child: Child | None = None
+
+    @property
+    def endpoint(self) -> str:
+        """ADDRESS:PORT, as `intswitch.join` takes it."""
+        host = f"[{self.address}]" if ":" in self.address else self.address
+        return f"{host}:{self.port}"
+
+    def start(self) -> None:
+        """Start the process; return when it listens."""
+        arguments = ["--address", self.address, "--port", str(self.port)]
+        for name, value in self.options.items():
+            arguments += [f"--{name.replace('_', '-')}", str(value)]
+        command = ["intswitch", "switch", "--until-stdin-closes", *arguments]
+        self.child = Child("the switch", command)
+        try:
+            self.port = self._wait(self.child)
+        except BaseException:
+            self.close()
+            raise
+
+    def _wait(self, child: Child) -> int:
+        """The port from the line `listening ADDRESS:PORT`."""
+        started = time.monotonic()
+        for deadline in (started + PATIENCE, started + START_TIMEOUT):
+            for _, line in lines_until([child], deadline):
+                if line is None:
+                    reason = child.errors() or child.ending()
+                    text = reason.splitlines()[-1].removeprefix("error: ")
+                    raise RuntimeError(f"the switch did not start: {text}")
+                if line.startswith("listening "):
+                    return int(line.rpartition(":")[2])
+            if deadline == started + PATIENCE:
+                self.status("compiling the switch's kernels (once, about a minute)")
+        raise RuntimeError(
+            f"the switch did not start: no word from it for {START_TIMEOUT:.0f} s"
+        )
+
+    def close(self) -> None:
+        """Stop the process. Safe to call twice."""
+        if self.child is not None:
+            self.child.close()
+            self.child = None
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
