@@ -79,7 +79,7 @@ def join_job(
         slot_bytes=_natural("slot_bytes", slot_bytes),
         overflow=_overflow(overflow).value,  # type: ignore[arg-type]
     )
-    channel = _connect(switch_address, timeout)
+    channel = _connect(switch_address, min(timeout, CONNECT_TIMEOUT))
     request.timeout = max(0.0, timeout - (time.monotonic() - started))
     return Membership(switch_address, channel, request)
 
@@ -247,12 +247,13 @@ class Membership:
 
 
 def _connect(address: str, timeout: float) -> grpc.Channel:
+    """A channel to a switch that answers."""
     _check_address(address)
     channel = grpc.insecure_channel(address, options=OPTIONS)
+    stub = pb_grpc.ControlStub(channel)  # type: ignore[no-untyped-call]
     try:
-        ready = grpc.channel_ready_future(channel)
-        ready.result(timeout=min(timeout, CONNECT_TIMEOUT))
-    except grpc.FutureTimeoutError:
+        stub.Ping(pb.PingRequest(), timeout=timeout, wait_for_ready=True)
+    except grpc.RpcError:
         channel.close()
         raise _no_switch(address) from None
     except BaseException:
@@ -263,15 +264,13 @@ def _connect(address: str, timeout: float) -> grpc.Channel:
 
 @contextmanager
 def _stub(address: str) -> Iterator[Any]:
-    channel = _connect(address, CONNECT_TIMEOUT)
-    try:
-        yield pb_grpc.ControlStub(channel)  # type: ignore[no-untyped-call]
-    except grpc.RpcError as error:
-        if error.code() == grpc.StatusCode.FAILED_PRECONDITION:
-            raise SwitchRefused(error.details()) from None
-        raise _no_switch(address) from error
-    finally:
-        channel.close()
+    with _connect(address, CONNECT_TIMEOUT) as channel:
+        try:
+            yield pb_grpc.ControlStub(channel)  # type: ignore[no-untyped-call]
+        except grpc.RpcError as error:
+            if error.code() == grpc.StatusCode.FAILED_PRECONDITION:
+                raise SwitchRefused(error.details()) from None
+            raise _no_switch(address) from error
 
 
 def _no_switch(address: str) -> ConnectionError:

@@ -6,6 +6,8 @@ another thread. What the answers mean is `control.py`'s business.
 
 import asyncio
 import errno
+import os
+import socket
 import threading
 from collections.abc import AsyncIterator, Callable
 from concurrent.futures import Future
@@ -93,13 +95,20 @@ class ControlService:
     def _bind(self, server: grpc.aio.Server) -> int:
         target = text_of((self.address, self.port))
         try:
+            _try_to_bind((self.address, self.port))
             return server.add_insecure_port(target)
-        except RuntimeError as error:
+        except (OSError, RuntimeError) as error:
+            number = getattr(error, "errno", None) or errno.EADDRINUSE
+            reason = os.strerror(number)
             raise OSError(
-                errno.EADDRINUSE,
-                f"cannot listen at {target} (TCP): the port is taken, or the address is"
-                " not this machine's",
+                number, f"cannot listen at {target} (TCP): {reason}"
             ) from error
+
+
+def _try_to_bind(address: Address) -> None:
+    """Fail as gRPC would, but with the reason, and without its line on stderr."""
+    family = socket.AF_INET6 if ":" in address[0] else socket.AF_INET
+    socket.create_server(address, family=family).close()
 
 
 class _Switchboard:
