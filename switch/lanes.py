@@ -25,14 +25,15 @@ SATURATE, DETECT = int(Overflow.SATURATE), int(Overflow.DETECT)
 def swap16(value: int) -> int:
     """Reverse the bytes of a 16-bit lane; a loop of these is a vector shuffle."""
     bits = np.uint16(value)
-    return np.int16(np.uint16(bits << np.uint16(8)) | np.uint16(bits >> np.uint16(8)))
+    low = np.uint16(bits >> np.uint16(8))
+    return np.int16(np.uint16(bits << np.uint16(8)) | low)  # type: ignore[return-value]
 
 
 @kernel
 def swap32(value: int) -> int:
     """Reverse the bytes of a 32-bit lane."""
     bits = np.uint32(value)
-    return np.int32(
+    return np.int32(  # type: ignore[return-value]
         np.uint32(bits << np.uint32(24))
         | np.uint32(np.uint32(bits & np.uint32(0xFF00)) << np.uint32(8))
         | np.uint32(np.uint32(bits >> np.uint32(8)) & np.uint32(0xFF00))
@@ -105,7 +106,7 @@ def add_detect(values: Lanes, lanes: Lanes) -> bool:
         values[i] = values.dtype.type(np.int64(old) + np.int64(lanes[i]))
         # the sign bit: both operands differ from the sum in sign
         outside |= (old ^ values[i]) & (lanes[i] ^ values[i])
-    return outside < 0
+    return bool(outside < 0)
 
 
 @kernel

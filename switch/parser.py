@@ -17,7 +17,6 @@ from switch.protocol import (
     AT_RECIPIENT,
     AT_SEQUENCE,
     AT_WORKER,
-    ELEMENT_BYTES,
     FORMAT,
     HEADER_BYTES,
     Header,
@@ -27,13 +26,19 @@ Bytes = NDArray[np.uint8]
 
 LAST_OPCODE = 3
 LAST_REDUCTION = 2
+NUM_TYPES = 3  # int8, int16, int32
 RESULT = 1
 STATUS = 3
 
 
 @kernel
+def read8(packet: Bytes, at: int) -> int:
+    return np.int64(packet[at])  # type: ignore[return-value]
+
+
+@kernel
 def read16(packet: Bytes, at: int) -> int:
-    return np.int64(packet[at]) << 8 | np.int64(packet[at + 1])
+    return read8(packet, at) << 8 | read8(packet, at + 1)
 
 
 @kernel
@@ -56,18 +61,18 @@ def write32(packet: Bytes, at: int, value: int) -> None:
 @kernel
 def parse(packet: Bytes) -> Header:
     """The header of a packet that is known to be at least HEADER_BYTES long."""
-    exponent = np.int64(packet[AT_EXPONENT])
+    exponent = read8(packet, AT_EXPONENT)
     return Header(
-        np.int64(packet[AT_FORMAT_OPCODE]) >> 4,
-        np.int64(packet[AT_FORMAT_OPCODE]) & 0xF,
-        np.int64(packet[AT_KIND]),
+        read8(packet, AT_FORMAT_OPCODE) >> 4,
+        read8(packet, AT_FORMAT_OPCODE) & 0xF,
+        read8(packet, AT_KIND),
         read16(packet, AT_JOB),
         read16(packet, AT_WORKER),
         read16(packet, AT_RECIPIENT),
         read32(packet, AT_SEQUENCE),
         read16(packet, AT_ELEMENT_COUNT),
         exponent - 256 if exponent > 127 else exponent,
-        np.int64(packet[AT_FLAGS]),
+        read8(packet, AT_FLAGS),
     )
 
 
@@ -101,11 +106,17 @@ def result_type_of(kind: int) -> int:
 
 
 @kernel
+def element_bytes(lane: int) -> int:
+    """Width of an element or result type. Half a byte, of code4, is still to come."""
+    return 1 << lane
+
+
+@kernel
 def known_kind(kind: int) -> bool:
     """Whether this switch can reduce it: the result as wide as the element or wider."""
     element_type = element_type_of(kind)
     result_type = result_type_of(kind)
-    known_types = element_type < len(ELEMENT_BYTES) and result_type < len(ELEMENT_BYTES)
+    known_types = element_type < NUM_TYPES and result_type < NUM_TYPES
     return (
         reduction_of(kind) <= LAST_REDUCTION
         and known_types
@@ -118,7 +129,7 @@ def payload_bytes(header: Header) -> int:
     """Bytes of payload that the header of a known kind announces."""
     from_switch = header.opcode == RESULT or header.opcode == STATUS
     lane = result_type_of(header.kind) if from_switch else element_type_of(header.kind)
-    return header.element_count * ELEMENT_BYTES[lane]
+    return header.element_count * element_bytes(lane)
 
 
 @kernel

@@ -5,7 +5,7 @@ deparse. No clock, no socket.
 stepped through. `Pipeline` keeps its arrays, and is what the control plane programs.
 """
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,6 +14,7 @@ from switch import lanes, slots
 from switch.compiled import kernel
 from switch.config import Address, JobConfig, SwitchConfig
 from switch.parser import (
+    element_bytes,
     element_type_of,
     parse,
     reduction_of,
@@ -21,7 +22,6 @@ from switch.parser import (
     well_formed,
 )
 from switch.protocol import (
-    ELEMENT_BYTES,
     EVERY_WORKER,
     HEADER_BYTES,
     MAX_WORKERS,
@@ -30,8 +30,8 @@ from switch.protocol import (
     Header,
     Opcode,
 )
-from switch.replicate import Copies, answer, multicast, replay
-from switch.slots import Registers, new_registers
+from switch.replicate import COPY, Copies, answer, multicast, replay
+from switch.slots import Registers, Slot, new_registers
 
 Bytes = NDArray[np.uint8]
 Integers = NDArray[np.int64]
@@ -67,24 +67,26 @@ class Batch(NamedTuple):
     """Number of the sender's address, or -1: no worker has it."""
 
 
-class Jobs(NamedTuple):
-    """The match-action tables, one row a job."""
-
-    row_of: Integers
-    """[65536]: job id -> row, or -1."""
-    first_slot: Integers
-    num_slots: Integers
-    slot_bytes: Integers
-    num_workers: Integers
-    overflow: Integers
-    group: Integers
-    """[rows, MAX_WORKERS]: worker -> number of its address."""
+JOB = np.dtype(
+    [
+        ("first_slot", np.int64),
+        ("num_slots", np.int64),
+        ("slot_bytes", np.int64),
+        ("num_workers", np.int64),
+        ("overflow", np.int64),
+        ("group", np.int64, (MAX_WORKERS,)),  # worker -> number of its address
+    ]
+)
+Job = Any  # one record of JOB
 
 
 class State(NamedTuple):
     """All that a packet can touch."""
 
-    jobs: Jobs
+    row_of: Integers
+    """[65536]: job id -> row of `jobs`, or -1."""
+    jobs: NDArray[Any]
+    """Records of JOB: the match-action tables."""
     registers: Registers
     scratch: Bytes
     """One payload in host byte order."""
@@ -93,31 +95,27 @@ class State(NamedTuple):
 
 
 @kernel
-def bound(header: Header, source: int, jobs: Jobs, row: int) -> bool:
+def bound(header: Header, source: int, job: Job) -> bool:
     """Whether the packet comes from the address of the worker that it names."""
-    is_worker = header.worker < jobs.num_workers[row]
-    return is_worker and source >= 0 and jobs.group[row, header.worker] == source
+    is_worker = header.worker < job.num_workers
+    return bool(is_worker and source >= 0 and job.group[header.worker] == source)
 
 
 @kernel
-def fits(header: Header, jobs: Jobs, row: int) -> bool:
+def fits(header: Header, job: Job) -> bool:
     """The malformed checks that need the job."""
-    reduced = header.element_count * ELEMENT_BYTES[result_type_of(header.kind)]
+    reduced = header.element_count * element_bytes(result_type_of(header.kind))
     to_everyone = header.recipient == EVERY_WORKER
-    to_somebody = to_everyone or header.recipient < jobs.num_workers[row]
-    return to_somebody and reduced <= jobs.slot_bytes[row]
+    to_somebody = to_everyone or header.recipient < job.num_workers
+    return bool(to_somebody and reduced <= job.slot_bytes)
 
 
 @kernel
-def admit(header: Header, length: int, source: int, jobs: Jobs, row: int) -> int:
+def admit(header: Header, length: int, source: int, job: Job) -> int:
     """The checks that need no slot, in their order: a verdict that drops, or 0."""
-    if not well_formed(header, length):
+    if not fits(header, job):
         return slots.MALFORMED
-    if row < 0:
-        return slots.UNKNOWN_JOB
-    if not fits(header, jobs, row):
-        return slots.MALFORMED
-    if not bound(header, source, jobs, row):
+    if not bound(header, source, job):
         return slots.UNKNOWN_SOURCE
     if header.opcode == RESULT or header.opcode == STATUS:
         return slots.WRONG_OPCODE
@@ -126,17 +124,17 @@ def admit(header: Header, length: int, source: int, jobs: Jobs, row: int) -> int
 
 @kernel
 def reduce_payload(
-    state: State, index: int, header: Header, payload: Bytes, overflow: int
-) -> None:
+    slot: Slot, values: Bytes, scratch: Bytes, header: Header, payload: Bytes,
+    overflow: int,
+) -> None:  # fmt: skip
     """Aggregate the payload of a contribution into the values of its slot."""
-    registers = state.registers
-    is_first = registers.element_count[index] == 0
+    is_first = slot.element_count == 0
     element_type = element_type_of(header.kind)
     result_type = result_type_of(header.kind)
     reduction = reduction_of(header.kind)
-    width = header.element_count * ELEMENT_BYTES[result_type]
-    values = registers.values[index][:width]
-    scratch = state.scratch[:width]
+    width = header.element_count * element_bytes(result_type)
+    values = values[:width]
+    scratch = scratch[:width]
     if result_type == lanes.INT8:
         left_range = lanes.absorb(
             values.view(np.int8), scratch.view(np.int8), payload,
@@ -152,59 +150,54 @@ def reduce_payload(
             values.view(np.int32), scratch.view(np.int32), payload,
             element_type, reduction, overflow, is_first,
         )  # fmt: skip
-    registers.element_count[index] = header.element_count
+    slot.element_count = header.element_count
     if left_range:
-        registers.flags[index] |= OVERFLOW
+        slot.flag_bits |= OVERFLOW
 
 
 @kernel
-def aggregate(
-    state: State, index: int, other: int, header: Header, verdict: int
-) -> None:
-    """Update the registers of an accepted contribution, but for its payload."""
-    registers = state.registers
+def accept(slot: Slot, other: Slot, header: Header, verdict: int, rule: int) -> None:
+    """Update the registers for a contribution, but for its payload."""
     if verdict == slots.REDUCE:
-        slots.join_slot(registers, index, header)
+        slots.join_slot(slot, header)
     elif verdict == slots.TAKE_OVER:
-        slots.take_over(registers, index, header)
+        slots.take_over(slot, header)
     else:
-        slots.start_again(registers, index, header)
-    if other >= 0:
-        slots.forget_worker(registers, other, header.worker)
-    registers.flags[index] |= header.flags & KEPT_FLAGS
+        slots.start_again(slot, header)
+    if rule != slots.SAFE:
+        slots.forget_worker(other, header.worker)
+    slot.flag_bits |= header.flags & KEPT_FLAGS
 
 
 @kernel
 def reach_slot(
-    state: State, packet: Bytes, header: Header, source: int, rule: int, row: int,
-    out: Copies,
+    registers: Registers, scratch: Bytes, packet: Bytes, header: Header, source: int,
+    rule: int, job: Job, counts: Integers, out: Copies,
 ) -> int:  # fmt: skip
     """What an admitted packet does to its slot, and the packets that follow."""
-    jobs = state.jobs
-    registers = state.registers
-    num_slots = jobs.num_slots[row]
-    num_workers = jobs.num_workers[row]
-    first = 2 * jobs.first_slot[row]
-    index = first + (header.sequence & (2 * num_slots - 1))
-    verdict = slots.decide(registers, index, header, rule, num_slots, num_workers)
+    num_slots = job.num_slots
+    num_workers = job.num_workers
+    index = 2 * job.first_slot + (header.sequence & (2 * num_slots - 1))
+    slot = registers.slots[index]
+    values = registers.values[index]
+    verdict = slots.decide(slot, header, rule, num_slots, num_workers)
     if verdict >= slots.FIRST_DROP:
         return verdict
     if verdict == slots.ANSWER:
-        answer(registers, index, header, source, out)
+        answer(slot, header, source, out)
         return verdict
     if verdict == slots.REPLAY:
-        replay(registers, index, header, source, out)
+        replay(slot, values, header, source, out)
         return verdict
-    other = -1
-    if rule != slots.SAFE:
-        other = first + ((header.sequence + num_slots) & (2 * num_slots - 1))
-    aggregate(state, index, other, header, verdict)
+    # the same slot in its other version
+    other = 2 * job.first_slot + ((header.sequence + num_slots) & (2 * num_slots - 1))
+    accept(slot, registers.slots[other], header, verdict, rule)
     if header.element_count > 0:
         payload = packet[HEADER_BYTES:]
-        reduce_payload(state, index, header, payload, jobs.overflow[row])
-    if registers.received[index] == num_workers:
-        state.counters[row + 1, RESULTS] += 1
-        multicast(registers, index, header, jobs.group[row][:num_workers], out)
+        reduce_payload(slot, values, scratch, header, payload, job.overflow)
+    if slot.received == num_workers:
+        counts[RESULTS] += 1
+        multicast(slot, values, header, job.group[:num_workers], out)
     return verdict
 
 
@@ -215,11 +208,21 @@ def step(state: State, packet: Bytes, source: int, rule: int, out: Copies) -> No
         state.counters[0, slots.MALFORMED] += 1
         return
     header = parse(packet)
-    row = state.jobs.row_of[header.job]
-    verdict = admit(header, packet.size, source, state.jobs, row)
-    if verdict == 0:
-        verdict = reach_slot(state, packet, header, source, rule, row, out)
-    state.counters[row + 1, verdict] += 1
+    row = state.row_of[header.job]
+    counts = state.counters[row + 1]
+    if not well_formed(header, packet.size):
+        verdict = slots.MALFORMED
+    elif row < 0:
+        verdict = slots.UNKNOWN_JOB
+    else:
+        job = state.jobs[row]
+        verdict = admit(header, packet.size, source, job)
+        if verdict == 0:
+            verdict = reach_slot(
+                state.registers, state.scratch, packet, header, source, rule, job,
+                counts, out,
+            )  # fmt: skip
+    counts[verdict] += 1
 
 
 @kernel
@@ -241,22 +244,17 @@ class Pipeline:
         self.addresses: list[Address] = []
         self.number_of: dict[Address, int] = {}
         self._jobs: dict[int, JobConfig] = {}
-        rows = MAX_JOBS
         self.state = State(
-            Jobs(
-                np.full(1 << 16, -1, np.int64),
-                *(np.zeros(rows, np.int64) for _ in range(5)),
-                np.full((rows, MAX_WORKERS), -1, np.int64),
-            ),
+            np.full(1 << 16, -1, np.int64),
+            np.zeros(MAX_JOBS, JOB).view(np.recarray),
             new_registers(config.num_slots, config.slot_bytes),
             np.zeros(config.slot_bytes, np.uint8),
-            np.zeros((1 + rows, NUM_COUNTERS), np.int64),
+            np.zeros((1 + MAX_JOBS, NUM_COUNTERS), np.int64),
         )
         # every packet of a batch may be the last one of its slot
-        copies = MAX_ROWS * MAX_WORKERS
         self.out = Copies(
             np.empty(2 * MAX_ROWS * (HEADER_BYTES + config.slot_bytes), np.uint8),
-            *(np.empty(copies, np.int64) for _ in range(3)),
+            np.empty(MAX_ROWS * MAX_WORKERS, COPY).view(np.recarray),
             np.zeros(2, np.int64),
         )
         for job in config.jobs:
@@ -267,26 +265,20 @@ class Pipeline:
 
         Raises ValueError when the job exists, or no slots or rows are left for it.
         """
-        tables = self.state.jobs
-        if tables.row_of[job.job] >= 0:
+        if job.job in self._jobs:
             raise ValueError(f"job {job.job} exists already")
         first_slot = self._free_slots(job.num_slots)
-        taken = {int(tables.row_of[other]) for other in self._jobs}
-        row = next((row for row in range(MAX_JOBS) if row not in taken), -1)
-        if row < 0:
-            raise ValueError(f"the switch serves at most {MAX_JOBS} jobs at once")
-        tables.first_slot[row] = first_slot
-        tables.num_slots[row] = job.num_slots
-        tables.slot_bytes[row] = job.slot_bytes
-        tables.num_workers[row] = len(job.workers)
-        tables.overflow[row] = job.overflow
-        tables.group[row, :] = -1
-        for worker, address in enumerate(job.workers):
-            tables.group[row, worker] = self._number(address)
-        self._jobs[job.job] = job
-        self.state.counters[row + 1, :] = 0
+        row = self._free_row()
+        table = self.state.jobs[row]
+        table.first_slot = first_slot
+        table.num_slots = job.num_slots
+        table.slot_bytes = job.slot_bytes
+        table.num_workers = len(job.workers)
+        table.overflow = job.overflow
+        table.group[: len(job.workers)] = [self._number(a) for a in job.workers]
         slots.clear(self.state.registers, 2 * first_slot, 2 * job.num_slots)
-        tables.row_of[job.job] = row
+        self._jobs[job.job] = job
+        self.state.row_of[job.job] = row
 
     def remove(self, job: int) -> None:
         """Free the job's slots; its packets are of an unknown job from now on.
@@ -296,15 +288,16 @@ class Pipeline:
         row = self._row(job)
         self.state.counters[0] += self.state.counters[row + 1]
         self.state.counters[row + 1, :] = 0
-        self.state.jobs.row_of[job] = -1
+        self.state.row_of[job] = -1
         del self._jobs[job]
 
     def reset(self, job: int) -> None:
         """Forget what the job's slots hold: its sequences begin at 0 again."""
         row = self._row(job)
-        first_slot = int(self.state.jobs.first_slot[row])
-        num_slots = self._jobs[job].num_slots
-        slots.clear(self.state.registers, 2 * first_slot, 2 * num_slots)
+        table = self.state.jobs[row]
+        slots.clear(
+            self.state.registers, 2 * int(table.first_slot), 2 * int(table.num_slots)
+        )
 
     def counters(self, job: int | None = None) -> dict[str, int]:
         """Packets counted by what became of them: of one job, or of all."""
@@ -336,14 +329,14 @@ class Pipeline:
     def _as_datagrams(self, out: Copies) -> list[tuple[bytes, Address]]:
         return [
             (
-                out.buffer[out.offset[i] : out.offset[i] + out.length[i]].tobytes(),
-                self.addresses[out.destination[i]],
+                out.buffer[copy.offset : copy.offset + copy.length].tobytes(),
+                self.addresses[copy.destination],
             )
-            for i in range(out.used[0])
+            for copy in out.rows[: out.used[0]]
         ]
 
     def _row(self, job: int) -> int:
-        row = int(self.state.jobs.row_of[job])
+        row = int(self.state.row_of[job]) if 0 <= job < 1 << 16 else -1
         if row < 0:
             known = ", ".join(str(job) for job in self._jobs) or "none"
             raise ValueError(f"job {job} does not exist; the switch's jobs: {known}")
@@ -355,17 +348,20 @@ class Pipeline:
             self.addresses.append(address)
         return self.number_of[address]
 
+    def _free_row(self) -> int:
+        taken = {self._row(job) for job in self._jobs}
+        if len(taken) == MAX_JOBS:
+            raise ValueError(f"the switch serves at most {MAX_JOBS} jobs at once")
+        return min(set(range(MAX_JOBS)) - taken)
+
     def _free_slots(self, wanted: int) -> int:
         """First fit between the slot ranges of the jobs."""
-        tables = self.state.jobs
-        rows = [int(tables.row_of[job]) for job in self._jobs]
-        ranges = sorted(
-            (int(tables.first_slot[row]), int(tables.num_slots[row])) for row in rows
-        )
+        tables = [self.state.jobs[self._row(job)] for job in self._jobs]
+        ranges = sorted((int(job.first_slot), int(job.num_slots)) for job in tables)
         start = 0
         for first, count in ranges:
             if first - start >= wanted:
-                return start
+                break
             start = first + count
         if start + wanted > self.config.num_slots:
             used = sum(count for _, count in ranges)

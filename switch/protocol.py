@@ -1,4 +1,4 @@
-"""The wire format, stated once. Everything that reads or writes a packet derives from this file.
+"""The wire format, stated once: whatever reads or writes a packet derives from here.
 
 A packet is a UDP payload: a header of 16 bytes in network byte order, then
 `element_count` elements, big-endian. This module holds no state and no arithmetic

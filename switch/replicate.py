@@ -1,6 +1,6 @@
 """Packets out: deparse a result or a status once, address a copy to each receiver."""
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,7 +18,7 @@ from switch.protocol import (
     Header,
     Opcode,
 )
-from switch.slots import Registers
+from switch.slots import Slot
 
 Bytes = NDArray[np.uint8]
 Integers = NDArray[np.int64]
@@ -27,48 +27,57 @@ RESULT, STATUS = int(Opcode.RESULT), int(Opcode.STATUS)
 REPEATED = int(Flag.REPEATED)
 
 
+COPY = np.dtype(
+    [
+        ("offset", np.int64),
+        ("length", np.int64),
+        ("destination", np.int64),  # number of an address
+    ]
+)
+
+
 class Copies(NamedTuple):
     """Packets out. The copies of one multicast share their bytes."""
 
     buffer: Bytes
-    offset: Integers
-    length: Integers
-    destination: Integers
-    """Number of an address."""
+    rows: NDArray[Any]
+    """Records of COPY."""
     used: Integers
     """[2]: rows used, bytes of `buffer` used."""
 
 
 @kernel
 def address_copy(out: Copies, offset: int, length: int, destination: int) -> None:
-    row = out.used[0]
-    out.offset[row] = offset
-    out.length[row] = length
-    out.destination[row] = destination
-    out.used[0] = row + 1
+    copy = out.rows[out.used[0]]
+    copy.offset = offset
+    copy.length = length
+    copy.destination = destination
+    out.used[0] += 1
 
 
 @kernel
-def append(out: Copies, header: Header) -> Bytes:
-    """Deparse `header` at the end of the output; the packet, its payload yet unset."""
+def append(out: Copies, header: Header) -> int:
+    """Deparse `header` at the end of the output and leave room for its payload.
+
+    Returns the length of the packet.
+    """
     start = out.used[1]
-    end = start + HEADER_BYTES + payload_bytes(header)
-    out.used[1] = end
-    packet = out.buffer[start:end]
-    deparse(packet, header)
-    return packet
+    length = HEADER_BYTES + payload_bytes(header)
+    deparse(out.buffer[start : start + HEADER_BYTES], header)
+    out.used[1] = start + length
+    return length
 
 
 @kernel
 def append_result(
-    registers: Registers,
-    index: int,
+    slot: Slot,
+    values: Bytes,
     cause: Header,
     with_payload: bool,
     flags: int,
     out: Copies,
 ) -> int:
-    """Deparse the result held at `index`; its length.
+    """Deparse the result that `slot` holds; its length.
 
     It carries the sequence of the packet that caused it, which differs from the one
     held under the rule `switchml` alone.
@@ -76,65 +85,62 @@ def append_result(
     header = Header(
         FORMAT,
         RESULT,
-        registers.kind[index],
+        slot.kind,
         cause.job,
-        registers.received[index],
-        registers.recipient[index],
+        slot.received,
+        slot.recipient,
         cause.sequence,
-        registers.element_count[index] if with_payload else 0,
-        registers.exponent[index],
-        registers.flags[index] | flags,
+        slot.element_count if with_payload else 0,
+        slot.exponent,
+        slot.flag_bits | flags,
     )
-    packet = append(out, header)
-    width = packet.size - HEADER_BYTES
+    length = append(out, header)
+    width = length - HEADER_BYTES
     if width > 0:
-        values = registers.values[index][:width]
-        lanes.store(packet[HEADER_BYTES:], values, result_type_of(header.kind))
-    return packet.size
+        end = out.used[1]
+        payload = out.buffer[end - width : end]
+        lanes.store(payload, values[:width], result_type_of(header.kind))
+    return length
 
 
 @kernel
 def multicast(
-    registers: Registers, index: int, cause: Header, group: Integers, out: Copies
+    slot: Slot, values: Bytes, cause: Header, group: Integers, out: Copies
 ) -> None:
     """One copy to each address of `group`, with the payload to recipients alone."""
-    recipient = registers.recipient[index]
+    recipient = slot.recipient
     full_at = out.used[1]
-    full_length = append_result(registers, index, cause, True, 0, out)
+    full_length = append_result(slot, values, cause, True, 0, out)
     bare_at = full_at
     bare_length = full_length
     if recipient != EVERY_WORKER:
         bare_at = out.used[1]
-        bare_length = append_result(registers, index, cause, False, 0, out)
+        bare_length = append_result(slot, values, cause, False, 0, out)
     for worker in range(group.size):
-        if recipient == EVERY_WORKER or recipient == worker:
+        if recipient in (EVERY_WORKER, worker):
             address_copy(out, full_at, full_length, group[worker])
         else:
             address_copy(out, bare_at, bare_length, group[worker])
 
 
 @kernel
-def replay(
-    registers: Registers, index: int, cause: Header, source: int, out: Copies
-) -> None:
+def replay(slot: Slot, values: Bytes, cause: Header, source: int, out: Copies) -> None:
     """Unicast the stored result to a worker that has missed it."""
-    recipient = registers.recipient[index]
+    recipient = slot.recipient
     with_payload = recipient == EVERY_WORKER or recipient == cause.worker
     start = out.used[1]
-    length = append_result(registers, index, cause, with_payload, REPEATED, out)
+    length = append_result(slot, values, cause, with_payload, REPEATED, out)
     address_copy(out, start, length, source)
 
 
 @kernel
-def answer(
-    registers: Registers, index: int, cause: Header, source: int, out: Copies
-) -> None:
+def answer(slot: Slot, cause: Header, source: int, out: Copies) -> None:
     """Unicast a status: what the slot holds, with the bitmap as payload.
 
     A slot that holds nothing answers with the query's own sequence and no worker.
     """
-    received = registers.received[index]
-    bitmap = registers.bitmap[index]
+    received = slot.received
+    bitmap = slot.bitmap
     header = Header(
         FORMAT,
         STATUS,
@@ -142,13 +148,14 @@ def answer(
         cause.job,
         received,
         EVERY_WORKER,
-        registers.sequence[index] if received > 0 else cause.sequence,
+        slot.sequence if received > 0 else cause.sequence,
         STATUS_BYTES,
         NO_EXPONENT,
         0,
     )
     start = out.used[1]
-    packet = append(out, header)
-    write32(packet, HEADER_BYTES, np.int64(bitmap >> np.uint64(32)))
-    write32(packet, HEADER_BYTES + 4, np.int64(bitmap & np.uint64(0xFFFFFFFF)))
-    address_copy(out, start, packet.size, source)
+    length = append(out, header)
+    payload = out.buffer[start + HEADER_BYTES : start + length]
+    write32(payload, 0, bitmap >> np.uint64(32))
+    write32(payload, 4, bitmap & np.uint64(0xFFFFFFFF))
+    address_copy(out, start, length, source)

@@ -1,11 +1,11 @@
 """The registers, and the decision table: what one packet does to one slot.
 
-Registers are plain arrays indexed by `first_slot + sequence mod 2 * num_slots` of the
-job, which is (version, slot): each slot of a job is kept in two versions. Nothing here
-reads a payload; `pipeline.py` does what the verdict says.
+Registers are indexed by `2 * first_slot + sequence mod 2 * num_slots` of the job, which
+is (version, slot): each slot of a job is kept in two versions. Nothing here reads a
+payload; `pipeline.py` does what the verdict says.
 """
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -32,19 +32,28 @@ QUERY = int(Opcode.QUERY)
 SAFE = int(Rule.SAFE)
 
 
-class Registers(NamedTuple):
-    """What the switch keeps, one element (or row) a version of a slot."""
+# One version of a slot. A record, and not one array a register: passing ten
+# arrays on from function to function cost more than the work itself.
+SLOT = np.dtype(
+    [
+        ("sequence", np.int64),
+        ("bitmap", np.uint64),
+        ("received", np.int64),  # workers in it; 0: nothing held yet
+        ("kind", np.int64),
+        ("recipient", np.int64),
+        ("element_count", np.int64),  # 0 until a payload has come
+        ("exponent", np.int64),
+        ("flag_bits", np.int64),
+    ]
+)
+Slot = Any  # one record of SLOT
 
-    sequence: NDArray[np.int64]
-    bitmap: NDArray[np.uint64]
-    received: NDArray[np.int64]
-    """Workers in the slot; 0: nothing held yet."""
-    kind: NDArray[np.int64]
-    recipient: NDArray[np.int64]
-    element_count: NDArray[np.int64]
-    """0 until a payload has come."""
-    exponent: NDArray[np.int64]
-    flags: NDArray[np.int64]
+
+class Registers(NamedTuple):
+    """What the switch keeps, one row a version of a slot."""
+
+    slots: NDArray[Any]
+    """[versions of slots] records of SLOT."""
     values: NDArray[np.uint8]
     """[versions of slots, slot_bytes]; host byte order."""
 
@@ -52,134 +61,114 @@ class Registers(NamedTuple):
 def new_registers(num_slots: int, slot_bytes: int) -> Registers:
     """Empty registers for `num_slots` slots of at most `slot_bytes` each."""
     versions = 2 * num_slots
-    integers = [np.zeros(versions, np.int64) for _ in range(6)]
     return Registers(
-        integers[0],
-        np.zeros(versions, np.uint64),
-        *integers[1:],
-        np.zeros(versions, np.int64),
+        np.zeros(versions, SLOT).view(np.recarray),
         np.zeros((versions, slot_bytes), np.uint8),
     )
 
 
-@kernel
 def clear(registers: Registers, first: int, count: int) -> None:
     """Forget what `count` versions of slots from `first` hold. Values need no reset."""
-    for index in range(first, first + count):
-        registers.received[index] = 0
-        registers.bitmap[index] = 0
+    registers.slots[first : first + count] = np.zeros((), SLOT)
 
 
 @kernel
-def worker_bit(worker: int) -> int:
+def worker_bit(worker: int) -> np.uint64:
     return np.uint64(1) << np.uint64(worker)
 
 
 @kernel
-def has_contributed(registers: Registers, index: int, worker: int) -> bool:
-    return registers.bitmap[index] & worker_bit(worker) != np.uint64(0)
+def has_contributed(slot: Slot, worker: int) -> bool:
+    return bool(slot.bitmap & worker_bit(worker) != np.uint64(0))
 
 
 @kernel
-def matches(registers: Registers, index: int, header: Header) -> bool:
+def matches(slot: Slot, header: Header) -> bool:
     """Whether a contribution can be reduced into what the slot holds."""
-    held_count = registers.element_count[index]
-    same_count = held_count == header.element_count
-    return (
-        registers.kind[index] == header.kind
-        and registers.recipient[index] == header.recipient
-        and (held_count == 0 or header.element_count == 0 or same_count)
-    )
+    one_is_empty = slot.element_count == 0 or header.element_count == 0
+    same_count = one_is_empty or slot.element_count == header.element_count
+    same_recipient = slot.recipient == header.recipient
+    return bool(slot.kind == header.kind and same_recipient and same_count)
 
 
 @kernel
-def decide_safe(
-    registers: Registers, index: int, header: Header, num_slots: int, num_workers: int
-) -> int:
+def decide_safe(slot: Slot, header: Header, num_slots: int, num_workers: int) -> int:
     """The verdict of the rule `safe`, whose rows stand here in their order."""
-    held = registers.sequence[index]
-    complete = registers.received[index] == num_workers
-    behind = (held - header.sequence) & SEQUENCE_MASK
+    complete = slot.received == num_workers
+    behind = (slot.sequence - header.sequence) & SEQUENCE_MASK
     if header.opcode == QUERY:
         return ANSWER
-    if registers.received[index] == 0:
+    if slot.received == 0:
         return TAKE_OVER if header.sequence < 2 * num_slots else AHEAD
-    if complete and header.sequence == (held + 2 * num_slots) & SEQUENCE_MASK:
+    if complete and header.sequence == (slot.sequence + 2 * num_slots) & SEQUENCE_MASK:
         # A worker sends chunk c + 2S only with the result of c + S in hand, which took
         # everybody's c + S, sent only after the result of c: nobody needs c any more.
         return TAKE_OVER
     if behind != 0:
         return STALE if behind <= HALF_OF_SEQUENCES else AHEAD
-    if not matches(registers, index, header):
+    if not matches(slot, header):
         return MISMATCH
-    if not has_contributed(registers, index, header.worker):
+    if not has_contributed(slot, header.worker):
         return REDUCE
     return REPLAY if complete else DUPLICATE
 
 
 @kernel
-def decide_switchml(
-    registers: Registers, index: int, header: Header, num_workers: int
-) -> int:
+def decide_switchml(slot: Slot, header: Header, num_workers: int) -> int:
     """The verdict of Algorithm 3 of Sapio et al. (NSDI 2021).
 
     No sequence is compared. `received` counts 1 to n where the paper counts modulo n;
     the contribution after the n-th starts the slot again.
     """
-    complete = registers.received[index] == num_workers
+    complete = slot.received == num_workers
     if header.opcode == QUERY:
         return ANSWER
-    if has_contributed(registers, index, header.worker):
+    if has_contributed(slot, header.worker):
         return REPLAY if complete else DUPLICATE
-    if registers.received[index] == 0 or complete:
+    if slot.received == 0 or complete:
         return START_AGAIN
-    return REDUCE if matches(registers, index, header) else MISMATCH
+    return REDUCE if matches(slot, header) else MISMATCH
 
 
 @kernel
 def decide(
-    registers: Registers,
-    index: int,
-    header: Header,
-    rule: int,
-    num_slots: int,
-    num_workers: int,
+    slot: Slot, header: Header, rule: int, num_slots: int, num_workers: int
 ) -> int:
-    """What `header` does to the slot at `index`: one of the verdicts above."""
+    """What `header` does to `slot`: one of the verdicts above."""
     if rule == SAFE:
-        return decide_safe(registers, index, header, num_slots, num_workers)
-    return decide_switchml(registers, index, header, num_workers)
+        return decide_safe(slot, header, num_slots, num_workers)
+    return decide_switchml(slot, header, num_workers)
 
 
 @kernel
-def take_over(registers: Registers, index: int, header: Header) -> None:
+def take_over(slot: Slot, header: Header) -> None:
     """Begin a new chunk with its first contribution; the values come separately."""
-    registers.sequence[index] = header.sequence
-    registers.bitmap[index] = worker_bit(header.worker)
-    registers.received[index] = 1
-    registers.kind[index] = header.kind
-    registers.recipient[index] = header.recipient
-    registers.element_count[index] = 0
-    registers.exponent[index] = header.exponent
-    registers.flags[index] = 0
+    slot.sequence = header.sequence
+    slot.bitmap = worker_bit(header.worker)
+    slot.received = 1
+    slot.kind = header.kind
+    slot.recipient = header.recipient
+    slot.element_count = 0
+    slot.exponent = header.exponent
+    slot.flag_bits = 0
 
 
 @kernel
-def start_again(registers: Registers, index: int, header: Header) -> None:
+def start_again(slot: Slot, header: Header) -> None:
     """`switchml`: keep the bits of the workers that have not moved on."""
-    bitmap = registers.bitmap[index]
-    take_over(registers, index, header)
-    registers.bitmap[index] |= bitmap
+    bitmap = slot.bitmap
+    take_over(slot, header)
+    slot.bitmap |= bitmap
 
 
 @kernel
-def forget_worker(registers: Registers, index: int, worker: int) -> None:
-    registers.bitmap[index] &= ~worker_bit(worker)
+def forget_worker(slot: Slot, worker: int) -> None:
+    slot.bitmap &= ~worker_bit(worker)
 
 
 @kernel
-def join_slot(registers: Registers, index: int, header: Header) -> None:
+def join_slot(slot: Slot, header: Header) -> None:
     """Count one more contribution; the values come separately."""
-    registers.bitmap[index] |= worker_bit(header.worker)
-    registers.received[index] += 1
-    registers.exponent[index] = max(registers.exponent[index], header.exponent)
+    slot.bitmap |= worker_bit(header.worker)
+    slot.received += 1
+    slot.exponent = max(slot.exponent, header.exponent)
