@@ -1,0 +1,29 @@
+import importlib
+import sys
+from types import ModuleType
+
+import numba
+import pytest
+
+
+@pytest.fixture(scope="session")
+def uncompiled() -> ModuleType:
+    """`switch.pipeline`, imported a second time with its kernels left plain Python."""
+    compiled = {name: sys.modules[name] for name in list(sys.modules) if is_ours(name)}
+    for name in compiled:
+        del sys.modules[name]
+    was_disabled = numba.config.DISABLE_JIT
+    numba.config.DISABLE_JIT = True
+    try:
+        pipeline = importlib.import_module("switch.pipeline")
+    finally:
+        numba.config.DISABLE_JIT = was_disabled
+        for name in [name for name in sys.modules if is_ours(name)]:
+            del sys.modules[name]
+        sys.modules.update(compiled)
+    assert not hasattr(pipeline.run, "py_func"), "a compiled kernel"
+    return pipeline
+
+
+def is_ours(module: str) -> bool:
+    return module.split(".")[0] == "switch"
