@@ -1,0 +1,311 @@
+"""The YAML file of a stand-alone switch -> SwitchConfig; all mistakes at once.
+
+switch: {address: 127.0.0.1, port: 48864, rule: safe}
+faults: {loss_in: 0.01, loss_out: 0.01, seed: 7}      # may be left out
+jobs:                                                 # may be left out
+  - job: 7
+    num_slots: 8
+    slot_bytes: 256
+    overflow: wrap
+    workers: [127.0.0.1:5001, localhost:5002, "[::1]:5003"]
+"""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Callable, Iterator
+from functools import lru_cache
+from ipaddress import ip_address
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    ValidationError,
+    model_validator,
+)
+from pydantic_core import ErrorDetails, InitErrorDetails, PydanticCustomError
+
+from intswitch.yaml_model import Location, read_model
+from switch.config import Address, FaultConfig, JobConfig, SwitchConfig
+from switch.protocol import HEADER_BYTES, MAX_WORKERS, Overflow, Rule
+
+MAX_SLOTS = 1 << 20
+MAX_SLOT_BYTES = (65507 - HEADER_BYTES) // 4 * 4  # what one UDP datagram can carry
+
+DEFAULTS = SwitchConfig()
+JOB_DEFAULTS = JobConfig(job=1, workers=())
+
+
+def read_switch(path: Path | str) -> SwitchConfig:
+    """The switch that a file describes, worker addresses resolved.
+
+    Raises FileError with a line for every mistake: file, line, path of the field, what
+    is allowed, what was found. Raises OSError if the file cannot be read.
+    """
+    return _switch_config(read_model(Path(path), SwitchFile))
+
+
+def resolve_worker(text: str, version: int | None = None) -> Address:
+    """'localhost:5001' -> ('127.0.0.1', 5001). `version` is 4 or 6; None: either.
+
+    Raises ValueError, with what is allowed.
+    """
+    host, _, port = text.rpartition(":")
+    bare = host.removeprefix("[").removesuffix("]")
+    bracketed = host == f"[{bare}]"
+    if not bare or bracketed != (":" in bare):
+        raise ValueError("expected ADDRESS:PORT, as in 127.0.0.1:5001 or [::1]:5001")
+    if not (port.isascii() and port.isdigit() and 1 <= int(port) <= 65535):
+        raise ValueError(f"port {port!r}: expected 1 to 65535")
+    address = resolve_host(bare, version)
+    if ip_address(address).is_unspecified or ip_address(address).is_multicast:
+        raise ValueError("expected the address of one worker, to send results to")
+    return address, int(port)
+
+
+@lru_cache
+def resolve_host(host: str, version: int | None = None) -> str:
+    """Numeric IP of a host, IPv4 first. Raises ValueError."""
+    family = {None: socket.AF_UNSPEC, 4: socket.AF_INET, 6: socket.AF_INET6}[version]
+    try:
+        found = socket.getaddrinfo(host, None, family, socket.SOCK_DGRAM)
+    except (OSError, UnicodeError):
+        kind = "IP" if version is None else f"IPv{version}"
+        raise ValueError(f"expected a host with an {kind} address") from None
+    addresses = sorted({str(ip_address(each[4][0])) for each in found}, key=_by_version)
+    return addresses[0]
+
+
+def _by_version(address: str) -> tuple[int, str]:
+    return ip_address(address).version, address
+
+
+# fields
+
+
+def _expect(text: str, allowed: Callable[[Any], bool]) -> BeforeValidator:
+    """Says what is allowed in words of the file, not of pydantic."""
+
+    def check(value: Any) -> Any:
+        if not allowed(value):
+            raise _wrong(f"expected {text}")
+        return value
+
+    return BeforeValidator(check)
+
+
+def _whole(low: int, high: int) -> BeforeValidator:
+    text = f"an integer from {low} to {high}"
+    return _expect(text, lambda value: type(value) is int and low <= value <= high)
+
+
+def _is_slots(value: Any) -> bool:
+    return type(value) is int and 1 <= value <= MAX_SLOTS and value.bit_count() == 1
+
+
+def _is_width(value: Any) -> bool:
+    return type(value) is int and 4 <= value <= MAX_SLOT_BYTES and value % 4 == 0
+
+
+def _is_probability(value: Any) -> bool:
+    return type(value) in (int, float) and 0 <= value <= 1
+
+
+def _is_workers(value: Any) -> bool:
+    return isinstance(value, list) and 1 <= len(value) <= MAX_WORKERS
+
+
+def _check_host(text: str) -> str:
+    resolve_host(text)
+    return text
+
+
+SLOTS = _expect(f"a power of two from 1 to {MAX_SLOTS}", _is_slots)
+WIDTH = _expect(f"a multiple of 4 from 4 to {MAX_SLOT_BYTES}", _is_width)
+PROBABILITY = _expect("a probability from 0 to 1", _is_probability)
+WORKERS = _expect(f"a list of 1 to {MAX_WORKERS} workers, ADDRESS:PORT", _is_workers)
+MAPPING = _expect("a mapping of fields", lambda value: isinstance(value, dict))
+JOBS = _expect("a list of jobs", lambda value: isinstance(value, list))
+
+Probability = Annotated[float, PROBABILITY]
+RuleName = Literal["safe", "switchml"]
+OverflowName = Literal["wrap", "saturate", "detect"]
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(strict=True, extra="forbid", frozen=True)
+
+
+class SwitchPart(_Part):
+    address: Annotated[str, AfterValidator(_check_host)] = DEFAULTS.address
+    port: Annotated[int, _whole(0, 65535)] = DEFAULTS.port
+    rule: RuleName = "safe"
+    num_slots: Annotated[int, _whole(1, MAX_SLOTS)] = DEFAULTS.num_slots
+    slot_bytes: Annotated[int, WIDTH] = DEFAULTS.slot_bytes
+
+
+class FaultsPart(_Part):
+    loss_in: Probability = 0.0
+    loss_out: Probability = 0.0
+    seed: Annotated[int, _whole(0, 2**63 - 1)] = 0
+
+
+class JobPart(_Part):
+    job: Annotated[int, _whole(1, 65535)]
+    workers: Annotated[list[str], WORKERS]
+    num_slots: Annotated[int, SLOTS] = JOB_DEFAULTS.num_slots
+    slot_bytes: Annotated[int, WIDTH] = JOB_DEFAULTS.slot_bytes
+    overflow: OverflowName = "detect"
+
+
+class SwitchFile(_Part):
+    switch: Annotated[SwitchPart, MAPPING] = SwitchPart()
+    faults: Annotated[FaultsPart, MAPPING] = FaultsPart()
+    jobs: Annotated[list[Annotated[JobPart, MAPPING]], JOBS] = []
+
+    @model_validator(mode="wrap")
+    @classmethod
+    def _check_all(cls, document: Any, handler: Callable[[Any], SwitchFile]) -> Any:
+        """Fields first, then one against another, also when some field is wrong."""
+        mistakes: list[InitErrorDetails] = []
+        try:
+            model = handler(document)
+        except ValidationError as error:
+            mistakes += [_again(detail) for detail in error.errors()]
+        mistakes += [_mistake(*each) for each in _contradictions(document)]
+        if mistakes:
+            raise ValidationError.from_exception_data(cls.__name__, mistakes)
+        return model
+
+
+# one field against another: (path, what is found there, what is wrong)
+
+Contradiction = tuple[Location, object, str]
+
+
+def _contradictions(document: Any) -> Iterator[Contradiction]:
+    """Looks at the file as it is: what is no job, or no number, is told elsewhere."""
+    switch = document.get("switch")
+    switch = switch if isinstance(switch, dict) else {}
+    jobs = document.get("jobs")
+    numbered = enumerate(jobs) if isinstance(jobs, list) else ()
+    dicts = [(number, job) for number, job in numbered if isinstance(job, dict)]
+    yield from _repeated_jobs(dicts)
+    yield from _too_many_slots(switch, dicts)
+    yield from _too_wide(switch, dicts)
+    for number, job in dicts:
+        yield from _wrong_workers(number, job, _version(switch))
+
+
+def _repeated_jobs(jobs: list[tuple[int, Any]]) -> Iterator[Contradiction]:
+    first: dict[int, int] = {}
+    for number, job in jobs:
+        name = job.get("job")
+        if type(name) is int and first.setdefault(name, number) != number:
+            yield ("jobs", number, "job"), name, f"jobs.{first[name]} has this id"
+
+
+def _too_many_slots(
+    switch: dict[str, Any], jobs: list[tuple[int, Any]]
+) -> Iterator[Contradiction]:
+    total = _number(switch, "num_slots", DEFAULTS.num_slots)
+    left = total
+    for number, job in jobs:
+        slots = _number(job, "num_slots", JOB_DEFAULTS.num_slots)
+        if not _is_slots(slots):
+            continue
+        if slots > max(left, 0):
+            text = f"only {max(left, 0)} of the switch's {total} slots are left for it"
+            yield ("jobs", number, "num_slots"), slots, text
+        left -= slots
+
+
+def _too_wide(
+    switch: dict[str, Any], jobs: list[tuple[int, Any]]
+) -> Iterator[Contradiction]:
+    widest = _number(switch, "slot_bytes", DEFAULTS.slot_bytes)
+    for number, job in jobs:
+        width = _number(job, "slot_bytes", JOB_DEFAULTS.slot_bytes)
+        if width > widest:
+            text = f"expected at most {widest}, the switch's slot_bytes"
+            yield ("jobs", number, "slot_bytes"), width, text
+
+
+def _wrong_workers(
+    number: int, job: dict[str, Any], version: int | None
+) -> Iterator[Contradiction]:
+    workers = job.get("workers")
+    first: dict[Address, int] = {}
+    for rank, text in enumerate(workers if isinstance(workers, list) else ()):
+        if not isinstance(text, str):
+            continue
+        place = ("jobs", number, "workers", rank)
+        try:
+            address = resolve_worker(text, version)
+        except ValueError as error:
+            yield place, text, str(error)
+            continue
+        if first.setdefault(address, rank) != rank:
+            yield place, text, f"worker {first[address]} has this address"
+
+
+def _number(part: dict[str, Any], field: str, default: int) -> int:
+    """The field, or what does no harm if it is none: that is told elsewhere."""
+    value = part.get(field, default)
+    return value if type(value) is int and value > 0 else 0
+
+
+def _version(switch: dict[str, Any]) -> int | None:
+    """The switch's version of IP, which is its workers' too. None: not known."""
+    try:
+        address = resolve_host(switch.get("address", DEFAULTS.address))
+        return ip_address(address).version
+    except (ValueError, TypeError):
+        return None
+
+
+def _again(detail: ErrorDetails) -> InitErrorDetails:
+    """A mistake that pydantic found, in the form in which it takes it back."""
+    location, found = detail["loc"], detail["input"]
+    if detail["type"] in ("extra_forbidden", "missing"):  # `yaml_model` words these
+        return InitErrorDetails(type=detail["type"], loc=location, input=found)
+    return _mistake(location, found, detail["msg"].removeprefix("Value error, "))
+
+
+def _mistake(location: Location, found: object, text: str) -> InitErrorDetails:
+    return InitErrorDetails(type=_wrong(text), loc=location, input=found)
+
+
+def _wrong(text: str) -> PydanticCustomError:
+    return PydanticCustomError("wrong", "{text}", {"text": text})
+
+
+# conversion
+
+
+def _switch_config(file: SwitchFile) -> SwitchConfig:
+    address = resolve_host(file.switch.address)
+    version = ip_address(address).version
+    return SwitchConfig(
+        address=address,
+        port=file.switch.port,
+        rule=Rule[file.switch.rule.upper()],
+        num_slots=file.switch.num_slots,
+        slot_bytes=file.switch.slot_bytes,
+        faults=FaultConfig(**file.faults.model_dump()),
+        jobs=tuple(_job_config(job, version) for job in file.jobs),
+    )
+
+
+def _job_config(job: JobPart, version: int) -> JobConfig:
+    return JobConfig(
+        job=job.job,
+        workers=tuple(resolve_worker(text, version) for text in job.workers),
+        num_slots=job.num_slots,
+        slot_bytes=job.slot_bytes,
+        overflow=Overflow[job.overflow.upper()],
+    )

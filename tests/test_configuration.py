@@ -1,0 +1,223 @@
+"""The switch's YAML file: what it means, and every mistake by line and path."""
+
+import socket
+from collections.abc import Callable
+from pathlib import Path
+from textwrap import dedent
+
+import pytest
+
+from intswitch.configuration import read_switch, resolve_worker
+from intswitch.yaml_model import FileError
+from switch.config import FaultConfig, JobConfig, SwitchConfig
+from switch.protocol import Overflow, Rule
+
+Write = Callable[[str], Path]
+
+
+@pytest.fixture
+def write(tmp_path: Path) -> Write:
+    def to_file(text: str) -> Path:
+        path = tmp_path / "switch.yaml"
+        path.write_text(dedent(text))
+        return path
+
+    return to_file
+
+
+def mistakes(path: Path) -> list[str]:
+    """What is wrong with the file, without its name, by line."""
+    with pytest.raises(FileError) as raised:
+        read_switch(path)
+    lines = str(raised.value).splitlines()
+    assert all(line.startswith(f"{path}:") for line in lines)
+    told = [line.removeprefix(f"{path}:") for line in lines]
+    return sorted(told, key=lambda line: int(line.partition(":")[0]))
+
+
+def test_the_example(write: Write) -> None:
+    path = write(
+        """\
+        switch:
+          address: 127.0.0.1
+          port: 48864
+          rule: switchml
+        jobs:
+          - job: 7
+            num_slots: 8
+            slot_bytes: 256
+            overflow: wrap
+            workers: [127.0.0.1:5001, 127.0.0.1:5002]
+        """
+    )
+    job = JobConfig(
+        job=7,
+        num_slots=8,
+        slot_bytes=256,
+        overflow=Overflow.WRAP,
+        workers=(("127.0.0.1", 5001), ("127.0.0.1", 5002)),
+    )
+    assert read_switch(path) == SwitchConfig(rule=Rule.SWITCHML, jobs=(job,))
+
+
+def test_defaults_are_those_of_the_switch(write: Write) -> None:
+    assert read_switch(write("switch: {}")) == SwitchConfig()
+    [job] = read_switch(write("jobs: [{job: 1, workers: [127.0.0.1:1]}]")).jobs
+    assert job == JobConfig(job=1, workers=(("127.0.0.1", 1),))
+
+
+def test_every_field(write: Write) -> None:
+    path = write(
+        """\
+        switch: {address: "::1", port: 0, rule: safe, num_slots: 100, slot_bytes: 8000}
+        faults: {loss_in: 0.25, loss_out: 1, seed: 3}
+        jobs:
+          - {job: 65535, num_slots: 64, slot_bytes: 8000, overflow: saturate,
+             workers: ["[::1]:1", "[0:0::1]:65535"]}
+          - {job: 1, num_slots: 32, workers: ["[::1]:1"], overflow: detect}
+        """
+    )
+    config = read_switch(path)
+    assert (config.address, config.port) == ("::1", 0)
+    assert (config.num_slots, config.slot_bytes) == (100, 8000)
+    assert config.faults == FaultConfig(loss_in=0.25, loss_out=1.0, seed=3)
+    first, second = config.jobs
+    assert first.workers == (("::1", 1), ("::1", 65535))
+    assert (first.overflow, second.overflow) == (Overflow.SATURATE, Overflow.DETECT)
+
+
+def test_all_mistakes_at_once(write: Write) -> None:
+    path = write(
+        """\
+        switch:
+          port: 70000
+          rule: fast
+          colour: red
+        faults: {loss_in: 1.5}
+        jobs:
+          - job: 7
+            num_slots: 12
+            workers: [127.0.0.1:5001, localhost:5001]
+          - job: 7
+            overflow: clip
+            workers: []
+          - workers: 127.0.0.1:5001
+        """
+    )
+    assert mistakes(path) == [
+        "2: switch.port: expected an integer from 0 to 65535 (found 70000)",
+        "3: switch.rule: Input should be 'safe' or 'switchml' (found 'fast')",
+        "4: switch.colour: no such field; allowed: address, port, rule, num_slots,"
+        " slot_bytes",
+        "5: faults.loss_in: expected a probability from 0 to 1 (found 1.5)",
+        "8: jobs.0.num_slots: expected a power of two from 1 to 1048576 (found 12)",
+        "9: jobs.0.workers.1: worker 0 has this address (found 'localhost:5001')",
+        "10: jobs.1.job: jobs.0 has this id (found 7)",
+        "11: jobs.1.overflow: Input should be 'wrap', 'saturate' or 'detect'"
+        " (found 'clip')",
+        "12: jobs.1.workers: expected a list of 1 to 64 workers, ADDRESS:PORT",
+        "13: jobs.2.job: is missing",
+        "13: jobs.2.workers: expected a list of 1 to 64 workers, ADDRESS:PORT"
+        " (found '127.0.0.1:5001')",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("text", "mistake"),
+    [
+        ("switch: {port: -1}", "switch.port: expected an integer from 0 to 65535"),
+        ("switch: {port: '1'}", "switch.port: expected an integer from 0 to 65535"),
+        ("switch: {port: yes}", "switch.port: expected an integer from 0 to 65535"),
+        ("switch: {num_slots: 0}", "switch.num_slots: expected an integer from 1"),
+        ("switch: {slot_bytes: 30}", "switch.slot_bytes: expected a multiple of 4"),
+        ("switch: {slot_bytes: 65492}", "from 4 to 65488 (found 65492)"),
+        (f"switch: {{address: {'x' * 64}}}", "expected a host with an IP"),
+        ("switch: {address: 5}", "switch.address: Input should be a valid string"),
+        ("switch:", "switch: expected a mapping of fields (found None)"),
+        ("faults: {loss_out: .nan}", "faults.loss_out: expected a probability"),
+        ("faults: {loss_in: yes}", "faults.loss_in: expected a probability"),
+        ("faults: {seed: -1}", "faults.seed: expected an integer from 0"),
+        ("jobs: {job: 1}", "jobs: expected a list of jobs"),
+        ("jobs: [5]", "jobs.0: expected a mapping of fields (found 5)"),
+        ("workers: []", "workers: no such field; allowed: switch, faults, jobs"),
+    ],
+)
+def test_fields(write: Write, text: str, mistake: str) -> None:
+    [found] = mistakes(write(text))
+    assert mistake in found
+    assert found.startswith("1: ")
+
+
+@pytest.mark.parametrize(
+    ("fields", "mistake"),
+    [
+        ("job: 0", "jobs.0.job: expected an integer from 1 to 65535 (found 0)"),
+        ("job: 65536", "jobs.0.job: expected an integer from 1 to 65535"),
+        ("num_slots: 64", "num_slots: only 32 of the switch's 32 slots are left"),
+        ("num_slots: 8.0", "jobs.0.num_slots: expected a power of two"),
+        ("slot_bytes: 260", "expected at most 256, the switch's slot_bytes"),
+        ("slot_bytes: -4", "jobs.0.slot_bytes: expected a multiple of 4"),
+        ("workers: [5001]", "jobs.0.workers.0: Input should be a valid string"),
+        ("workers: [':5001']", "expected ADDRESS:PORT, as in 127.0.0.1:5001"),
+        ("workers: ['127.0.0.1']", "expected ADDRESS:PORT, as in 127.0.0.1:5001"),
+        ("workers: ['::1:5001']", "expected ADDRESS:PORT, as in 127.0.0.1:5001"),
+        ("workers: ['127.0.0.1:0']", "port '0': expected 1 to 65535"),
+        ("workers: ['127.0.0.1:x']", "port 'x': expected 1 to 65535"),
+        ("workers: ['0.0.0.0:5001']", "expected the address of one worker"),
+        ("workers: ['[::1]:5001']", "expected a host with an IPv4 address"),
+    ],
+)
+def test_fields_of_a_job(write: Write, fields: str, mistake: str) -> None:
+    right = {
+        "job": "1",
+        "num_slots": "8",
+        "slot_bytes": "256",
+        "workers": "['127.0.0.1:5001']",
+    }
+    name, _, value = fields.partition(": ")
+    job = ", ".join(f"{key}: {text}" for key, text in (right | {name: value}).items())
+    head = "switch: {num_slots: 32, slot_bytes: 256}"
+    [found] = mistakes(write(f"{head}\njobs:\n  - {{{job}}}\n"))
+    assert mistake in found
+    assert found.startswith("3: ")
+
+
+def test_65_workers_are_too_many(write: Write) -> None:
+    workers = ", ".join(f"127.0.0.1:{5000 + rank}" for rank in range(65))
+    [found] = mistakes(write(f"jobs: [{{job: 1, workers: [{workers}]}}]"))
+    assert "jobs.0.workers: expected a list of 1 to 64 workers" in found
+
+
+def test_jobs_may_take_all_slots_but_not_more(write: Write) -> None:
+    text = """\
+        switch: {num_slots: 24}
+        jobs:
+          - {job: 1, num_slots: 16, workers: [127.0.0.1:5001]}
+          - {job: 2, num_slots: 8, workers: [127.0.0.1:5001]}
+    """
+    assert len(read_switch(write(text)).jobs) == 2
+    assert mistakes(write(text.replace("24", "23"))) == [
+        "4: jobs.1.num_slots: only 7 of the switch's 23 slots are left for it (found 8)"
+    ]
+
+
+@pytest.mark.parametrize("text", ["", "# nothing\n", "- 1\n", "switch: [\n"])
+def test_what_is_no_mapping(write: Write, text: str) -> None:
+    path = write(text)
+    with pytest.raises(FileError, match=r"switch\.yaml"):
+        read_switch(path)
+
+
+def test_a_file_that_is_not_there(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError):
+        read_switch(tmp_path / "none.yaml")
+
+
+def test_a_name_takes_the_version_of_ip_that_the_switch_has() -> None:
+    assert resolve_worker("localhost:5001", 4) == ("127.0.0.1", 5001)
+    assert resolve_worker("localhost:5001") == ("127.0.0.1", 5001)
+    try:
+        socket.getaddrinfo("localhost", None, socket.AF_INET6)
+    except OSError:
+        pytest.skip("localhost has no IPv6 address here")
+    assert resolve_worker("localhost:5001", 6) == ("::1", 5001)
