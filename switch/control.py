@@ -18,7 +18,10 @@ MAX_JOB = 65535
 
 
 class Dataplane(Protocol):
-    """What the control plane programs: the emulator's pipeline, or a P4 switch."""
+    """What the control plane programs: the emulator's pipeline, or a P4 switch.
+
+    The fixed jobs of its SwitchConfig are installed from the start.
+    """
 
     def install(self, job: JobConfig) -> None:
         """Give the job slots and bind its workers. ValueError: no slots left."""
@@ -111,8 +114,8 @@ class _Running:
 class Control:
     """The jobs of one switch. Not thread-safe: callers hold the switch's lock.
 
-    Installs the fixed jobs of `config`. `receive_bytes` is what the switch's socket
-    can queue; the recommended window keeps a job's packets within it.
+    `dataplane` has the fixed jobs of `config` already. `receive_bytes` is what the
+    switch's socket can queue; the recommended window keeps a job's packets within it.
     """
 
     def __init__(
@@ -132,8 +135,6 @@ class Control:
         self._members = count(1)
         self._last_job = 0
         self._events: list[tuple[int, Event]] = []
-        for job in config.jobs:
-            dataplane.install(job)
 
     def join(self, request: JoinRequest, now: float) -> int:
         """Number of the new member. Joined or Refused follows as an event."""

@@ -4,9 +4,9 @@ from switch.config import JobConfig
 
 
 class FakeDataplane:
-    def __init__(self, *, full: bool = False) -> None:
+    def __init__(self, *jobs: JobConfig, full: bool = False) -> None:
         self.full = full
-        self.jobs: dict[int, JobConfig] = {}
+        self.jobs = {job.job: job for job in jobs}
         self.calls: list[tuple[str, int]] = []
 
     def install(self, job: JobConfig) -> None:

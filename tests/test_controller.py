@@ -35,7 +35,7 @@ WAIT = 10.0  # seconds after which a test fails instead of hanging
 
 @contextmanager
 def serve(**changes: Any) -> Iterator[tuple[ControlService, FakeDataplane]]:
-    dataplane = FakeDataplane()
+    dataplane = FakeDataplane(FIXED)
     control = Control(SwitchConfig(jobs=(FIXED,), **changes), dataplane)
     service = ControlService(control, threading.Lock(), "127.0.0.1", 0)
     service.start()

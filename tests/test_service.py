@@ -23,7 +23,7 @@ WAIT = 5.0  # seconds after which a test fails instead of hanging
 
 @contextmanager
 def serve(address: str = "127.0.0.1") -> Iterator[tuple[ControlService, FakeDataplane]]:
-    dataplane = FakeDataplane()
+    dataplane = FakeDataplane(FIXED)
     config = SwitchConfig(address=address, jobs=(FIXED,))
     control = Control(config, dataplane)
     service = ControlService(control, threading.Lock(), address, 0)
@@ -171,7 +171,7 @@ def test_stop_tells_open_streams_and_ends_jobs() -> None:
 
 def test_calls_wait_for_the_lock() -> None:
     lock = threading.Lock()
-    control = Control(SwitchConfig(jobs=(FIXED,)), FakeDataplane())
+    control = Control(SwitchConfig(jobs=(FIXED,)), FakeDataplane(FIXED))
     service = ControlService(control, lock, "127.0.0.1", 0)
     service.start()
     try:
