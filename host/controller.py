@@ -21,6 +21,9 @@ from switch.protocol import FORMAT, Overflow
 from switch.stubs import control_pb2 as pb
 from switch.stubs import control_pb2_grpc as pb_grpc
 
+# Else every fork of a data loader prints a line. Read when the first channel opens.
+os.environ.setdefault("GRPC_VERBOSITY", "ERROR")
+
 Address = tuple[str, int]
 
 CONNECT_TIMEOUT = 5.0  # seconds for a switch that is starting to begin to listen
