@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import gzip
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -35,6 +38,8 @@ class Workload(ABC):
     """Let the learning rate fall linearly to zero over the run."""
     metric: str = "accuracy"
     """What the comparison's table shows: accuracy or loss."""
+    loss_name: str = "test loss"
+    """What `evaluate` gives as the loss."""
 
     def __init__(self, *, rank: int, num_workers: int, seed: int) -> None:
         self.rank = rank
@@ -106,6 +111,23 @@ class Classification(Workload):
         loss = nn.functional.cross_entropy(scores, labels, reduction="sum")
         correct = (scores.argmax(1) == labels).sum()
         return Evaluation(float(loss), int(correct), len(labels))
+
+
+def read_table(package: str, path: str, workload: str) -> NDArray[np.float32]:
+    """Lines of a gzipped CSV file that `package` ships; the last column is a label.
+
+    The file is read without importing the package, which would take seconds.
+    """
+    spec = find_spec(package)
+    if spec is None or spec.origin is None:
+        raise ModuleNotFoundError(
+            f"workload {workload}: its data comes with {package}, which is not "
+            "installed: pip install 'intswitch[train]'"
+        )
+    text = gzip.decompress((Path(spec.origin).parent / path).read_bytes()).decode()
+    width = text[: text.index("\n")].count(",") + 1
+    values = np.fromstring(text.replace("\n", ","), np.float32, sep=",")
+    return values.reshape(-1, width)
 
 
 def balanced_split(

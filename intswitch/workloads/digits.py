@@ -7,7 +7,7 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from intswitch.workloads.base import Classification
+from intswitch.workloads.base import Classification, read_table
 
 
 class Digits(Classification):
@@ -17,16 +17,9 @@ class Digits(Classification):
     momentum = 0.9
 
     def load(self) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
-        try:
-            from sklearn.datasets import load_digits
-        except ModuleNotFoundError:
-            raise ModuleNotFoundError(
-                "workload digits: scikit-learn is not installed: "
-                "pip install 'intswitch[train]'"
-            ) from None
-        data = load_digits()
-        images = (data.data / 8.0 - 1.0).astype(np.float32)
-        return images, data.target.astype(np.int64)
+        table = read_table("sklearn", "datasets/data/digits.csv.gz", "digits")
+        images = (table[:, :-1] / 8.0 - 1.0).astype(np.float32)
+        return images, table[:, -1].astype(np.int64)
 
     def num_test(self) -> int:
         return 360

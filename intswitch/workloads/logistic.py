@@ -62,6 +62,7 @@ class Logistic(Workload):
     batch_size = SAMPLES
     anneal = False
     metric = "loss"
+    loss_name = "objective gap"
 
     def __init__(self, *, rank: int, num_workers: int, seed: int) -> None:
         super().__init__(rank=rank, num_workers=num_workers, seed=seed)

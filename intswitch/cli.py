@@ -1,0 +1,272 @@
+"""The command line. Every command imports what it needs when it is called."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from intswitch import options
+
+if TYPE_CHECKING:
+    from intswitch.experiment import Training
+    from intswitch.methods import Method
+
+INTERRUPTED = 128 + signal.SIGINT
+
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="rich",
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+def version(wanted: bool) -> None:
+    if wanted:
+        from intswitch import __version__
+
+        typer.echo(f"intswitch {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def intswitch(
+    show_version: Annotated[
+        bool,
+        typer.Option(
+            "--version", callback=version, is_eager=True, help="Print the version."
+        ),
+    ] = False,
+) -> None:
+    """A laboratory for in-network aggregation: workers send integers, an emulated
+    programmable switch adds them and multicasts the sums.
+
+    \b
+    Train a small CNN on MNIST, four workers, int8 gradients:
+        intswitch train
+    See how compressors differ (table, CSV, JSON, figure):
+        intswitch compare --workload digits
+    Lose one packet in a hundred; the weights come out the same:
+        intswitch train --workload digits --loss 0.01
+    """
+
+
+@app.command()
+def train(
+    workload: options.Workload = "mnist",
+    compressor: options.Compressor = "intsgd",
+    element_type: options.ElementType = None,
+    rounding: options.Rounding = None,
+    option: options.CompressorOption = None,
+    steps: options.Steps = None,
+    epochs: options.Epochs = None,
+    batch_size: options.BatchSize = None,
+    lr: options.LearningRate = None,
+    momentum: options.Momentum = None,
+    seed: options.Seed = 0,
+    evaluations: options.Evaluations = 20,
+    topology: options.Topology = "star",
+    loss: options.Loss = None,
+    output: options.Output = None,
+) -> None:
+    """Train a model through the emulated switch, and see what it cost.
+
+    Starts the switch and the workers as processes on this machine, shows loss and
+    accuracy as they come, then sums up: accuracy, bytes, packets, largest integer,
+    clips, and where the time went.
+
+    \b
+    MNIST, four workers, IntSGD with int8:
+        intswitch train
+    Eight workers, deterministic rounding, a bad network:
+        intswitch train --topology star8 --rounding deterministic --loss 0.01
+    Any option of a compressor:
+        intswitch train -c intsgd -o beta=0.5 -o element_type=int16
+    The yardstick, float32 between the workers:
+        intswitch train -c exact
+    """
+    from intswitch.methods import Method
+
+    method = Method.parse(compressor).extended(
+        option or [], element_type=element_type, rounding=rounding
+    )
+    base = training(**locals())
+    run([method], base, 1, topology, loss, output)
+
+
+@app.command()
+def compare(
+    workload: options.Workload = "mnist",
+    compressor: options.Compressors = None,
+    seeds: Annotated[
+        int, typer.Option(metavar="N", min=1, help="Runs of every method.")
+    ] = 3,
+    steps: options.Steps = None,
+    epochs: options.Epochs = None,
+    batch_size: options.BatchSize = None,
+    lr: options.LearningRate = None,
+    momentum: options.Momentum = None,
+    seed: options.Seed = 0,
+    evaluations: options.Evaluations = 20,
+    topology: options.Topology = "star",
+    loss: options.Loss = None,
+    output: options.Output = None,
+) -> None:
+    """Train with several compressors from the same start, and compare.
+
+    Gives the table of IntSGD's paper (test accuracy or loss, time of a step by phase,
+    bits per coordinate) and a figure: loss against steps and bytes, largest integer
+    against steps. Writes table.csv, results.json, figure.png and figure.svg into
+    runs/WORKLOAD, or where --output says.
+
+    \b
+    The default set, three seeds:
+        intswitch compare
+    Two of your choice, quickly:
+        intswitch compare -w digits -c exact -c intsgd:element_type=int8 --seeds 1
+    Why IntDIANA: heterogeneous workers make IntSGD's integers grow:
+        intswitch compare -w logistic
+    """
+    from intswitch.methods import Method, default_set
+
+    texts = compressor or default_set(workload)
+    base = training(**locals())
+    folder = output or Path("runs") / workload
+    run([Method.parse(text) for text in texts], base, seeds, topology, loss, folder)
+
+
+@app.command()
+def switch(
+    file: options.SwitchFile = None,
+    address: options.Address = None,
+    port: options.Port = None,
+    rule: options.Rule = None,
+    num_slots: options.NumSlots = None,
+    slot_bytes: options.SlotBytes = None,
+    loss_in: options.LossIn = None,
+    loss_out: options.LossOut = None,
+    fault_seed: options.FaultSeed = None,
+    until_stdin_closes: options.Hidden = False,
+) -> None:
+    """Start an emulated switch, and serve until Ctrl-C.
+
+    Prints `listening ADDRESS:PORT` when it is ready (the first start compiles its
+    kernels, which takes about a minute), and its counters when it stops. Options
+    given here go before what the file says.
+
+    \b
+    For workers that join by name:
+        intswitch switch
+    With jobs fixed in a file, for any program that can send UDP:
+        intswitch switch switch.yaml
+    One that loses packets:
+        intswitch switch --loss-in 0.01 --loss-out 0.01
+    """
+    given = {name: value for name, value in locals().items() if value is not None}
+    if until_stdin_closes:
+        from intswitch.child import end_with_parent, stop_politely
+
+        end_with_parent(stop_politely)
+    from switch.server import serve
+
+    from intswitch.configuration import DEFAULTS, read_switch
+    from intswitch.standalone import with_options
+
+    config = read_switch(file) if file else DEFAULTS
+    serve(with_options(config, given))
+
+
+@app.command()
+def reset(address: options.Endpoint, job: options.FixedJob) -> None:
+    """Start a job afresh: its slots empty, its sequences from 0 again.
+
+    For jobs fixed in the switch's file; a job that workers join starts afresh anyway.
+
+    \b
+        intswitch reset 127.0.0.1:48864 7
+    """
+    import host.controller
+
+    host.controller.reset(address, job)
+    typer.echo(f"job {job}: its slots are empty, its sequences begin at 0 again")
+
+
+@app.command()
+def counters(address: options.Endpoint, job: options.AnyJob = None) -> None:
+    """Show what a running switch has counted; every packet is in exactly one line.
+
+    \b
+    The whole switch, then one job:
+        intswitch counters 127.0.0.1:48864
+        intswitch counters 127.0.0.1:48864 7
+    """
+    import host.controller
+
+    values = host.controller.counters(address, job)
+    width = max(map(len, values), default=0)
+    for name, value in values.items():
+        typer.echo(f"{name:{width}}  {value:>14,}")
+
+
+def training(**given: Any) -> Training:
+    """A command's options, as far as they are about the training."""
+    from dataclasses import fields
+
+    from intswitch.experiment import Training
+
+    if given["steps"] is not None and given["epochs"] is not None:
+        raise ValueError("--steps and --epochs: give one of them, not both")
+    names = {each.name for each in fields(Training)} - {"compressor", "options"}
+    return Training(**{name: given[name] for name in names})
+
+
+def run(
+    methods: list[Method],
+    base: Training,
+    seeds: int,
+    topology: str,
+    loss: float | None,
+    folder: Path | None,
+) -> None:
+    """Find mistakes while nothing has been started, then train and report."""
+    from rich.console import Console
+
+    from intswitch.topology import load
+
+    network = load(topology)
+    if loss is not None:
+        network = network.with_loss(loss)
+    for method in methods:
+        method.check()
+
+    from intswitch.compare import run_all
+
+    signal.signal(signal.SIGTERM, _terminated)
+    network = network.model_copy(update={"seed": network.seed + base.seed})
+    run_all(base, methods, seeds, network, folder, Console())
+
+
+def _terminated(number: int, frame: Any) -> None:
+    """SIGTERM ends the `with` blocks, and so the processes, before it ends us."""
+    raise SystemExit(128 + number)
+
+
+def main() -> None:
+    """Entry point: mistakes become one clear text and an exit status."""
+    try:
+        app()
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        sys.exit(INTERRUPTED)
+    except (ValueError, OSError, ImportError, RuntimeError) as error:
+        if os.environ.get("INTSWITCH_DEBUG"):
+            raise
+        text = str(error) or type(error).__name__
+        print("error: " + text.replace("\n", "\n  "), file=sys.stderr)
+        sys.exit(1)

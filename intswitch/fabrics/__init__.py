@@ -1,0 +1,1 @@
+"""Where a topology runs. Each fabric starts switch and workers, and ends them."""

@@ -1,0 +1,109 @@
+"""A compressor and its options as people write them: `intsgd:element_type=int8`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from intswitch.experiment import Option
+
+if TYPE_CHECKING:
+    from host.compressors.base import Compressor
+
+
+@dataclass(frozen=True, slots=True)
+class Method:
+    """What averages the gradients."""
+
+    compressor: str
+    options: dict[str, Option] = field(default_factory=dict)
+
+    @classmethod
+    def parse(cls, text: str) -> Method:
+        """`name` or `name:option=value,option=value`. Raises ValueError."""
+        name, _, options = text.partition(":")
+        return cls(name.strip(), parse_options(options.split(",") if options else []))
+
+    def extended(self, texts: Iterable[str], **shorthands: Option | None) -> Method:
+        """With options from `name=value` texts, and from shorthands that are given."""
+        given = {name: value for name, value in shorthands.items() if value is not None}
+        options = {**self.options, **given, **parse_options(texts)}
+        return Method(self.compressor, options)
+
+    def check(self) -> None:
+        """Raise ValueError unless there is such a compressor with such options."""
+        unknown = [name for name in self.options if name not in self.allowed()]
+        if unknown:
+            raise ValueError(
+                f"compressor {self.compressor}: no option {', '.join(unknown)}; "
+                f"it has {', '.join(self.allowed()) or 'none'}"
+            )
+        self.create(seed=0)
+
+    def allowed(self) -> list[str]:
+        """Names of the compressor's options. Raises ValueError if there is none."""
+        from inspect import signature
+
+        from host.compressors import COMPRESSORS
+
+        if self.compressor not in COMPRESSORS:
+            known = ", ".join(COMPRESSORS)
+            raise ValueError(f"compressor: {self.compressor!r} is none of {known}")
+        return list(signature(COMPRESSORS[self.compressor]).parameters)
+
+    def create(self, seed: int) -> Compressor:
+        """The compressor itself. `seed` counts if it takes one, and none is given."""
+        from host.compressors import compressor
+
+        options = dict(self.options)
+        if "seed" in self.allowed():
+            options.setdefault("seed", seed)
+        return compressor(self.compressor, **options)
+
+
+def parse_options(texts: Iterable[str]) -> dict[str, Option]:
+    """['beta=0.9', 'rounding=random'] -> {'beta': 0.9, 'rounding': 'random'}."""
+    options: dict[str, Option] = {}
+    for text in texts:
+        name, equals, value = (part.strip() for part in text.partition("="))
+        if not (name and equals and value):
+            raise ValueError(f"option {text!r}: expected name=value, as in beta=0.9")
+        options[name.replace("-", "_")] = parse_value(value)
+    return options
+
+
+def parse_value(text: str) -> Option:
+    """An integer, a number, true or false, else a word."""
+    if text in ("true", "false"):
+        return text == "true"
+    for kind in (int, float):
+        try:
+            return kind(text)
+        except ValueError:
+            pass
+    return text
+
+
+DEFAULT_SET = (
+    "exact",
+    "intsgd:element_type=int8,rounding=random",
+    "intsgd:element_type=int32,rounding=random",
+    "intsgd:element_type=int8,rounding=deterministic",
+    "fixed:element_type=int32",
+    "block_exponent:element_type=int32",
+    "heuristic:element_type=int8",
+    "heuristic:element_type=int32",
+)
+HETEROGENEOUS_SET = (
+    "exact",
+    "intsgd:element_type=int8",
+    "intsgd:element_type=int32",
+    "intdiana:element_type=int8",
+    "intdiana:element_type=int32",
+)
+
+
+def default_set(workload: str) -> tuple[str, ...]:
+    """What `intswitch compare` compares when it is not told."""
+    return HETEROGENEOUS_SET if workload == "logistic" else DEFAULT_SET

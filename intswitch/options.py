@@ -1,0 +1,170 @@
+"""The options that commands share: type, limits, and what `--help` says of them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from typer import Argument, Option
+
+COMPRESSOR = "Compressor"
+NETWORK = "Network"
+TRAINING = "Training"
+
+Workload = Annotated[
+    Literal["mnist", "digits", "text", "logistic"],
+    Option(
+        "--workload",
+        "-w",
+        metavar="NAME",
+        help="[b]mnist[/]: small CNN, real images; [b]digits[/]: MLP, the quick one; "
+        "[b]text[/]: character LSTM; [b]logistic[/]: regression, each worker with "
+        "data of its own kind.",
+    ),
+]
+
+
+def _training(*names: str, metavar: str, help: str, **limits: Any) -> Any:
+    return Option(
+        *names, metavar=metavar, help=help, rich_help_panel=TRAINING, **limits
+    )
+
+
+Steps = Annotated[
+    int | None, _training(metavar="N", min=1, help="How long. Default: the workload's.")
+]
+Epochs = Annotated[
+    float | None,
+    _training(metavar="X", min=0.0, help="How long, in passes over the data."),
+]
+BatchSize = Annotated[
+    int | None, _training(metavar="N", min=1, help="Samples of one worker and step.")
+]
+LearningRate = Annotated[
+    float | None, _training("--lr", metavar="X", min=0.0, help="Learning rate.")
+]
+Momentum = Annotated[
+    float | None, _training(metavar="X", min=0.0, max=1.0, help="Of SGD.")
+]
+Seed = Annotated[
+    int,
+    _training(metavar="N", min=0, help="Of weights, data order, rounding and losses."),
+]
+Evaluations = Annotated[
+    int, _training(metavar="N", min=1, help="How often the test set is tried.")
+]
+
+Compressor = Annotated[
+    str,
+    Option(
+        "--compressor",
+        "-c",
+        metavar="NAME",
+        help="intsgd, intdiana, fixed, block_exponent, heuristic, or exact (float32 "
+        "past the switch).",
+        rich_help_panel=COMPRESSOR,
+    ),
+]
+ElementType = Annotated[
+    Literal["int8", "int16", "int32"] | None,
+    Option(
+        metavar="TYPE",
+        help="What workers send: int8, int16, int32. Default: int8, or int32 for "
+        "fixed and block_exponent.",
+        rich_help_panel=COMPRESSOR,
+    ),
+]
+Rounding = Annotated[
+    Literal["random", "deterministic"] | None,
+    Option(metavar="HOW", help="random or deterministic.", rich_help_panel=COMPRESSOR),
+]
+CompressorOption = Annotated[
+    list[str] | None,
+    Option(
+        "--option",
+        "-o",
+        metavar="NAME=VALUE",
+        help="Any other option of the compressor; repeat for more. A wrong name "
+        "lists the right ones.",
+        rich_help_panel=COMPRESSOR,
+    ),
+]
+Compressors = Annotated[
+    list[str] | None,
+    Option(
+        "--compressor",
+        "-c",
+        metavar="NAME[:OPTION=VALUE,...]",
+        help="One to compare; repeat for more. Default: a set of eight (for "
+        "[b]logistic[/], IntSGD beside IntDIANA).",
+        rich_help_panel=COMPRESSOR,
+    ),
+]
+
+Topology = Annotated[
+    str,
+    Option(
+        metavar="NAME",
+        help="[b]star[/] (4 workers), [b]pair[/] (2), [b]star8[/] (8), or a YAML file.",
+        rich_help_panel=NETWORK,
+    ),
+]
+Loss = Annotated[
+    float | None,
+    Option(
+        metavar="P",
+        help="Lose packets with this probability, on every link in either direction; "
+        "instead of the topology's.",
+        rich_help_panel=NETWORK,
+    ),
+]
+Output = Annotated[
+    Path | None, Option(metavar="DIR", help="Write table, results and figure here.")
+]
+
+SwitchFile = Annotated[
+    Path | None,
+    Argument(metavar="[FILE.yaml]", help="The switch, its faults, its fixed jobs."),
+]
+Address = Annotated[
+    str | None,
+    Option(metavar="IP", help="IPv4 or IPv6. Default: 127.0.0.1, this machine alone."),
+]
+Port = Annotated[
+    int | None,
+    Option(
+        metavar="N",
+        min=0,
+        max=65535,
+        help="UDP data path and TCP control plane; 0: any free one. Default: 48864.",
+    ),
+]
+Rule = Annotated[
+    Literal["safe", "switchml"] | None,
+    Option(metavar="NAME", help="Slot rule: safe (default) or switchml."),
+]
+NumSlots = Annotated[
+    int | None,
+    Option(metavar="N", min=1, help="Slots of all jobs together. Default: 16384."),
+]
+SlotBytes = Annotated[
+    int | None,
+    Option(metavar="N", min=4, help="The widest slot of a job. Default: 1408."),
+]
+LossIn = Annotated[
+    float | None,
+    Option(metavar="P", min=0.0, max=1.0, help="Lose packets on their way in."),
+]
+LossOut = Annotated[
+    float | None,
+    Option(metavar="P", min=0.0, max=1.0, help="Lose copies on their way out."),
+]
+FaultSeed = Annotated[int | None, Option(metavar="N", min=0, help="Of these losses.")]
+Endpoint = Annotated[
+    str, Argument(metavar="ADDRESS:PORT", help="As the switch has printed it.")
+]
+FixedJob = Annotated[int, Argument(metavar="JOB", help="Number of a fixed job.")]
+AnyJob = Annotated[
+    int | None, Argument(metavar="[JOB]", help="Number of a job. Default: all.")
+]
+Hidden = Annotated[bool, Option(hidden=True)]

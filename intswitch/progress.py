@@ -1,0 +1,108 @@
+"""How a training looks while it runs: a bar on a terminal, else a line now and then."""
+
+from __future__ import annotations
+
+from types import TracebackType
+from typing import Self
+
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    SpinnerColumn,
+    TextColumn,
+    TimeElapsedColumn,
+)
+
+from intswitch.experiment import Evaluated, Started, Training
+
+SMOOTHING = 0.9
+"""Share of the old value in the running mean of the loss that is shown."""
+
+
+def percent(accuracy: float) -> str:
+    return f"{100 * accuracy:.1f} %"
+
+
+def number(value: float) -> str:
+    """A loss: small ones need an exponent."""
+    return f"{value:.3f}" if abs(value) >= 0.01 or value == 0 else f"{value:.2e}"
+
+
+class Display:
+    """A `Watcher` that draws. `prefix` says which of several trainings this is."""
+
+    def __init__(self, console: Console) -> None:
+        self.console = console
+        self.prefix = ""
+        self.steps = 0
+        self.loss: float | None = None
+        self.latest = ""
+        self.progress = Progress(
+            SpinnerColumn(),
+            TextColumn("{task.description}"),
+            BarColumn(bar_width=24),
+            MofNCompleteColumn(),
+            TextColumn("{task.fields[figures]}"),
+            TimeElapsedColumn(),
+            console=console,
+            transient=True,
+            disable=not console.is_terminal,
+        )
+        self.task = self.progress.add_task("", total=None, figures="")
+
+    def __enter__(self) -> Self:
+        self.progress.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.progress.stop()
+
+    def status(self, text: str) -> None:
+        """What takes long just now."""
+        if self.console.is_terminal:
+            self.progress.reset(
+                self.task, total=None, description=self.prefix + text, figures=""
+            )
+        else:
+            self.console.print(f"{self.prefix}{text} ...", highlight=False)
+
+    def started(self, training: Training, started: Started) -> None:
+        self.steps = started.steps
+        self.loss, self.latest = None, ""
+        self.progress.reset(
+            self.task,
+            total=started.steps,
+            description=f"{self.prefix}{training.workload} {training.label}",
+            figures="",
+        )
+
+    def stepped(self, step: int, loss: float) -> None:
+        old = loss if self.loss is None else self.loss
+        self.loss = SMOOTHING * old + (1 - SMOOTHING) * loss
+        self._draw(step)
+
+    def evaluated(self, evaluated: Evaluated) -> None:
+        accuracy = evaluated.accuracy
+        self.latest = f"test loss {number(evaluated.loss)}"
+        if accuracy is not None:
+            self.latest = f"test accuracy {percent(accuracy)}"
+        self._draw(evaluated.step)
+        if not self.console.is_terminal:
+            self.console.print(
+                f"{self.prefix}step {evaluated.step}/{self.steps}  {self._figures()}",
+                highlight=False,
+            )
+
+    def _figures(self) -> str:
+        loss = "" if self.loss is None else f"loss {number(self.loss)}  "
+        return loss + self.latest
+
+    def _draw(self, step: int) -> None:
+        self.progress.update(self.task, completed=step, figures=self._figures())

@@ -1,0 +1,221 @@
+"""Results as people read them: the summary of a run, the table of a comparison.
+
+The table is IntSGD's (arXiv 2102.08374, section 5): method, test accuracy or loss,
+time of a step by phase; besides, bits per coordinate and the largest integer.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import fmean, stdev
+
+from rich import box
+from rich.console import Console
+from rich.table import Table
+
+from intswitch.experiment import PHASES, Result
+from intswitch.progress import number, percent
+
+
+def kilobytes(count: float) -> str:
+    return f"{count / 1e3:,.1f} kB"
+
+
+def summarize(result: Result, console: Console) -> None:
+    """The end of `intswitch train`."""
+    grid = Table.grid(padding=(0, 2))
+    grid.add_column(style="bold")
+    grid.add_column()
+    for name, text in summary(result):
+        grid.add_row(name, text)
+    console.print(grid, highlight=False)
+
+
+def summary(result: Result) -> list[tuple[str, str]]:
+    """Name and value of what is worth knowing about one run."""
+    training, started, last = result.training, result.started, result.evaluations[-1]
+    rows = [
+        ("training", f"{training.workload}, {training.label}, seed {training.seed}"),
+        (
+            "size",
+            f"{result.num_workers} workers, {started.steps} steps of "
+            f"{started.batch_size} samples each, {started.parameters:,} parameters",
+        ),
+        (started.loss_name, number(last.loss)),
+    ]
+    if last.accuracy is not None:
+        rows.insert(2, ("test accuracy", percent(last.accuracy)))
+    return [*rows, *_traffic(result), *_integers(result), *_time(result)]
+
+
+def _traffic(result: Result) -> list[tuple[str, str]]:
+    per = "a worker and step"
+    rows = [
+        (
+            "bytes",
+            f"{kilobytes(result.bytes_up)} up, {kilobytes(result.bytes_down)} down "
+            f"{per} ({result.bits_per_coordinate:.2f} bits a coordinate up)",
+        ),
+    ]
+    if result.training.compressor == "exact":
+        return [*rows, ("path", "gloo between the workers, past the switch")]
+    sent, received = result.total("packets_sent"), result.total("packets_received")
+    again = result.total("retransmissions")
+    share = 100 * again / max(1, sent)
+    return [
+        *rows,
+        ("packets", f"{sent:,} sent, {received:,} received"),
+        ("retransmissions", f"{again:,} ({share:.2f} % of the packets sent)"),
+    ]
+
+
+def _integers(result: Result) -> list[tuple[str, str]]:
+    if result.training.compressor == "exact":
+        return []
+    largest_sum = max(worker.largest_sum for worker in result.workers)
+    elements = result.num_workers * result.started.steps * result.started.parameters
+    clips = result.total("clips")
+    return [
+        (
+            "largest integer",
+            f"{result.largest_integer:,} sent, {largest_sum:,} in sums",
+        ),
+        ("clips", f"{clips:,} of {elements:,} elements"),
+        ("overflows", f"{result.total('overflows'):,}"),
+    ]
+
+
+def _time(result: Result) -> list[tuple[str, str]]:
+    parts = [f"{phase} {ms:.2f}" for phase, ms in result.milliseconds.items()]
+    return [
+        ("ms a step", ", ".join(parts)),
+        ("time", f"{result.wall_seconds:.1f} s from the first step to the last"),
+    ]
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One method over all seeds."""
+
+    method: str
+    metric: str
+    scores: list[float]
+    milliseconds: dict[str, float]
+    bits_per_coordinate: float
+    largest_integer: int
+    clips: int
+    retransmissions: int
+
+    @property
+    def mean(self) -> float:
+        return fmean(self.scores)
+
+    @property
+    def deviation(self) -> float:
+        """Between seeds, of the sample; 0 for one seed."""
+        return stdev(self.scores) if len(self.scores) > 1 else 0.0
+
+
+def by_method(results: Sequence[Result]) -> dict[str, list[Result]]:
+    """The runs of every method, in the order in which they came."""
+    groups: dict[str, list[Result]] = {}
+    for result in results:
+        groups.setdefault(result.training.label, []).append(result)
+    return groups
+
+
+def rows(results: Sequence[Result]) -> list[Row]:
+    return [_row(method, runs) for method, runs in by_method(results).items()]
+
+
+def _row(method: str, runs: list[Result]) -> Row:
+    return Row(
+        method=method,
+        metric=metric_name(runs[0]),
+        scores=[run.score for run in runs],
+        milliseconds={
+            phase: fmean(run.milliseconds[phase] for run in runs) for phase in PHASES
+        },
+        bits_per_coordinate=fmean(run.bits_per_coordinate for run in runs),
+        largest_integer=max(run.largest_integer for run in runs),
+        clips=sum(run.total("clips") for run in runs),
+        retransmissions=sum(run.total("retransmissions") for run in runs),
+    )
+
+
+def metric_name(result: Result) -> str:
+    return (
+        "test accuracy"
+        if result.started.metric == "accuracy"
+        else result.started.loss_name
+    )
+
+
+def score_text(row: Row) -> str:
+    if row.metric == "test accuracy":
+        return f"{100 * row.mean:.2f} ± {100 * row.deviation:.2f} %"
+    if row.mean >= 0.01:
+        return f"{row.mean:.4f} ± {row.deviation:.4f}"
+    return f"{row.mean:.1e} ± {row.deviation:.0e}"
+
+
+def tabulate(results: Sequence[Result], console: Console) -> None:
+    """The end of `intswitch compare`."""
+    lines = rows(results)
+    first = results[0]
+    seeds = len(by_method(results)[first.training.label])
+    table = Table(
+        title=f"{first.training.workload}, {first.num_workers} workers, "
+        f"{first.started.steps} steps, {seeds} seed{'s' * (seeds > 1)}",
+        caption="times in ms of a step, mean over workers and seeds; "
+        "wait: until the slowest worker has its gradient",
+        box=box.SIMPLE_HEAD,
+    )
+    table.add_column("method", no_wrap=True)
+    for name in (lines[0].metric, *PHASES, "bits/coord.", "largest int", "clips"):
+        table.add_column(name, justify="right", no_wrap=name == lines[0].metric)
+    for line in lines:
+        sums = line.bits_per_coordinate, line.largest_integer, line.clips
+        integers = line.largest_integer or line.clips
+        table.add_row(
+            line.method,
+            score_text(line),
+            *(f"{line.milliseconds[phase]:.2f}" for phase in PHASES),
+            f"{sums[0]:.2f}",
+            f"{sums[1]:,}" if integers else "-",
+            f"{sums[2]:,}" if integers else "-",
+        )
+    console.print(table, highlight=False)
+
+
+def write_csv(results: Sequence[Result], path: Path) -> None:
+    """The table, a line a method; times in ms."""
+    with path.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, list(_cells(rows(results)[0])))
+        writer.writeheader()
+        writer.writerows(_cells(row) for row in rows(results))
+
+
+def _cells(row: Row) -> dict[str, str | int | float]:
+    return {
+        "method": row.method,
+        "metric": row.metric,
+        "mean": row.mean,
+        "std": row.deviation,
+        "seeds": len(row.scores),
+        **{f"{phase}_ms": round(row.milliseconds[phase], 4) for phase in PHASES},
+        "bits_per_coordinate": round(row.bits_per_coordinate, 4),
+        "largest_integer": row.largest_integer,
+        "clips": row.clips,
+        "retransmissions": row.retransmissions,
+    }
+
+
+def write_json(results: Sequence[Result], path: Path) -> None:
+    """Every run with its whole history."""
+    document = [result.as_dict() for result in results]
+    path.write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")

@@ -1,0 +1,234 @@
+"""What a worker does for a training: gradients, their average, a step. Over and over.
+
+Model and gradient are each one flat buffer, and the parameters views into it: the
+compressor gets the whole gradient without a copy, and a step is two lines.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from dataclasses import asdict
+from time import perf_counter
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+import intswitch
+from intswitch import workloads
+from intswitch.experiment import PHASES, Finished, Option, Started, Training
+from intswitch.methods import Method
+from intswitch.workloads.base import Workload
+
+WARM_UP_ELEMENTS = 5000
+
+
+class FlatModel:
+    """A model whose parameters, and whose gradients, lie in one buffer each."""
+
+    def __init__(self, model: nn.Module) -> None:
+        self.model = model
+        parameters = dict(model.named_parameters())
+        self.blocks = [(name, part.numel()) for name, part in parameters.items()]
+        self.weights = torch.cat(
+            [part.detach().ravel() for part in parameters.values()]
+        )
+        self.gradient = torch.zeros_like(self.weights)
+        at = 0
+        for part in parameters.values():
+            here = slice(at, at + part.numel())
+            part.data = self.weights[here].view_as(part)
+            part.grad = self.gradient[here].view_as(part)
+            at += part.numel()
+
+    def digest(self) -> str:
+        return hashlib.sha256(self.weights.numpy().tobytes()).hexdigest()[:16]
+
+
+class Stopwatch:
+    """Seconds spent in each phase of the steps."""
+
+    def __init__(self) -> None:
+        self.seconds = dict.fromkeys(PHASES, 0.0)
+        self.last = perf_counter()
+
+    def start(self) -> None:
+        self.last = perf_counter()
+
+    def lap(self, phase: str) -> None:
+        now = perf_counter()
+        self.seconds[phase] += now - self.last
+        self.last = now
+
+    def lap_average(self, before: tuple[float, float, float], network: Any) -> None:
+        """Divide the lap of `average()` by what the network has measured in it.
+
+        Filling packets belongs to compressing, draining them to decompressing; what
+        of the aggregations remains is communication, what else remains compressing.
+        """
+        now = perf_counter()
+        fill, drain, aggregate = (
+            after - then for after, then in zip(clocks(network), before, strict=True)
+        )
+        if aggregate == 0.0:  # `exact` talks past the switch, and that is all it does
+            aggregate = now - self.last
+        self.seconds["communicate"] += aggregate - fill - drain
+        self.seconds["decompress"] += drain
+        self.seconds["compress"] += now - self.last - aggregate + fill
+        self.last = now
+
+
+def clocks(network: Any) -> tuple[float, float, float]:
+    statistics = network.statistics
+    return (
+        statistics.fill_seconds,
+        statistics.drain_seconds,
+        statistics.aggregate_seconds,
+    )
+
+
+class Run:
+    """One training on one worker, from the first step to the last."""
+
+    def __init__(self, training: Training, network: Any) -> None:
+        self.network = network
+        self.workload = workloads.load(
+            training.workload,
+            rank=network.rank,
+            num_workers=network.num_workers,
+            seed=training.seed,
+        )
+        self.compressor = Method(training.compressor, training.options).create(
+            training.seed
+        )
+        self.flat = FlatModel(self.workload.model())
+        self.velocity = torch.zeros_like(self.flat.weights)
+        self.started = resolve(training, self.workload, len(self.flat.weights))
+        self.every = max(1, self.started.steps // max(1, training.evaluations))
+        self.watch = Stopwatch()
+        self.losses: list[float] = []
+        self.bytes_up: list[int] = []
+        self.bytes_down: list[int] = []
+        self.largest_integers: list[int] = []
+
+    def step(self, number: int) -> None:
+        """Gradient, average over the workers, SGD with momentum."""
+        self.watch.start()
+        self.flat.gradient.zero_()
+        batch = self.workload.batch(number, self.started.batch_size)
+        loss = self.workload.loss(self.flat.model, batch)
+        loss.backward()  # type: ignore[no-untyped-call]
+        self.losses.append(loss.item())
+        self.watch.lap("compute")
+        self.network.barrier()
+        self.watch.lap("wait")
+        mean = self._average()
+        self.velocity.mul_(self.started.momentum).add_(mean)
+        self.flat.weights.sub_(self.velocity, alpha=self.lr(number))
+        self.watch.lap("compute")
+
+    def _average(self) -> Tensor:
+        statistics = self.compressor.statistics
+        up, down = statistics.bytes_up, statistics.bytes_down
+        statistics.largest_integer = 0  # of this step alone
+        before = clocks(self.network)
+        mean = self.compressor.average(
+            self.flat.gradient.numpy(), self.network, self.flat.blocks
+        )
+        self.watch.lap_average(before, self.network)
+        self.bytes_up.append(statistics.bytes_up - up)
+        self.bytes_down.append(statistics.bytes_down - down)
+        self.largest_integers.append(int(statistics.largest_integer))
+        return torch.from_numpy(np.asarray(mean))
+
+    def lr(self, step: int) -> float:
+        left = 1.0 - step / self.started.steps if self.workload.anneal else 1.0
+        return self.started.lr * left
+
+    def steps(self) -> Iterator[tuple[int, bool]]:
+        """Numbers of steps, from 0, and whether the test set is tried after it."""
+        for number in range(self.started.steps):
+            last = number + 1 == self.started.steps
+            yield number, last or (number + 1) % self.every == 0
+
+    def check_weights(self) -> str:
+        """The digest of the weights. Raises RuntimeError if workers disagree."""
+        digests = self.network.gather(self.flat.digest().encode())
+        differ = [rank for rank, digest in enumerate(digests) if digest != digests[0]]
+        if differ:
+            raise RuntimeError(
+                f"the weights of workers {differ} differ from worker 0's: averages "
+                "must be bit-identical on all workers; this is a bug of the compressor"
+            )
+        return str(digests[0].decode())
+
+    def finished(self) -> Finished:
+        statistics, traffic = self.compressor.statistics, self.network.statistics
+        return Finished(
+            losses=self.losses,
+            bytes_up=self.bytes_up,
+            bytes_down=self.bytes_down,
+            largest_integers=self.largest_integers,
+            largest_sum=int(statistics.largest_sum),
+            seconds=self.watch.seconds,
+            packets_sent=int(traffic.packets_sent),
+            packets_received=int(traffic.packets_received),
+            retransmissions=int(traffic.retransmissions),
+            clips=int(statistics.clips),
+            overflows=int(statistics.overflows),
+            weights=self.check_weights(),
+        )
+
+
+def resolve(training: Training, workload: Workload, parameters: int) -> Started:
+    """The training's choices, or the workload's where it made none."""
+    batch_size = training.batch_size or workload.batch_size
+    steps = training.steps or workload.steps
+    if training.epochs is not None:
+        steps = max(1, round(training.epochs * workload.steps_per_epoch(batch_size)))
+    return Started(
+        steps=steps,
+        parameters=parameters,
+        batch_size=batch_size,
+        lr=workload.lr if training.lr is None else training.lr,
+        momentum=workload.momentum if training.momentum is None else training.momentum,
+        metric=workload.metric,
+        loss_name=workload.loss_name,
+    )
+
+
+def train(send: Any, *, training: dict[str, Any], join: dict[str, Any]) -> None:
+    """Task of a worker: one training, from joining the job to leaving it."""
+    torch.set_num_threads(1)
+    with intswitch.join(**join) as network:
+        run = Run(Training(**training), network)
+        send("started", **asdict(run.started))
+        network.barrier()
+        for number, evaluate in run.steps():
+            run.step(number)
+            if network.rank == 0:
+                send("step", step=number + 1, loss=run.losses[-1])
+            if evaluate:
+                share = run.workload.evaluate(run.flat.model)
+                send("evaluated", step=number + 1, **asdict(share))
+        finished = run.finished()
+    send("finished", **asdict(finished))
+
+
+def warm_up(
+    send: Any, *, compressor: str, options: dict[str, Option], join: dict[str, Any]
+) -> None:
+    """Task of one worker, alone: have every kernel of this compressor compiled.
+
+    Without it all workers would compile the same kernels at the same time.
+    """
+    gradient = np.linspace(-1.0, 1.0, WARM_UP_ELEMENTS, dtype=np.float32)
+    with intswitch.join(**join) as network:
+        method = Method(compressor, options).create(seed=0)
+        for _ in range(2):  # the first step may differ from the others
+            method.average(gradient, network, [("all", len(gradient))])
+        network.gather(b"warm")
+        network.barrier()
+    send("warm")
