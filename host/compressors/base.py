@@ -1,9 +1,10 @@
 """What a compressor is, and what it is given of the network."""
 
+import sys
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,6 +14,9 @@ from host.packetizer import Stream
 Gradient = NDArray[np.float32]
 Blocks = Sequence[tuple[str, int]]
 """Name and number of elements of consecutive blocks (layers) of a gradient."""
+
+Array = TypeVar("Array")
+"""A float32 NumPy array or torch tensor on the CPU, of any shape."""
 
 
 class Network(Protocol):
@@ -39,6 +43,7 @@ class Statistics:
     """Running totals of one compressor on one worker."""
 
     steps: int = 0
+    """Averages that came out well."""
     clips: int = 0
     """Elements of this worker that were clipped."""
     overflows: int = 0
@@ -52,20 +57,152 @@ class Statistics:
     bytes_down: int = 0
 
 
+class Layout(NamedTuple):
+    """The blocks of a vector. A whole vector without blocks is one, `gradient`."""
+
+    names: tuple[str, ...]
+    ends: NDArray[np.int64]
+    """[blocks] index after each block's last element."""
+
+    @property
+    def sizes(self) -> list[int]:
+        return [int(size) for size in np.diff(self.ends, prepend=0)]
+
+    def split(self, vector: Gradient) -> Iterator[tuple[str, Gradient]]:
+        """Each block's name, and its part of the vector, not copied."""
+        start = 0
+        for name, end in zip(self.names, self.ends.tolist(), strict=True):
+            yield name, vector[start:end]
+            start = end
+
+    def locate(self, index: int) -> str:
+        """An element in words, for errors."""
+        block = int(np.searchsorted(self.ends, index, side="right"))
+        start = int(self.ends[block - 1]) if block else 0
+        return f"{self.names[block]}[{index - start}]"
+
+
+def layout_of(blocks: Blocks | None, elements: int) -> Layout:
+    """The blocks, or ValueError if they are not the vector's."""
+    if blocks is None:
+        return Layout(("gradient",), np.array([elements], np.int64))
+    names = tuple(name for name, _ in blocks)
+    if len(set(names)) < len(names):
+        raise ValueError(f"blocks: names must differ, got {', '.join(names)}")
+    for name, size in blocks:
+        if size < 0:
+            raise ValueError(f"blocks: {name} has {size} elements: must be 0 or more")
+    total = sum(size for _, size in blocks)
+    if total != elements:
+        raise ValueError(
+            f"blocks: their sizes add up to {total}, and the gradient has {elements} "
+            "elements: must be the same"
+        )
+    return Layout(names, np.cumsum([size for _, size in blocks], dtype=np.int64))
+
+
+def is_tensor(array: object) -> bool:
+    """Whether it is a torch tensor; without importing torch."""
+    torch = sys.modules.get("torch")
+    return torch is not None and isinstance(array, torch.Tensor)
+
+
+def flat_view(array: Any, what: str) -> Gradient:
+    """[d] the elements of an array or tensor, not copied if they lie in a row.
+
+    Raises TypeError for what is not float32 on the CPU in this machine's byte order.
+    """
+    if is_tensor(array):
+        tensor = array.detach()
+        if tensor.device.type != "cpu" or "strided" not in str(tensor.layout):
+            raise TypeError(
+                f"{what} is a {tensor.layout} tensor on {tensor.device}: must be dense "
+                "and on the CPU; move it with .cpu()"
+            )
+        if str(tensor.dtype) != "torch.float32":
+            raise TypeError(
+                f"{what} has dtype {tensor.dtype}: must be torch.float32; "
+                "convert it with .float()"
+            )
+        return flat_view(tensor.contiguous().numpy(), what)
+    if not isinstance(array, np.ndarray):
+        raise TypeError(
+            f"{what} is a {type(array).__name__}: must be a float32 NumPy array or "
+            "torch tensor"
+        )
+    if array.dtype != np.dtype(np.float32):
+        raise TypeError(
+            f"{what} has dtype {array.dtype}: must be float32; "
+            "convert it with .astype(np.float32)"
+        )
+    return np.ascontiguousarray(array).reshape(-1)
+
+
+def flat_out(out: Any, elements: int) -> Gradient:
+    """[elements] memory to write the mean to; never a copy."""
+    if not (is_tensor(out) or isinstance(out, np.ndarray)):
+        raise TypeError(f"out is a {type(out).__name__}: must be an array or tensor")
+    contiguous = out.is_contiguous() if is_tensor(out) else out.flags.c_contiguous
+    if not contiguous:
+        raise ValueError("out is not contiguous: must be")
+    flat = flat_view(out, "out")
+    if len(flat) != elements:
+        raise ValueError(f"out has {len(flat)} elements: must have {elements}")
+    if not flat.flags.writeable:
+        raise ValueError("out is read-only: must be writeable")
+    return flat
+
+
+def shaped_like(array: Any, flat: Gradient) -> Any:
+    """The elements in the shape and kind of `array`."""
+    if is_tensor(array):
+        tensor = sys.modules["torch"].from_numpy(flat)
+        return tensor.view(array.shape)
+    return flat.reshape(array.shape)
+
+
 class Compressor(ABC):
     """Estimates the mean of the workers' gradients with integer aggregations only."""
 
-    statistics: Statistics
+    def __init__(self) -> None:
+        self.statistics = Statistics()
+
+    def average(
+        self,
+        gradient: Array,
+        network: Network,
+        blocks: Blocks | None = None,
+        out: Array | None = None,
+    ) -> Array:
+        """The mean of all workers' gradients, the same bits on every worker.
+
+        gradient: float32, of any shape, 0 elements included; a NumPy array or a torch
+        tensor on the CPU. It is not changed. blocks: names and sizes of its layers.
+        out: where to write the mean, instead of a new array; may be the gradient.
+        Returns the mean in the kind and shape of the gradient.
+
+        Raises TypeError for another dtype, ValueError if a worker's gradient has a NaN
+        or an infinity: on every worker, in the same step, after all its aggregations;
+        nothing is remembered of that step, and the network can be used further. (The
+        worker that has it sends zeros and an exponent that no finite block has.)
+        """
+        vector = flat_view(gradient, "gradient")
+        layout = layout_of(blocks, len(vector))
+        mean = np.empty_like(vector) if out is None else flat_out(out, len(vector))
+        self.estimate(vector, mean, network, layout)
+        self.statistics.steps += 1
+        result: Array = shaped_like(gradient, mean) if out is None else out
+        return result
 
     @abstractmethod
-    def average(
-        self, gradient: Gradient, network: Network, blocks: Blocks | None = None
-    ) -> Gradient:
-        """float32[d] -> float32[d], the same on every worker."""
+    def estimate(
+        self, vector: Gradient, mean: Gradient, network: Network, layout: Layout
+    ) -> None:
+        """`average` of a flat vector, into `mean`, which may be `vector` itself."""
 
     def state_dict(self) -> dict[str, Any]:
         """What `load_state_dict` needs to go on from here. Plain Python and NumPy."""
         return {}
 
-    def load_state_dict(self, state: dict[str, Any]) -> None:
+    def load_state_dict(self, state: dict[str, Any]) -> None:  # noqa: B027
         """Go on where another compressor of the same kind and options stopped."""
