@@ -1,0 +1,89 @@
+"""What compressors by scaled integer sums share: types, rounding, steps, errors."""
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from host.compressors.base import Compressor, Gradient, Layout, Network
+from host.compressors.integers import integer_format, one_of
+from host.compressors.norms import block_exponents
+from host.compressors.quantize import random_key
+from host.compressors.stream import (
+    ExponentMax,
+    ScaledSum,
+    first_non_finite,
+    non_finite_error,
+)
+from host.packetizer import Integers
+
+ROUNDINGS = ("random", "deterministic")
+
+
+class ScaledCompressor(Compressor):
+    """A compressor that sends round(scale * x). Counts its steps, from 0."""
+
+    def __init__(
+        self,
+        element_type: str,
+        result_type: str | None,
+        rounding: str,
+        seed: int,
+        clip: bool = True,
+    ) -> None:
+        """element_type: of the contributions, int8, int16 or int32. result_type: of
+        the sums, as wide or wider; None: the same. rounding: random or deterministic.
+        seed: of random rounding; the workers' numbers differ all the same. clip: clip
+        integers where no sum can overflow; else a sum that does is an OverflowError.
+        """
+        super().__init__()
+        self.form = integer_format(element_type, result_type)
+        self.rounding = one_of("rounding", rounding, ROUNDINGS)
+        if not isinstance(seed, int):
+            raise ValueError(f"seed is {seed!r}: must be an integer")
+        self.seed = seed
+        self.clip = clip
+        self.step = 0
+
+    def key(self, network: Network) -> NDArray[np.uint32] | None:
+        """Of this step's random numbers on this worker; None: none are needed."""
+        if self.rounding == "deterministic":
+            return None
+        return random_key(self.seed, network.rank, self.step)
+
+    def max_exponents(
+        self, vector: Gradient, network: Network, layout: Layout, block_ends: Integers
+    ) -> Integers:
+        """[blocks] each block's largest exponent over all workers, in one round."""
+        stream = ExponentMax(block_exponents(vector, block_ends))
+        network.aggregate(stream)
+        stream.add_to(self.statistics)
+        if stream.non_finite:
+            first = first_non_finite(vector)
+            raise non_finite_error(first, layout, network.rank, self.step)
+        return stream.maxima
+
+    def complete(self, stream: ScaledSum, network: Network, layout: Layout) -> None:
+        """Run the aggregation that ends a step; raise what all workers must raise."""
+        network.aggregate(stream)
+        stream.add_to(self.statistics, clip=self.clip)
+        if stream.non_finite:
+            raise non_finite_error(
+                stream.first_non_finite, layout, network.rank, self.step
+            )
+        if stream.overflows:
+            self.overflowed(stream.overflows)
+        self.step += 1
+
+    def overflowed(self, chunks: int) -> None:
+        """What to do when so many results had the overflow flag."""
+        raise OverflowError(
+            f"step {self.step}: the sums of {chunks} chunks left the range of "
+            f"{self.form.result.name.lower()}: clip, or take a wider result_type"
+        )
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"step": self.step}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self.step = int(state["step"])

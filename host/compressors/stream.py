@@ -1,0 +1,201 @@
+"""The two aggregations that compressors are made of: a scaled sum, and a maximum of
+exponents. Both know the packets' contents, and nothing of algorithms."""
+
+import numpy as np
+from numpy.typing import NDArray
+
+from host.compressors.base import Gradient, Layout, Network, Statistics
+from host.compressors.integers import IntegerFormat
+from host.compressors.quantize import (
+    FIRST_NON_FINITE,
+    FLOAT_BELOW_2_31,
+    LARGEST_BITS,
+    LARGEST_SUM,
+    NO_LIMIT,
+    NON_FINITE,
+    NON_FINITE_CHUNKS,
+    OVERFLOWS,
+    PAYLOADS_DOWN,
+    TALLIES,
+    Plan,
+    dequantize,
+    float_at_most,
+    quantize,
+)
+from host.packetizer import Contributions, Integers, Results, Stream
+from switch.protocol import (
+    HEADER_BYTES,
+    NO_EXPONENT,
+    ElementType,
+    Flag,
+    Reduction,
+    kind_of,
+)
+
+NO_KEY = np.zeros(2, np.uint32)
+
+
+class ScaledSum(Stream):
+    """Sum of round(scale * vector) over the workers, divided by n * scale.
+
+    vector, mean: float32[d], d > 0; may be the same. scales: float32[blocks], at least
+    2^-126 and at most `scales.LARGEST_SCALE`, or 0 where all workers have zeros.
+    key: None for deterministic rounding, else see `random_key`. clip: clip integers at
+    `form.clip_bound`, where no sum can overflow, and set the clipped flag; else send
+    their low bits, as a cast would, and set the overflow flag where they do not fit.
+    """
+
+    def __init__(
+        self,
+        vector: Gradient,
+        mean: Gradient,
+        network: Network,
+        form: IntegerFormat,
+        *,
+        block_ends: Integers,
+        scales: NDArray[np.float32],
+        key: NDArray[np.uint32] | None,
+        clip: bool = True,
+    ) -> None:
+        self.form = form
+        self.kind = form.kind
+        self.elements_per_chunk = form.elements_per_chunk(network.slot_bytes)
+        self.num_chunks = -(-len(vector) // self.elements_per_chunk)
+        starts = np.arange(self.num_chunks, dtype=np.int64) * self.elements_per_chunk
+        bound = form.clip_bound(network.num_workers) if clip else form.largest_element
+        tally = np.zeros(TALLIES, np.int64)
+        tally[FIRST_NON_FINITE] = -1
+        self.plan = Plan(
+            vector=vector,
+            mean=mean,
+            block_ends=block_ends,
+            scales=scales,
+            first_block=np.searchsorted(block_ends, starts, side="right"),
+            elements_per_chunk=self.elements_per_chunk,
+            element_bytes=form.element_bytes,
+            result_bytes=form.result_bytes,
+            bound=min(float_at_most(bound), FLOAT_BELOW_2_31),
+            limit=np.int32(bound) if clip else NO_LIMIT,
+            flag_beyond=int(Flag.CLIPPED if clip else Flag.OVERFLOW),
+            random=key is not None,
+            key=NO_KEY if key is None else key,
+            beyond=np.zeros(self.num_chunks, np.int64),
+            squares=np.zeros((len(block_ends), 2), np.int64),
+            tally=tally,
+        )
+
+    def fill(self, chunks: Integers, contributions: Contributions) -> None:
+        quantize(
+            chunks,
+            self.plan,
+            contributions.payload.reshape(-1),
+            contributions.element_count,
+            contributions.exponent,
+            contributions.flags,
+        )
+
+    def drain(self, chunks: Integers, results: Results) -> None:
+        dequantize(
+            chunks,
+            self.plan,
+            results.buffer,
+            results.payload_at,
+            results.element_count,
+            results.num_workers,
+            results.exponent,
+            results.flags,
+        )
+
+    @property
+    def square_sums(self) -> list[int]:
+        """[blocks] sum of squares of the integer sums, exactly."""
+        return [(high << 32) + low for high, low in self.plan.squares.tolist()]
+
+    @property
+    def non_finite(self) -> bool:
+        """Whether some worker had a NaN or an infinity."""
+        return bool(self.plan.tally[NON_FINITE_CHUNKS])
+
+    @property
+    def first_non_finite(self) -> int | None:
+        """Index of this worker's first one."""
+        first = int(self.plan.tally[FIRST_NON_FINITE])
+        return None if first < 0 else first
+
+    @property
+    def overflows(self) -> int:
+        """Results with the overflow flag."""
+        return int(self.plan.tally[OVERFLOWS])
+
+    def add_to(self, statistics: Statistics, *, clip: bool = True) -> None:
+        """Count what this aggregation did."""
+        tally = self.plan.tally
+        largest_bits = np.array(tally[LARGEST_BITS], np.int32)
+        largest = float(largest_bits.view(np.float32))
+        if np.isfinite(largest):  # infinite: a scale times an element, once in a life
+            statistics.largest_integer = max(statistics.largest_integer, int(largest))
+        statistics.largest_sum = max(statistics.largest_sum, int(tally[LARGEST_SUM]))
+        statistics.clips += int(self.plan.beyond.sum()) if clip else 0
+        statistics.overflows += self.overflows
+        empty = int(self.num_chunks - tally[PAYLOADS_DOWN])
+        full = int(tally[PAYLOADS_DOWN])
+        up, down = self.form.bytes_up, self.form.bytes_down
+        statistics.bytes_up += full * up(self.elements_per_chunk) + empty * up(0)
+        statistics.bytes_down += full * down(self.elements_per_chunk) + empty * down(0)
+
+
+class ExponentMax(Stream):
+    """Maximum over the workers of one exponent a chunk, in empty contributions.
+
+    exponents: int64[k], each NO_EXPONENT to 127. Afterwards `maxima` has the maxima.
+    """
+
+    elements_per_chunk = 0
+    kind = kind_of(Reduction.SUM, ElementType.INT8, ElementType.INT8)
+
+    def __init__(self, exponents: Integers) -> None:
+        self.exponents = exponents
+        self.maxima = np.full_like(exponents, NO_EXPONENT)
+        self.num_chunks = len(exponents)
+
+    def fill(self, chunks: Integers, contributions: Contributions) -> None:
+        contributions.element_count[:] = 0
+        contributions.exponent[:] = self.exponents[chunks]
+
+    def drain(self, chunks: Integers, results: Results) -> None:
+        self.maxima[chunks] = results.exponent
+
+    @property
+    def non_finite(self) -> bool:
+        """Whether some worker had a NaN or an infinity."""
+        return bool((self.maxima == NON_FINITE).any())
+
+    def add_to(self, statistics: Statistics) -> None:
+        """Count what this aggregation did."""
+        statistics.bytes_up += self.num_chunks * HEADER_BYTES
+        statistics.bytes_down += self.num_chunks * HEADER_BYTES
+
+
+def non_finite_error(
+    first: int | None, layout: Layout, rank: int, step: int
+) -> ValueError:
+    """What every worker raises in a step in which some gradient was not finite.
+
+    first: index of this worker's first NaN or infinity, if it has one.
+    """
+    where = f"worker {rank}, step {step}"
+    if first is None:
+        return ValueError(
+            f"{where}: the gradient of another worker is not finite; "
+            "its error names the tensor"
+        )
+    return ValueError(
+        f"{where}: {layout.locate(first)} is not finite: "
+        "gradients must have neither NaN nor infinity"
+    )
+
+
+def first_non_finite(vector: Gradient) -> int | None:
+    """Index of the first NaN or infinity. Slow path, for errors."""
+    bad = np.flatnonzero(~np.isfinite(vector))
+    return int(bad[0]) if len(bad) else None
