@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -16,6 +17,11 @@ if TYPE_CHECKING:
     from intswitch.experiment import Training
     from intswitch.methods import Method
 
+PIPE_WIDTH = 140  # columns, where the output is no terminal
+COUNTERS = (
+    "accepted", "results", "copies", "replays", "statuses", "malformed", "unknown_job",
+    "unknown_source", "opcode", "ahead", "stale", "mismatch", "duplicate",
+)  # fmt: skip
 INTERRUPTED = 128 + signal.SIGINT
 
 app = typer.Typer(
@@ -173,13 +179,17 @@ def switch(
         from intswitch.child import end_with_parent, stop_politely
 
         end_with_parent(stop_politely)
-    from switch.server import serve
-
     from intswitch.configuration import DEFAULTS, read_switch
     from intswitch.standalone import with_options
+    from switch.server import serve
 
     config = read_switch(file) if file else DEFAULTS
-    serve(with_options(config, given))
+    config = with_options(config, given)
+    try:
+        show_counters(serve(config, ready=show_address))
+    except OSError as error:
+        text = f"{config.address}, port {config.port}: {error.strerror or error}"
+        raise OSError(text) from error
 
 
 @app.command()
@@ -208,10 +218,20 @@ def counters(address: options.Endpoint, job: options.AnyJob = None) -> None:
     """
     import host.controller
 
-    values = host.controller.counters(address, job)
+    show_counters(host.controller.counters(address, job))
+
+
+def show_address(address: tuple[str, int]) -> None:
+    host = f"[{address[0]}]" if ":" in address[0] else address[0]
+    print(f"listening {host}:{address[1]}", flush=True)
+
+
+def show_counters(values: Mapping[str, int]) -> None:
+    """What became of packets first, then why others were dropped or lost."""
+    known = [name for name in COUNTERS if name in values]
     width = max(map(len, values), default=0)
-    for name, value in values.items():
-        typer.echo(f"{name:{width}}  {value:>14,}")
+    for name in [*known, *sorted(set(values) - set(known))]:
+        print(f"{name:{width}}  {values[name]:>14,}", flush=True)
 
 
 def training(**given: Any) -> Training:
@@ -247,9 +267,12 @@ def run(
 
     from intswitch.compare import run_all
 
+    console = Console()
+    if not console.is_terminal and "COLUMNS" not in os.environ:
+        console.width = PIPE_WIDTH
     signal.signal(signal.SIGTERM, _terminated)
     network = network.model_copy(update={"seed": network.seed + base.seed})
-    run_all(base, methods, seeds, network, folder, Console())
+    run_all(base, methods, seeds, network, folder, console)
 
 
 def _terminated(number: int, frame: Any) -> None:
@@ -268,5 +291,7 @@ def main() -> None:
         if os.environ.get("INTSWITCH_DEBUG"):
             raise
         text = str(error) or type(error).__name__
+        if isinstance(error, OSError) and error.filename and error.strerror:
+            text = f"{error.filename}: {error.strerror}"
         print("error: " + text.replace("\n", "\n  "), file=sys.stderr)
         sys.exit(1)

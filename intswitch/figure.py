@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from intswitch.experiment import Result
 from intswitch.report import by_method
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.axis import Axis
 
 # Okabe and Ito's colours, which colour-blind readers can tell apart.
 COLOURS = (
@@ -57,11 +59,19 @@ def _draw_method(axes: Sequence[Axes], runs: Sequence[Result], number: int) -> o
     sent = np.cumsum(np.mean([worker.bytes_up for worker in runs[0].workers], axis=0))
     (line,) = axes[0].plot(steps, losses, **style)
     axes[1].plot([sent[step - 1] / 1e6 for step in steps], losses, **style)
-    integers = np.max([run.largest_integers for run in runs], axis=0)
+    count, integers = peaks(np.max([run.largest_integers for run in runs], axis=0))
     if integers.any():
-        count = np.arange(1, len(integers) + 1)
-        axes[2].plot(count, np.maximum(integers, 0.5), **{**style, "linewidth": 1.1})
+        axes[2].plot(count, np.maximum(integers, 1), **style)
     return line
+
+
+def peaks(
+    integers: NDArray[Any], points: int = 60
+) -> tuple[NDArray[Any], NDArray[Any]]:
+    """Steps, and the largest value since the step before: a line one can follow."""
+    width = max(1, len(integers) // points)
+    starts = np.arange(0, len(integers), width)
+    return starts + 1, np.maximum.reduceat(integers, starts)
 
 
 def _label(axes: Sequence[Axes], result: Result) -> None:
@@ -75,9 +85,24 @@ def _label(axes: Sequence[Axes], result: Result) -> None:
         axis.set(title=title, xlabel=x, ylabel=y)
         axis.grid(alpha=0.25)
         axis.spines[["top", "right"]].set_visible(False)
-    gaps = [evaluated.loss for evaluated in result.evaluations]
-    if min(gaps) > 0 and max(gaps) / min(gaps) > 100:
+    losses = [evaluated.loss for evaluated in result.evaluations]
+    if min(losses) > 0 and max(losses) / min(losses) > 5:
         for axis in axes[:2]:
             axis.set_yscale("log")
     axes[1].set_xscale("log")
     axes[2].set_yscale("log")
+    for axis in (axes[0].yaxis, axes[1].yaxis, axes[1].xaxis, axes[2].yaxis):
+        plain(axis)
+
+
+def plain(axis: Axis) -> None:
+    """Write 0.5 and 2,000 at a logarithmic axis, and powers only when they are far."""
+    from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+
+    low, high = axis.get_view_interval()
+    if axis.get_scale() != "log" or low < 1e-3 or high > 1e5:
+        return
+    if high / low < 1e3:
+        axis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,g}"))
+    axis.set_minor_formatter(NullFormatter())

@@ -20,6 +20,19 @@ from rich.table import Table
 from intswitch.experiment import PHASES, Result
 from intswitch.progress import number, percent
 
+WIDE = 138
+"""Columns of a terminal that has room for the table's whole headings."""
+HEADINGS = {
+    "compute": "com-\npute",
+    "wait": "wait",
+    "compress": "com-\npress",
+    "communicate": "comm-\nunicate",
+    "decompress": "decom-\npress",
+    "bits/coord.": "bits/\ncoord.",
+    "largest int": "largest\nint",
+    "clips": "clips",
+}
+
 
 def kilobytes(count: float) -> str:
     return f"{count / 1e3:,.1f} kB"
@@ -167,29 +180,33 @@ def tabulate(results: Sequence[Result], console: Console) -> None:
     """The end of `intswitch compare`."""
     lines = rows(results)
     first = results[0]
-    seeds = len(by_method(results)[first.training.label])
+    seeds = len(lines[0].scores)
+    narrow = console.width < WIDE
     table = Table(
         title=f"{first.training.workload}, {first.num_workers} workers, "
         f"{first.started.steps} steps, {seeds} seed{'s' * (seeds > 1)}",
         caption="times in ms of a step, mean over workers and seeds; "
         "wait: until the slowest worker has its gradient",
         box=box.SIMPLE_HEAD,
+        padding=(0, 0 if narrow else 1),
     )
-    table.add_column("method", no_wrap=True)
-    for name in (lines[0].metric, *PHASES, "bits/coord.", "largest int", "clips"):
-        table.add_column(name, justify="right", no_wrap=name == lines[0].metric)
+    table.add_column("method", no_wrap=not narrow)
+    table.add_column(lines[0].metric, justify="right", no_wrap=True)
+    for heading, short in HEADINGS.items():
+        table.add_column(short if narrow else heading, justify="right", no_wrap=True)
     for line in lines:
-        sums = line.bits_per_coordinate, line.largest_integer, line.clips
-        integers = line.largest_integer or line.clips
-        table.add_row(
-            line.method,
-            score_text(line),
-            *(f"{line.milliseconds[phase]:.2f}" for phase in PHASES),
-            f"{sums[0]:.2f}",
-            f"{sums[1]:,}" if integers else "-",
-            f"{sums[2]:,}" if integers else "-",
-        )
+        table.add_row(line.method, score_text(line), *_figures(line))
     console.print(table, highlight=False)
+
+
+def _figures(line: Row) -> list[str]:
+    """The cells under `HEADINGS`."""
+    integers = [line.largest_integer, line.clips]
+    return [
+        *(f"{line.milliseconds[phase]:.2f}" for phase in PHASES),
+        f"{line.bits_per_coordinate:.2f}",
+        *(f"{count:,}" if any(integers) else "-" for count in integers),
+    ]
 
 
 def write_csv(results: Sequence[Result], path: Path) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict
 from time import perf_counter
 from typing import Any
@@ -202,7 +203,7 @@ def resolve(training: Training, workload: Workload, parameters: int) -> Started:
 def train(send: Any, *, training: dict[str, Any], join: dict[str, Any]) -> None:
     """Task of a worker: one training, from joining the job to leaving it."""
     torch.set_num_threads(1)
-    with intswitch.join(**join) as network:
+    with intswitch.join(**join) as network, group(training, network):
         run = Run(Training(**training), network)
         send("started", **asdict(run.started))
         network.barrier()
@@ -217,6 +218,15 @@ def train(send: Any, *, training: dict[str, Any], join: dict[str, Any]) -> None:
     send("finished", **asdict(finished))
 
 
+def group(training: dict[str, Any], network: Any) -> AbstractContextManager[None]:
+    """What the compressor needs beside the network: `exact` averages over gloo."""
+    if training["compressor"] != "exact":
+        return nullcontext()
+    from intswitch.gloo import process_group
+
+    return process_group(network)
+
+
 def warm_up(
     send: Any, *, compressor: str, options: dict[str, Option], join: dict[str, Any]
 ) -> None:
@@ -225,7 +235,8 @@ def warm_up(
     Without it all workers would compile the same kernels at the same time.
     """
     gradient = np.linspace(-1.0, 1.0, WARM_UP_ELEMENTS, dtype=np.float32)
-    with intswitch.join(**join) as network:
+    task = {"compressor": compressor}
+    with intswitch.join(**join) as network, group(task, network):
         method = Method(compressor, options).create(seed=0)
         for _ in range(2):  # the first step may differ from the others
             method.average(gradient, network, [("all", len(gradient))])

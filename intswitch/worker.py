@@ -36,11 +36,11 @@ def event_pipe() -> Send:
 def describe(error: BaseException) -> dict[str, str]:
     """The fields of an `error` event."""
     from host.agent import AggregationError
-
     from host.controller import SwitchRefused
 
-    known = isinstance(error, (*EXPECTED, AggregationError, SwitchRefused))
     text = str(error) or type(error).__name__
+    known = isinstance(error, (*EXPECTED, AggregationError, SwitchRefused))
+    known = known or "gloo" in text  # torch raises RuntimeError for whatever happens
     return {"message": text} if known else {"message": traceback.format_exc().strip()}
 
 

@@ -22,7 +22,14 @@ Event = dict[str, Any]
 Listener = Callable[[int, Event], None]
 """Called with a worker's rank and what it reports."""
 
-THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
+ENVIRONMENT = {
+    # a worker is one core's worth of machine
+    "OMP_NUM_THREADS": "1",
+    "MKL_NUM_THREADS": "1",
+    "OPENBLAS_NUM_THREADS": "1",
+    # or gloo looks up the machine's name, which may lead anywhere
+    "GLOO_SOCKET_IFNAME": "lo",
+}
 LAST_WORDS = 4.0
 """Seconds that the others have, after a failure, to say how they see it."""
 JOIN_TIMEOUT = 60.0
@@ -96,13 +103,12 @@ class Loopback:
         return [*switch, *self.workers]
 
     def __enter__(self) -> Self:
-        environment = dict.fromkeys(THREADS, "1")
         try:
             self.status("starting switch and workers")
             # Workers first: they import torch while the switch gets ready.
             for rank in range(self.num_workers):
                 module = ["intswitch.worker"]
-                self.workers.append(Child(f"worker {rank}", module, environment))
+                self.workers.append(Child(f"worker {rank}", module, ENVIRONMENT))
             self.switch.start()
         except BaseException:
             self.close()

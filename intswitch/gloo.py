@@ -1,0 +1,36 @@
+"""The process group of torch.distributed that the compressor `exact` averages over."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import timedelta
+from typing import Any
+
+import torch.distributed as distributed
+
+LOOPBACK = "127.0.0.1"
+PATIENCE = timedelta(seconds=60)
+
+
+@contextmanager
+def process_group(network: Any) -> Iterator[None]:
+    """A gloo group of the workers of `network`, on this machine, for the `with` block.
+
+    Rank 0 takes any free port for the rendezvous, and tells it through the switch.
+    """
+    rank, size = network.rank, network.num_workers
+    store = None
+    if rank == 0:
+        store = distributed.TCPStore(LOOPBACK, 0, size, True, PATIENCE, False)
+    port = b"" if store is None else str(store.port).encode()
+    ports = network.gather(port)
+    if store is None:
+        store = distributed.TCPStore(LOOPBACK, int(ports[0]), size, False, PATIENCE)
+    distributed.init_process_group(
+        "gloo", store=store, rank=rank, world_size=size, timeout=PATIENCE
+    )
+    try:
+        yield
+    finally:
+        distributed.destroy_process_group()
