@@ -1,0 +1,118 @@
+"""The cache of compiled kernels: kept from run to run, and never stale.
+
+Each test works on a small tree of its own: a copy of switch/compiled.py beside a kernel
+that imports another kernel from a second file. Each run is a process of its own, as
+numba's cache is looked at when a function is first compiled.
+"""
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from switch import compiled
+
+OUTER = """\
+from switch.compiled import kernel
+from switch.inner import step
+
+@kernel
+def total(count):
+    sum = 0
+    for _ in range(count):
+        sum += step()
+    return sum
+"""
+INNER = """\
+from switch.compiled import kernel
+
+@kernel
+def step():
+    return {value}
+"""
+RUN = """\
+from switch.compiled import cache_folder
+from switch.outer import total
+print(total(10), cache_folder(), sum(total.stats.cache_hits.values()))
+"""
+
+
+@pytest.fixture
+def tree(tmp_path: Path) -> Path:
+    package = tmp_path / "switch"
+    package.mkdir()
+    (tmp_path / "host").mkdir()
+    (package / "__init__.py").touch()
+    shutil.copy(compiled.__file__, package / "compiled.py")
+    (package / "outer.py").write_text(OUTER)
+    (package / "inner.py").write_text(INNER.format(value=1))
+    return tmp_path
+
+
+def python(tree: Path, code: str, **environment: str) -> list[str]:
+    """The words that `code` prints when it is run in the tree."""
+    variables = {
+        "PATH": os.environ["PATH"],
+        "XDG_CACHE_HOME": str(tree / "cache"),
+        "PYTHONPATH": str(tree),
+        **environment,
+    }
+    command = [sys.executable, "-c", code]
+    return subprocess.check_output(command, cwd=tree, env=variables, text=True).split()
+
+
+def run(tree: Path, **environment: str) -> tuple[int, Path, int]:
+    """The kernel's result, the cache folder, and how often the cache had the kernel."""
+    result, folder, hits = python(tree, RUN, **environment)
+    return int(result), Path(folder), int(hits)
+
+
+def test_a_second_run_finds_the_first_ones_kernels(tree: Path) -> None:
+    result, folder, hits = run(tree)
+    assert (result, hits) == (10, 0)
+    assert folder.parent == tree / "cache" / "intswitch"
+    assert any(folder.rglob("*.nbc")), "no compiled kernel is kept"
+    assert run(tree) == (10, folder, 1)
+
+
+def test_an_edit_in_an_imported_file_counts(tree: Path) -> None:
+    _, before, _ = run(tree)
+    (tree / "switch" / "inner.py").write_text(INNER.format(value=7))
+    result, after, hits = run(tree)
+    assert (result, hits) == (70, 0)
+    assert after != before
+    (tree / "switch" / "inner.py").write_text(INNER.format(value=1))
+    assert run(tree) == (10, before, 1), "what was compiled once is still there"
+
+
+def test_numbas_own_variable_chooses_the_place(tree: Path) -> None:
+    _, folder, _ = run(tree, NUMBA_CACHE_DIR=str(tree / "elsewhere"))
+    assert folder.parent == tree / "elsewhere"
+
+
+@pytest.mark.parametrize("package", compiled.KERNEL_PACKAGES)
+def test_every_source_is_in_the_key(tree: Path, package: str) -> None:
+    keys = [compiled.source_hash(tree)]
+    deep = tree / package / "deep"
+    deep.mkdir()
+    for path, text in [
+        (tree / package / "new.py", ""),
+        (tree / package / "new.py", "a = 1\n"),
+        (tree / package / "new.py", "a = 2\n"),
+        (deep / "new.py", ""),
+    ]:
+        path.write_text(text)
+        keys.append(compiled.source_hash(tree))
+    (deep / "new.py").rename(deep / "newer.py")
+    keys.append(compiled.source_hash(tree))
+    assert len(set(keys)) == len(keys)
+    (tree / package / "notes.txt").write_text("no source")
+    assert compiled.source_hash(tree) == keys[-1]
+
+
+def test_jit_can_be_switched_off(tree: Path) -> None:
+    code = "from switch.outer import total; print(total(10), type(total).__name__)"
+    assert python(tree, code, NUMBA_DISABLE_JIT="1") == ["10", "function"]
