@@ -296,7 +296,7 @@ def quantize(
 @kernel
 def dequantize_segment(
     lanes: NDArray[Any], mean: Floats, inverse: np.float32
-) -> tuple[int, int, int]:
+) -> tuple[np.int64, np.int64, np.int64]:
     """mean = sum * inverse. Returns the largest |sum|, and the sum of squares as
     (high, low) * (2^32, 1): exact for up to 2^31 elements."""
     least, most = np.int32(0), np.int32(0)
@@ -314,7 +314,7 @@ def dequantize_segment(
         low += square & LOW_HALF
         high += square >> 32
         mean[j] = np.float32(np.float32(total) * inverse)
-    return max(int(most), -int(least)), int(high), int(low)
+    return max(np.int64(most), -np.int64(least)), high, low
 
 
 @kernel

@@ -26,29 +26,45 @@ def names() -> tuple[str, ...]:
     return tuple(COMPRESSORS)
 
 
-def options(name: str) -> dict[str, Any]:
-    """A compressor's options and their defaults. Raises ValueError for another name.
+def options(name: str) -> dict[str, inspect.Parameter]:
+    """A compressor's options, each with default and type.
+
+    Raises ValueError for a name that does not exist.
 
     A class that passes **options on to its base has the base's options too.
     """
     if name not in COMPRESSORS:
         raise ValueError(f"compressor {name!r}: must be one of {', '.join(names())}")
-    found: dict[str, Any] = {}
+    found: dict[str, inspect.Parameter] = {}
     for base in COMPRESSORS[name].__mro__:
         parameters = inspect.signature(base).parameters.values()
         keywords = [each for each in parameters if each.kind is each.KEYWORD_ONLY]
-        found = {each.name: each.default for each in keywords} | found
+        found = {each.name: each for each in keywords} | found
         if not any(each.kind is each.VAR_KEYWORD for each in parameters):
             break
     return found
+
+
+def is_a(value: object, expected: Any) -> bool:
+    """Whether a value is of an option's type: an integer is a number too, a truth value
+    is neither."""
+    if isinstance(value, bool):
+        return expected is bool
+    return isinstance(value, expected) or (
+        isinstance(value, int) and isinstance(float(value), expected)
+    )
 
 
 def compressor(name: str, **chosen: Any) -> Compressor:
     """A new compressor. Raises ValueError for a name, an option or a value of one that
     does not exist, with those that do."""
     allowed = options(name)
-    for option in chosen:
+    for option, value in chosen.items():
         if option not in allowed:
             known = ", ".join(allowed) or "none"
             raise ValueError(f"{name} has no option {option!r}: it has {known}")
+        expected = allowed[option].annotation
+        if not is_a(value, expected):
+            kind = getattr(expected, "__name__", None) or str(expected)
+            raise ValueError(f"{name}: {option} is {value!r}: must be {kind}")
     return COMPRESSORS[name](**chosen)
