@@ -18,7 +18,7 @@ every worker raises ValueError after the aggregation.
 
 Differences from the paper: (2^31 - 1) / n is rounded down to an integer, so that no
 product can round to one beyond it, and nothing is clipped or overflows. The exponent is
-at most 126 (larger elements, from 2^126, are clipped), and scales are at most 2^100.
+at most 126 (larger elements, from 2^126, are clipped), and scales are at most 2^120.
 There is one exponent for what a slot holds. int8, int16 and wider sums are ours.
 """
 

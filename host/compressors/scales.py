@@ -22,7 +22,7 @@ Differences from the paper: it writes r with ||x_k - x_{k-1}||^2 / eta_k^2 where
 SGD makes that ||g||^2, as the authors' later code does too. In the authors' first,
 block-wise code r starts at (1 - beta) ||g||^2; here all rules start alike. A step whose
 estimate is zero before r exists leaves r without a value (a zero r would make the next
-scale 1e8 and more). Scales are float32 between 2^-126 and 2^100.
+scale 1e8 and more). Scales are float32 between 2^-126 and 2^120.
 """
 
 import math
@@ -40,7 +40,7 @@ from switch.protocol import NO_EXPONENT
 
 RULES = ("moving_average", "moving_average_safeguard", "plain", "constant", "blockwise")
 SMALLEST_SCALE = 2.0**-126
-LARGEST_SCALE = 2.0**100  # 1 / (n * scale) is still a normal float32 for n = 64
+LARGEST_SCALE = 2.0**120  # 1 / (n * scale) is still a normal float32 for n = 64
 DEFAULT_SIGMA = {
     "moving_average_safeguard": 1e-3,
     "constant": 1e-3,
