@@ -33,8 +33,8 @@ $(STAMP): pyproject.toml constraints.txt
 	@touch $@
 
 run: $(STAMP)
-	$(BIN)/intswitch compare --workload mnist --workers 4 \
-		--compressors intsgd-int8,exact
+	$(BIN)/intswitch compare --workload mnist --topology star --seeds 1 \
+		-c intsgd:element_type=int8 -c exact
 
 test: lint pytest
 

@@ -1,0 +1,72 @@
+"""The examples run as the documentation says: against a real switch, twice in a row."""
+
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+EXAMPLES = ROOT / "examples"
+ENDS_WITHIN = 30  # seconds
+
+
+def free_ports(count: int) -> list[int]:
+    sockets = [socket.socket(socket.AF_INET, socket.SOCK_DGRAM) for _ in range(count)]
+    for each in sockets:
+        each.bind(("127.0.0.1", 0))
+    ports = [each.getsockname()[1] for each in sockets]
+    for each in sockets:
+        each.close()
+    return ports
+
+
+@pytest.fixture
+def ports(tmp_path: Path) -> Iterator[list[int]]:
+    """A switch of examples/switch.yaml on free ports: its own, and the workers'."""
+    chosen = free_ports(3)
+    text = (EXAMPLES / "switch.yaml").read_text()
+    for documented, free in zip((48864, 5001, 5002), chosen, strict=True):
+        text = text.replace(str(documented), str(free))
+    path = tmp_path / "switch.yaml"
+    path.write_text(text)
+    command = [sys.executable, "-m", "intswitch", "switch", str(path)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as switch:
+        assert switch.stdout is not None
+        try:
+            assert switch.stdout.readline() == f"listening 127.0.0.1:{chosen[0]}\n"
+            yield chosen
+        finally:
+            switch.terminate()
+            printed, _ = switch.communicate(timeout=ENDS_WITHIN)
+    counted = dict(line.split() for line in printed.splitlines())
+    assert (counted["accepted"], counted["results"]) == ("6", "3")
+    assert switch.returncode == 0
+
+
+def by_hand(ports: list[int]) -> list[str]:
+    port, *workers = map(str, ports)
+    # isolated: what it imports is Python's own, not what lies beside it
+    command = [sys.executable, "-I", "-S", str(EXAMPLES / "by_hand.py")]
+    return subprocess.check_output(
+        [*command, "--port", port, "--workers", *workers],
+        text=True,
+        timeout=ENDS_WITHIN,
+    ).splitlines()
+
+
+def answers(chunk: int) -> list[str]:
+    return [
+        f"worker {rank}: chunk {chunk}, sum over 2 workers: [11, 22, 33]"
+        for rank in (0, 1)
+    ]
+
+
+def test_two_packets_by_hand(ports: list[int]) -> None:
+    assert by_hand(ports) == answers(chunk=0)
+    assert by_hand(ports) == answers(chunk=16)
+    command = [sys.executable, "-m", "intswitch", "reset", f"127.0.0.1:{ports[0]}", "7"]
+    subprocess.run(command, check=True, timeout=ENDS_WITHIN)
+    assert by_hand(ports) == answers(chunk=0)
