@@ -262,8 +262,7 @@ def run(
     network = load(topology)
     if loss is not None:
         network = network.with_loss(loss)
-    for method in methods:
-        method.check()
+    methods = [method.checked() for method in methods]
 
     from intswitch.compare import run_all
 
@@ -283,7 +282,7 @@ def _terminated(number: int, frame: Any) -> None:
 def main() -> None:
     """Entry point: mistakes become one clear text and an exit status."""
     try:
-        app()
+        app(prog_name="intswitch")
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         sys.exit(INTERRUPTED)

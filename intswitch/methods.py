@@ -12,6 +12,10 @@ if TYPE_CHECKING:
     from host.compressors.base import Compressor
 
 
+NAMED = ("element_type",)
+"""Options that a method's label tells even where they have their default."""
+
+
 @dataclass(frozen=True, slots=True)
 class Method:
     """What averages the gradients."""
@@ -31,9 +35,17 @@ class Method:
         options = {**self.options, **given, **parse_options(texts)}
         return Method(self.compressor, options)
 
-    def check(self) -> None:
-        """Raise ValueError unless there is such a compressor with such options."""
+    def checked(self) -> Method:
+        """Itself, with the element type said even if it is the default.
+
+        Raises ValueError unless there is such a compressor with such options.
+        """
+        from host.compressors.registry import options
+
         self.create(seed=0)
+        defaults = options(self.compressor)
+        chosen = {name: defaults[name] for name in NAMED if name in defaults}
+        return Method(self.compressor, {**chosen, **self.options})
 
     def create(self, seed: int) -> Compressor:
         """The compressor itself. `seed` counts if it takes one, and none is given."""

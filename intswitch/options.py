@@ -124,7 +124,7 @@ Output = Annotated[
 
 SwitchFile = Annotated[
     Path | None,
-    Argument(metavar="[FILE.yaml]", help="The switch, its faults, its fixed jobs."),
+    Argument(metavar="FILE.yaml", help="The switch, its faults, its fixed jobs."),
 ]
 Address = Annotated[
     str | None,
@@ -165,6 +165,6 @@ Endpoint = Annotated[
 ]
 FixedJob = Annotated[int, Argument(metavar="JOB", help="Number of a fixed job.")]
 AnyJob = Annotated[
-    int | None, Argument(metavar="[JOB]", help="Number of a job. Default: all.")
+    int | None, Argument(metavar="JOB", help="Number of a job. Default: all.")
 ]
 Hidden = Annotated[bool, Option(hidden=True)]

@@ -95,7 +95,7 @@ def _integers(result: Result) -> list[tuple[str, str]]:
     return [
         (
             "largest integer",
-            f"{result.largest_integer:,} sent, {largest_sum:,} in sums",
+            f"{result.largest_integer:,} before clipping, {largest_sum:,} in sums",
         ),
         ("clips", f"{clips:,} of {elements:,} elements"),
         ("overflows", f"{result.total('overflows'):,}"),

@@ -1,0 +1,140 @@
+"""The command line: quick, light, and no traceback for what a user gets wrong."""
+
+import subprocess
+import sys
+import time
+
+import pytest
+
+from intswitch import cli
+from intswitch.methods import DEFAULT_SET, HETEROGENEOUS_SET, Method, parse_options
+
+HEAVY = {"torch", "numba", "grpc", "pydantic", "matplotlib", "numpy"}
+
+
+def call(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], *words: str
+) -> tuple[int, str, str]:
+    """Exit status, output and errors of `intswitch words...`, in this process."""
+    monkeypatch.setattr(sys, "argv", ["intswitch", *words])
+    with pytest.raises(SystemExit) as caught:
+        cli.main()
+    output, errors = capsys.readouterr()
+    return int(caught.value.code or 0), output, errors
+
+
+def python(code: str) -> str:
+    command = [sys.executable, "-P", "-c", code]
+    return subprocess.run(command, check=True, capture_output=True, text=True).stdout
+
+
+def test_help_loads_nothing_heavy() -> None:
+    loaded = python("import sys, intswitch, intswitch.cli; print(*sys.modules)")
+    assert not HEAVY & set(loaded.split())
+
+
+def test_help_is_quick() -> None:
+    command = [sys.executable, "-P", "-m", "intswitch", "--help"]
+    seconds = []
+    for _ in range(3):
+        began = time.perf_counter()
+        subprocess.run(command, check=True, capture_output=True)
+        seconds.append(time.perf_counter() - began)
+    assert min(seconds) < 1.0
+
+
+@pytest.mark.parametrize("command", ["train", "compare", "switch", "reset", "counters"])
+def test_every_help_has_an_example(
+    command: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    status, output, _ = call(monkeypatch, capsys, command, "--help")
+    assert status == 0
+    assert f"    intswitch {command}" in output
+
+
+MISTAKES = {
+    "train -c adam": "compressor 'adam': must be one of exact, intsgd, intdiana",
+    "train -o bits=8": "intsgd has no option 'bits': it has element_type,",
+    "train -o beta": "option 'beta': expected name=value, as in beta=0.9",
+    "train -o scale=huge": "scale is 'huge': must be one of moving_average,",
+    "train --topology ring": "topology: 'ring' is no file, and none of pair, star",
+    "train --loss 1": "loss: expected a probability below 1, not 1.0",
+    "train --steps 5 --epochs 1": "--steps and --epochs: give one of them, not both",
+    "compare -c exact:fast": "option 'fast': expected name=value",
+    "reset nowhere 1": "switch address 'nowhere': expected HOST:PORT",
+    "switch no.yaml": "no.yaml: No such file or directory",
+    "switch --address nowhere.invalid": "--address nowhere.invalid: expected a host",
+}
+
+
+@pytest.mark.parametrize("words", MISTAKES)
+def test_mistake_is_one_clear_line(
+    words: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    status, output, errors = call(monkeypatch, capsys, *words.split())
+    assert (status, output) == (1, "")
+    assert errors.startswith("error: " + MISTAKES[words])
+    assert errors.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    "words", ["nonsense", "train -w imagenet", "train --steps 0", "switch --port 70000"]
+)
+def test_wrong_usage(
+    words: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    status, _, errors = call(monkeypatch, capsys, *words.split())
+    assert status == 2
+    assert "Usage: intswitch" in errors
+    assert "Traceback" not in errors
+
+
+def test_version(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert call(monkeypatch, capsys, "--version")[:2] == (0, "intswitch 0.1.0\n")
+
+
+def test_public_names() -> None:
+    import intswitch
+
+    assert {"Switch", "join", "compressor", "__version__"} <= set(dir(intswitch))
+    assert intswitch.Switch.__name__ == "Switch"
+    with pytest.raises(AttributeError, match="has no attribute 'swich'"):
+        _ = intswitch.swich
+
+
+def test_counters_come_in_order(capsys: pytest.CaptureFixture[str]) -> None:
+    cli.show_counters({"stale": 1, "accepted": 1200, "lost_in": 3, "results": 4})
+    names = [line.split()[0] for line in capsys.readouterr().out.splitlines()]
+    assert names == ["accepted", "results", "stale", "lost_in"]
+
+
+def test_options_have_types() -> None:
+    texts = ["beta=0.5", "alpha0=2", "clip=false", "element-type=int8"]
+    assert parse_options(texts) == {
+        "beta": 0.5,
+        "alpha0": 2,
+        "clip": False,
+        "element_type": "int8",
+    }
+
+
+def test_named_options_go_before_shorthands() -> None:
+    method = Method.parse("intsgd:beta=0.5").extended(
+        ["rounding=random"], element_type="int8", rounding="deterministic"
+    )
+    assert method == Method(
+        "intsgd", {"beta": 0.5, "element_type": "int8", "rounding": "random"}
+    )
+
+
+@pytest.mark.parametrize("text", sorted({*DEFAULT_SET, *HETEROGENEOUS_SET}))
+def test_default_sets_exist(text: str) -> None:
+    Method.parse(text).checked()
+
+
+def test_checked_method_says_its_element_type() -> None:
+    assert Method("intsgd").checked().options == {"element_type": "int8"}
+    assert Method("fixed").checked().options == {"element_type": "int32"}
+    assert Method("exact").checked().options == {}

@@ -1,0 +1,104 @@
+"""Topologies: those that come along, and what a file must not say."""
+
+from pathlib import Path
+
+import pytest
+
+from intswitch.topology import available, load
+from intswitch.yaml_model import FileError
+
+GOOD = """
+switches: {s: {rule: switchml}}
+hosts: [a, b]
+links:
+  - {between: [a, s], rate: 10 Gbit/s, delay: 5 us, loss: 0.01}
+  - {between: [b, s]}
+jobs:
+  - {name: j, workers: [b, a], num_slots: 8, slot_bytes: 256, overflow: wrap}
+"""
+
+
+def write(folder: Path, text: str) -> str:
+    path = folder / "net.yaml"
+    path.write_text(text)
+    return str(path)
+
+
+def mistakes(folder: Path, text: str) -> list[str]:
+    path = write(folder, text)
+    with pytest.raises(FileError) as caught:
+        load(path)
+    return [line.removeprefix(f"{path}:") for line in str(caught.value).splitlines()]
+
+
+@pytest.mark.parametrize(("name", "workers"), [("pair", 2), ("star", 4), ("star8", 8)])
+def test_comes_along_with_a_drawing(name: str, workers: int) -> None:
+    topology = load(name)
+    assert len(topology.jobs[0].workers) == workers == len(topology.links)
+    lines = available()[name].read_text().splitlines()
+    drawing = "\n".join(line for line in lines[:10] if line.startswith("#"))
+    assert "switch1" in drawing
+    assert f"worker{workers - 1}" in drawing
+
+
+def test_file(tmp_path: Path) -> None:
+    topology = load(write(tmp_path, GOOD))
+    assert topology.switches["s"].rule == "switchml"
+    assert topology.links[0].rate == 1e10
+    assert topology.links[0].delay == pytest.approx(5e-6)
+    assert topology.links[1].rate is None
+    assert topology.jobs[0].workers == ("b", "a")
+
+
+def test_all_mistakes_in_fields_at_once(tmp_path: Path) -> None:
+    text = (
+        GOOD.replace("switchml", "fast")
+        .replace("10 Gbit/s", "10")
+        .replace("0.01", "1.5")
+        .replace("overflow", "colour")
+        .replace("num_slots: 8", "num_slots: 9")
+        .replace("[b, a]", "[b, b]")
+    )
+    found = mistakes(tmp_path, text)
+    assert found == [
+        "2: switches.s.rule: Input should be 'safe' or 'switchml' (found 'fast')",
+        "5: links.0.rate: expected a number and one of the units "
+        "bit/s, kbit/s, Mbit/s, Gbit/s (found 10)",
+        "5: links.0.loss: Input should be less than 1 (found 1.5)",
+        "8: jobs.0.workers: named more than once: b",
+        "8: jobs.0.num_slots: expected a power of two (found 9)",
+        "8: jobs.0.colour: no such field; allowed: "
+        "name, workers, num_slots, slot_bytes, overflow",
+    ]
+
+
+def test_all_contradictions_at_once(tmp_path: Path) -> None:
+    text = GOOD.replace("[b, s]", "[x, s]").replace("[b, a]", "[b, a, y]")
+    assert mistakes(tmp_path, text) == [
+        "6: links.1.between: x is none of s, a, b",
+        "8: jobs.0.workers.0: b has no link",
+        "8: jobs.0.workers.2: y is none of a, b",
+    ]
+
+
+@pytest.mark.parametrize("text", ["", "- a", "just words"])
+def test_no_mapping(tmp_path: Path, text: str) -> None:
+    (line,) = mistakes(tmp_path, text)
+    assert "expected the fields switches, hosts, links, jobs, seed" in line
+
+
+def test_no_yaml(tmp_path: Path) -> None:
+    (line,) = mistakes(tmp_path, "switches: {")
+    assert "not YAML" in line
+
+
+def test_unknown_name_lists_the_known() -> None:
+    with pytest.raises(FileError, match="'ring' is no file, and none of pair, star, s"):
+        load("ring")
+
+
+def test_with_loss() -> None:
+    topology = load("pair").with_loss(0.25)
+    assert [link.loss for link in topology.links] == [0.25, 0.25]
+    with pytest.raises(ValueError, match="expected a probability below 1, not -1"):
+        topology.with_loss(-1.0)
