@@ -124,7 +124,8 @@ class Result:
 
     @property
     def largest_integer(self) -> int:
-        return max(self.largest_integers, default=0)
+        """After the first step, in which IntSGD has no estimate of its scale yet."""
+        return max(self.largest_integers[1:], default=0)
 
     @property
     def bytes_up(self) -> float:

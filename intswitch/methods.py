@@ -44,7 +44,7 @@ class Method:
 
         self.create(seed=0)
         defaults = options(self.compressor)
-        chosen = {name: defaults[name] for name in NAMED if name in defaults}
+        chosen = {name: defaults[name].default for name in NAMED if name in defaults}
         return Method(self.compressor, {**chosen, **self.options})
 
     def create(self, seed: int) -> Compressor:

@@ -20,18 +20,14 @@ from rich.table import Table
 from intswitch.experiment import PHASES, Result
 from intswitch.progress import number, percent
 
-WIDE = 138
-"""Columns of a terminal that has room for the table's whole headings."""
-HEADINGS = {
-    "compute": "com-\npute",
-    "wait": "wait",
-    "compress": "com-\npress",
-    "communicate": "comm-\nunicate",
-    "decompress": "decom-\npress",
-    "bits/coord.": "bits/\ncoord.",
-    "largest int": "largest\nint",
+BITS = "bits"
+FIGURES = {
+    BITS: "bits_per_coordinate",
+    "max int": "largest_integer",
     "clips": "clips",
+    "overflows": "overflows",
 }
+"""Headings of the table, and where in a `Row` the figures are."""
 
 
 def kilobytes(count: float) -> str:
@@ -95,10 +91,12 @@ def _integers(result: Result) -> list[tuple[str, str]]:
     return [
         (
             "largest integer",
-            f"{result.largest_integer:,} before clipping, {largest_sum:,} in sums",
+            f"{result.largest_integer:,} before clipping "
+            f"(in the first step {result.largest_integers[0]:,}), "
+            f"{largest_sum:,} in sums",
         ),
         ("clips", f"{clips:,} of {elements:,} elements"),
-        ("overflows", f"{result.total('overflows'):,}"),
+        ("overflows", f"{result.total('overflows'):,} results"),
     ]
 
 
@@ -121,6 +119,7 @@ class Row:
     bits_per_coordinate: float
     largest_integer: int
     clips: int
+    overflows: int
     retransmissions: int
 
     @property
@@ -156,6 +155,7 @@ def _row(method: str, runs: list[Result]) -> Row:
         bits_per_coordinate=fmean(run.bits_per_coordinate for run in runs),
         largest_integer=max(run.largest_integer for run in runs),
         clips=sum(run.total("clips") for run in runs),
+        overflows=sum(run.total("overflows") for run in runs),
         retransmissions=sum(run.total("retransmissions") for run in runs),
     )
 
@@ -177,36 +177,52 @@ def score_text(row: Row) -> str:
 
 
 def tabulate(results: Sequence[Result], console: Console) -> None:
-    """The end of `intswitch compare`."""
+    """The end of `intswitch compare`: one table, or two where one is too wide."""
     lines = rows(results)
-    first = results[0]
-    seeds = len(lines[0].scores)
-    narrow = console.width < WIDE
-    table = Table(
-        title=f"{first.training.workload}, {first.num_workers} workers, "
-        f"{first.started.steps} steps, {seeds} seed{'s' * (seeds > 1)}",
-        caption="times in ms of a step, mean over workers and seeds; "
-        "wait: until the slowest worker has its gradient",
-        box=box.SIMPLE_HEAD,
-        padding=(0, 0 if narrow else 1),
+    first, seeds = results[0], len(lines[0].scores)
+    console.print(
+        f"\n{first.training.workload}, {first.num_workers} workers, "
+        f"{first.started.steps} steps, {seeds} seed{'s' * (seeds > 1)}\n"
+        "Times in ms of a step; wait: until the slowest worker has its gradient. Bits: "
+        "sent for a coordinate, headers included. Max int: largest absolute integer, "
+        "before clipping, after the first step.",
+        highlight=False,
     )
-    table.add_column("method", no_wrap=not narrow)
-    table.add_column(lines[0].metric, justify="right", no_wrap=True)
-    for heading, short in HEADINGS.items():
-        table.add_column(short if narrow else heading, justify="right", no_wrap=True)
+    figures = (lines[0].metric, *FIGURES)
+    whole = _table(lines, (*figures, *PHASES), space=1)
+    fits = console.measure(whole, options=console.options.update(max_width=999))
+    if fits.maximum <= console.width:
+        console.print(whole, highlight=False)
+    else:
+        for part in (figures, PHASES):
+            console.print(_table(lines, part, space=0), highlight=False)
+
+
+def _table(lines: Sequence[Row], headings: Sequence[str], *, space: int) -> Table:
+    table = Table(box=box.SIMPLE_HEAD, padding=(0, space))
+    table.add_column("method", no_wrap=True)
+    for heading in headings:
+        table.add_column(heading, justify="right", no_wrap=True)
     for line in lines:
-        table.add_row(line.method, score_text(line), *_figures(line))
-    console.print(table, highlight=False)
+        table.add_row(line.method, *(_cell(line, heading) for heading in headings))
+    return table
 
 
-def _figures(line: Row) -> list[str]:
-    """The cells under `HEADINGS`."""
-    integers = [line.largest_integer, line.clips]
-    return [
-        *(f"{line.milliseconds[phase]:.2f}" for phase in PHASES),
-        f"{line.bits_per_coordinate:.2f}",
-        *(f"{count:,}" if any(integers) else "-" for count in integers),
-    ]
+def _cell(line: Row, heading: str) -> str:
+    if heading == line.metric:
+        return score_text(line)
+    if heading in line.milliseconds:
+        return f"{line.milliseconds[heading]:.2f}"
+    if heading == BITS:
+        return f"{line.bits_per_coordinate:.2f}"
+    if not any((line.largest_integer, line.clips, line.overflows)):
+        return "-"
+    return count(getattr(line, FIGURES[heading]))
+
+
+def count(value: int) -> str:
+    """Whole as long as one can take it in."""
+    return f"{value:,}" if value < 1_000_000 else f"{value:.2e}".replace("e+", "e")
 
 
 def write_csv(results: Sequence[Result], path: Path) -> None:
@@ -228,6 +244,7 @@ def _cells(row: Row) -> dict[str, str | int | float]:
         "bits_per_coordinate": round(row.bits_per_coordinate, 4),
         "largest_integer": row.largest_integer,
         "clips": row.clips,
+        "overflows": row.overflows,
         "retransmissions": row.retransmissions,
     }
 
