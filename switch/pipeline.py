@@ -5,7 +5,7 @@ deparse. No clock, no socket.
 stepped through. `Pipeline` keeps its arrays, and is what the control plane programs.
 """
 
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from switch import lanes, slots
 from switch.compiled import kernel
 from switch.config import Address, JobConfig, SwitchConfig
+from switch.faults import Faults
 from switch.parser import (
     element_bytes,
     element_type_of,
@@ -30,8 +31,9 @@ from switch.protocol import (
     Header,
     Opcode,
 )
-from switch.replicate import COPY, Copies, answer, multicast, replay
+from switch.replicate import Copies, answer, multicast, replay
 from switch.slots import Registers, Slot, new_registers
+from switch.udp import MAX_ROWS, PACKET, Rows
 
 Bytes = NDArray[np.uint8]
 Integers = NDArray[np.int64]
@@ -41,7 +43,6 @@ OVERFLOW = int(Flag.OVERFLOW)
 KEPT_FLAGS = int(Flag.OVERFLOW | Flag.CLIPPED)
 
 MAX_JOBS = 255  # at once
-MAX_ROWS = 2048  # packets of a batch
 
 # Counters: one for each verdict, then the multicasts and the packets out.
 RESULTS = slots.NUM_VERDICTS
@@ -55,16 +56,6 @@ COUNTERS = {
     "results": (RESULTS,),
     "copies": (COPIES,),
 }
-
-
-class Batch(NamedTuple):
-    """Packets in, as rows of one buffer; segments of a GRO datagram are rows too."""
-
-    buffer: Bytes
-    offset: Integers
-    length: Integers
-    source: Integers
-    """Number of the sender's address, or -1: no worker has it."""
 
 
 JOB = np.dtype(
@@ -226,7 +217,7 @@ def step(state: State, packet: Bytes, source: int, rule: int, out: Copies) -> No
 
 
 @kernel
-def run(state: State, batch: Batch, count: int, rule: int, out: Copies) -> None:
+def run(state: State, batch: Rows, count: int, rule: int, out: Copies) -> None:
     """The data path: the first `count` packets of a batch, one after the other."""
     out.used[:] = 0
     for row in range(count):
@@ -236,6 +227,13 @@ def run(state: State, batch: Batch, count: int, rule: int, out: Copies) -> None:
     state.counters[0, COPIES] += out.used[0]
 
 
+class Tap(Protocol):
+    """Sees every packet at the pipeline's boundary: packet traces."""
+
+    def on_receive(self, rows: Rows, count: int, addresses: list[Address]) -> None: ...
+    def on_send(self, out: Copies, addresses: list[Address]) -> None: ...
+
+
 class Pipeline:
     """An emulated switch without sockets: its tables, registers and counters."""
 
@@ -243,6 +241,8 @@ class Pipeline:
         self.config = config
         self.addresses: list[Address] = []
         self.number_of: dict[Address, int] = {}
+        self.faults = Faults(config.faults)
+        self.tap: Tap | None = None
         self._jobs: dict[int, JobConfig] = {}
         self.state = State(
             np.full(1 << 16, -1, np.int64),
@@ -254,7 +254,7 @@ class Pipeline:
         # every packet of a batch may be the last one of its slot
         self.out = Copies(
             np.empty(2 * MAX_ROWS * (HEADER_BYTES + config.slot_bytes), np.uint8),
-            np.empty(MAX_ROWS * MAX_WORKERS, COPY).view(np.recarray),
+            np.empty(MAX_ROWS * MAX_WORKERS, PACKET).view(np.recarray),
             np.zeros(2, np.int64),
         )
         for job in config.jobs:
@@ -303,11 +303,23 @@ class Pipeline:
         """Packets counted by what became of them: of one job, or of all."""
         rows = self.state.counters
         total = rows.sum(axis=0) if job is None else rows[self._row(job) + 1]
-        return {name: int(total[list(which)].sum()) for name, which in COUNTERS.items()}
+        counts = {
+            name: int(total[list(which)].sum()) for name, which in COUNTERS.items()
+        }
+        if job is None:
+            counts["lost_in"], counts["lost_out"] = self.faults.lost
+        return counts
 
-    def run(self, batch: Batch, count: int) -> Copies:
+    def run(self, batch: Rows, count: int) -> Copies:
         """Process `count` <= MAX_ROWS packets; the copies are valid until the next."""
+        if self.tap is not None:
+            self.tap.on_receive(batch, count, self.addresses)
+        count = self.faults.on_receive(batch, count)
         run(self.state, batch, count, int(self.config.rule), self.out)
+        copies = self.out.used[0]
+        self.out.used[0] = self.faults.on_send(self.out.rows, copies)
+        if self.tap is not None:
+            self.tap.on_send(self.out, self.addresses)
         return self.out
 
     def process(
@@ -320,7 +332,7 @@ class Pipeline:
             length = np.array([len(packet) for packet, _ in some], np.int64)
             source = [self.number_of.get(address, -1) for _, address in some]
             joined = np.frombuffer(b"".join(packet for packet, _ in some), np.uint8)
-            batch = Batch(
+            batch = Rows(
                 joined.copy(), length.cumsum() - length, length, np.array(source)
             )
             copies += self._as_datagrams(self.run(batch, len(some)))

@@ -27,21 +27,12 @@ RESULT, STATUS = int(Opcode.RESULT), int(Opcode.STATUS)
 REPEATED = int(Flag.REPEATED)
 
 
-COPY = np.dtype(
-    [
-        ("offset", np.int64),
-        ("length", np.int64),
-        ("destination", np.int64),  # number of an address
-    ]
-)
-
-
 class Copies(NamedTuple):
     """Packets out. The copies of one multicast share their bytes."""
 
     buffer: Bytes
     rows: NDArray[Any]
-    """Records of COPY."""
+    """Records of `switch.udp.PACKET`."""
     used: Integers
     """[2]: rows used, bytes of `buffer` used."""
 

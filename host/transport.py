@@ -1,0 +1,195 @@
+"""One aggregation after the other over a socket: window, packets, clock."""
+
+import math
+import select
+import socket
+import time
+from dataclasses import dataclass
+
+import numpy as np
+
+from host import window as win
+from host.controller import Membership
+from host.packetizer import (
+    Results,
+    Stream,
+    assemble,
+    assemble_queries,
+    first_rows,
+    new_contributions,
+)
+from switch.parser import element_bytes, element_type_of
+from switch.protocol import HEADER_BYTES, SEQUENCE_MASK
+from switch.udp import MAX_ROWS, PACKET, TRAIN, Receiver, Sender, couple
+
+MAX_RETRIES = 15  # unanswered packets for one chunk, about 10 s
+BATCH_ROWS = 256  # packets filled at once; their payloads stay in the L2 cache
+LONGEST_WAIT = 0.5  # seconds between looks at the aggregation's own timeout
+
+
+class AggregationError(RuntimeError):
+    """An aggregation cannot end. The job is lost; the text says who or what is gone."""
+
+
+@dataclass(slots=True)
+class Statistics:
+    """Running totals of one worker's network."""
+
+    aggregations: int = 0
+    packets_sent: int = 0
+    packets_received: int = 0
+    packets_ignored: int = 0
+    """Received, but the answer to nothing outstanding: late or repeated."""
+    retransmissions: int = 0
+    queries: int = 0
+    bytes_sent: int = 0
+    """UDP payloads, retransmissions and queries included."""
+    bytes_received: int = 0
+    overflows: int = 0
+    """Aggregations with an overflow flag."""
+    fill_seconds: float = 0.0
+    drain_seconds: float = 0.0
+    aggregate_seconds: float = 0.0
+    """In aggregations, filling and draining included."""
+
+
+class Transport:
+    """Runs one aggregation after the other: window, packets, socket, clock."""
+
+    def __init__(self, sock: socket.socket, membership: Membership, job: str) -> None:
+        self.sock = sock
+        self.membership = membership
+        self.job = job
+        self.statistics = Statistics()
+        self.state = win.new_state(
+            num_slots=membership.num_slots,
+            limit=membership.window,
+            job=membership.job,
+            worker=membership.rank,
+            num_workers=membership.num_workers,
+        )
+        self.window = self.state.window[0]
+        # one-element views: reading a record's field takes Python ten times as long
+        self.done = self.state.window["done"]
+        self.next_timeout = self.state.window["next_timeout"]
+        packet_bytes = HEADER_BYTES + membership.slot_bytes
+        self.contributions = new_contributions(BATCH_ROWS, membership.slot_bytes)
+        self.outgoing = win.Outgoing(*np.zeros((2, BATCH_ROWS), np.int64))
+        self.arrived = win.Arrived(*np.zeros((6, MAX_ROWS), np.int64))
+        self.packets = np.zeros(BATCH_ROWS, PACKET).view(np.recarray)
+        self.trains = np.zeros(BATCH_ROWS, TRAIN).view(np.recarray)
+        self.open_train = np.zeros(1, np.int64)
+        buffer = np.zeros(BATCH_ROWS * packet_bytes, np.uint8)
+        self.buffer = buffer
+        self.sender = Sender(sock, buffer)
+        self.receiver = Receiver(sock)
+        self.poll = select.poll()
+        self.poll.register(sock, select.POLLIN)
+        self.poll.register(membership.fileno(), select.POLLIN)
+
+    def aggregate(self, stream: Stream, timeout: float) -> None:
+        """Send all chunks of `stream` and drain all results."""
+        if stream.num_chunks == 0:
+            return
+        self._check_alive()
+        started = time.monotonic()
+        width = element_bytes(element_type_of(stream.kind))
+        win.begin(self.state, stream.num_chunks, stream.kind, stream.elements_per_chunk)
+        now = started
+        while True:
+            self._send_due(stream, width, now)
+            if self.done[0] == stream.num_chunks:
+                break
+            self._wait(now)
+            now = time.monotonic()
+            self._receive(stream, now)
+            if now >= self.next_timeout[0]:
+                win.expire(self.state, now)
+                self._check_progress(started + timeout, now)
+        self.statistics.aggregations += 1
+        self.statistics.aggregate_seconds += time.monotonic() - started
+
+    def _send_due(self, stream: Stream, width: int, now: float) -> None:
+        while (rows := win.contributions_due(self.state, now, self.outgoing)) > 0:
+            chunks = self.outgoing.chunks[:rows]
+            repeated = self.outgoing.repeated[:rows]
+            count = stream.elements_per_chunk
+            some = first_rows(self.contributions, rows, count, count * width)
+            before = time.perf_counter()
+            stream.fill(chunks, some)
+            self.statistics.fill_seconds += time.perf_counter() - before
+            assemble(
+                self.state.window,
+                chunks,
+                repeated,
+                some,
+                width,
+                self.buffer,
+                self.packets,
+            )
+            self.statistics.retransmissions += int(repeated.sum())
+            self._send(rows)
+        while (rows := win.queries_due(self.state, now, self.outgoing)) > 0:
+            chunks = self.outgoing.chunks[:rows]
+            assemble_queries(self.state.window, chunks, self.buffer, self.packets)
+            self.statistics.queries += rows
+            self._send(rows)
+
+    def _send(self, rows: int) -> None:
+        trains = couple(self.packets, rows, self.open_train, self.trains)
+        for start, length, segment, _ in self.trains[:trains].tolist():
+            self.sender.send(start, length, segment)
+            self.statistics.bytes_sent += length
+        self.statistics.packets_sent += rows
+
+    def _wait(self, now: float) -> None:
+        """Until packets or news have come, or a timer runs out."""
+        seconds = min(max(self.next_timeout[0] - now, 0.0), LONGEST_WAIT)
+        for which, _ in self.poll.poll(math.ceil(seconds * 1000)):
+            if which == self.membership.fileno():
+                self.membership.acknowledge()
+                self._check_alive()
+
+    def _receive(self, stream: Stream, now: float) -> None:
+        rows = self.receiver.receive()
+        if rows == 0:
+            return
+        arrived = win.receive(self.state, self.receiver.rows, rows, now, self.arrived)
+        self.statistics.packets_received += rows
+        self.statistics.bytes_received += int(self.receiver.rows.length[:rows].sum())
+        if arrived == 0:
+            return
+        chunks, *fields = (field[:arrived] for field in self.arrived)
+        before = time.perf_counter()
+        stream.drain(chunks, Results(self.receiver.rows.buffer, *fields))
+        self.statistics.drain_seconds += time.perf_counter() - before
+
+    def _check_alive(self) -> None:
+        if self.sock.fileno() < 0:
+            raise AggregationError(f"the network of job {self.job!r} is closed")
+        failure = self.membership.failure()
+        if failure is not None:
+            raise AggregationError(self._describe(failure))
+
+    def _check_progress(self, deadline: float, now: float) -> None:
+        """Raise once nothing more is to be hoped for."""
+        missing = [
+            worker
+            for worker in range(self.membership.num_workers)
+            if int(self.window.missing) >> worker & 1
+        ]
+        if self.window.left_behind:
+            raise AggregationError(self._describe("the switch has gone on without it"))
+        if self.window.silent > MAX_RETRIES:
+            raise AggregationError(self._describe("the switch does not answer"))
+        if now >= deadline:
+            who = f"workers {missing} are missing" if missing else "it takes too long"
+            raise AggregationError(self._describe(f"timeout: {who}"))
+        gone = [worker for worker in missing if worker in self.membership.left]
+        if gone:
+            raise AggregationError(self._describe(f"workers {gone} have left"))
+
+    def _describe(self, what: str) -> str:
+        sequence = (int(self.window.first) + int(self.window.oldest)) & SEQUENCE_MASK
+        done = f"{self.window.done} of {self.window.num_chunks} chunks done"
+        return f"job {self.job!r}, sequence {sequence} ({done}): {what}"
