@@ -79,6 +79,6 @@ class Faults:
         )
 
     def _count(self, direction: int, count: int, kept: int) -> int:
-        self.seen[direction] += count
-        self.lost[direction] += count - kept
+        self.seen[direction] += int(count)
+        self.lost[direction] += int(count) - kept
         return kept

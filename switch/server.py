@@ -76,18 +76,15 @@ class DataPath:
                 self.unsent += 1
 
 
-def serve(
-    config: SwitchConfig, *, ready: Callable[[Address], None] | None = None
-) -> dict[str, int]:
-    """Run a switch until SIGINT or SIGTERM; its counters.
+@contextmanager
+def open_switch(config: SwitchConfig) -> Iterator[tuple[DataPath, Address]]:
+    """Both sockets of a switch, and its control plane at work; call `loop` for data.
 
-    `ready` is called with the address once every kernel is compiled and both sockets
-    are open. Raises OSError if an address cannot be used, ValueError if the fixed jobs
-    do not fit.
+    Raises OSError if an address cannot be used, ValueError if the fixed jobs do not
+    fit.
     """
-    warm_up()
     pipeline = Pipeline(config)
-    with open_socket((config.address, config.port)) as sock, stop_signals() as stop:
+    with open_socket((config.address, config.port)) as sock:
         address: Address = sock.getsockname()[:2]
         path = DataPath(sock, pipeline)
         granted = sock.getsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF)
@@ -96,12 +93,25 @@ def serve(
         service = ControlService(control, path.lock, *address)
         service.start()
         try:
-            if ready is not None:
-                ready(address)
-            loop(path, stop)
+            yield path, address
         finally:
             service.stop()
-    return pipeline.counters()
+
+
+def serve(
+    config: SwitchConfig, *, ready: Callable[[Address], None] | None = None
+) -> dict[str, int]:
+    """Run a switch until SIGINT or SIGTERM; its counters.
+
+    `ready` is called with the address once every kernel is compiled and both sockets
+    are open. Raises as `open_switch` does.
+    """
+    warm_up()
+    with stop_signals() as stop, open_switch(config) as (path, address):
+        if ready is not None:
+            ready(address)
+        loop(path, stop)
+    return path.pipeline.counters()
 
 
 def loop(path: DataPath, stop: int) -> None:

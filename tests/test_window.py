@@ -1,0 +1,195 @@
+"""The window against the real pipeline, over links that do their worst."""
+
+import numpy as np
+import pytest
+from world import Link, World
+
+from host import window as win
+from host.packetizer import ArrayStream, Barrier
+from switch.protocol import Opcode, Reduction, emit
+
+
+def sums(world: World, arrays: list[np.ndarray], **options: object) -> list[np.ndarray]:
+    """One sum over the world: the result of every worker."""
+    outs = [np.zeros_like(array) for array in arrays]
+    streams = [
+        ArrayStream(array, out, Reduction.SUM, world.slot_bytes)
+        for array, out in zip(arrays, outs, strict=True)
+    ]
+    world.aggregate(streams, **options)
+    return outs
+
+
+def arrays_for(world: World, size: int, seed: int = 0) -> list[np.ndarray]:
+    random = np.random.default_rng(seed)
+    return [
+        random.integers(-1000, 1000, size).astype(np.int32)
+        for _ in range(world.num_workers)
+    ]
+
+
+LINKS = {
+    "perfect": Link(),
+    "lossy": Link(loss=0.05),
+    "very lossy": Link(loss=0.4),
+    "repeating": Link(repeat=0.5, jitter=2e-3),
+    "reordering": Link(jitter=20e-3),
+    "everything": Link(loss=0.1, repeat=0.3, jitter=50e-3),
+}
+
+
+@pytest.mark.parametrize("name", LINKS)
+@pytest.mark.parametrize("num_workers", [1, 2, 3])
+def test_sums_are_exact(name: str, num_workers: int) -> None:
+    world = World(num_workers, num_slots=4, link=LINKS[name], seed=num_workers)
+    for size, seed in ((1, 0), (16, 1), (1000, 2), (17, 3)):
+        arrays = arrays_for(world, size, seed)
+        for out in sums(world, arrays):
+            np.testing.assert_array_equal(out, sum(arrays))
+    counters = world.pipeline.counters()
+    chunks = int(world.workers[0].state.window["first"][0]) + 2
+    assert counters["results"] == chunks == 1 + 1 + 63 + 2
+    assert counters["accepted"] == chunks * num_workers
+
+
+def test_back_to_back_kinds_share_the_sequences() -> None:
+    world = World(2, num_slots=2, link=LINKS["everything"], seed=5)
+    for dtype, reduction in (
+        (np.int8, Reduction.MAX),
+        (np.int32, Reduction.SUM),
+        (np.int16, Reduction.OR),
+    ):
+        a = np.arange(300).astype(dtype) % 50
+        b = a[::-1].copy()
+        outs = [np.zeros_like(a), np.zeros_like(a)]
+        world.aggregate(
+            [ArrayStream(x, out, reduction, 64) for x, out in zip((a, b), outs)]
+        )
+        expected = {0: a + b, 1: np.maximum(a, b), 2: a | b}[reduction]
+        np.testing.assert_array_equal(outs[0], expected)
+        np.testing.assert_array_equal(outs[1], expected)
+        world.aggregate([Barrier(), Barrier()])
+
+
+def test_sequences_wrap_around() -> None:
+    world = World(2, num_slots=4, link=LINKS["lossy"])
+    start = (1 << 32) - 3
+    for worker in world.workers:
+        worker.state.window["first"][0] = start
+    # what a switch would hold after 2^32 - 3 chunks of this job
+    slots = world.pipeline.state.registers.slots
+    for sequence in range(start - 8, start):
+        slot = slots[sequence % 8]
+        slot.sequence, slot.received, slot.bitmap = sequence, 2, 3
+    arrays = arrays_for(world, 500)
+    for out in sums(world, arrays):
+        np.testing.assert_array_equal(out, sum(arrays))
+
+
+def test_a_small_limit_keeps_the_mapping_and_bounds_the_flight() -> None:
+    world = World(2, num_slots=8, limit=1, link=LINKS["lossy"])
+    arrays = arrays_for(world, 400)
+    for out in sums(world, arrays):
+        np.testing.assert_array_equal(out, sum(arrays))
+    assert max(int(w.state.window["in_flight"][0]) for w in world.workers) == 0
+
+
+def test_no_chunk_is_sent_before_the_result_of_its_slot() -> None:
+    world = World(2, num_slots=4)
+    stream = ArrayStream(
+        np.ones(1000, np.int32), np.zeros(1000, np.int32), Reduction.SUM, 64
+    )
+    worker = world.workers[0]
+    win.begin(worker.state, stream.num_chunks, stream.kind, stream.elements_per_chunk)
+    worker.stream = stream
+    assert len(world.packets_due(worker)) == 4
+    assert world.packets_due(worker) == []
+
+
+def test_a_straggler_costs_little_and_harms_nobody() -> None:
+    world = World(3, num_slots=8)
+    arrays = arrays_for(world, 2000)
+    for out in sums(world, arrays, starts=[0.0, 0.0, 10.0]):
+        np.testing.assert_array_equal(out, sum(arrays))
+    for worker in world.workers[:2]:
+        assert worker.repeated <= win.RESENDS  # only the oldest chunk is tried again
+        assert 5 <= worker.queries <= 20  # then polled, once a second
+    assert max(worker.finished_at for worker in world.workers) < 11.0
+
+
+def test_a_query_names_the_missing_workers() -> None:
+    world = World(3, num_slots=8)
+    sums(world, arrays_for(world, 100), starts=[0.0, 0.0, 1e9], until=5.0)
+    for worker in world.workers[:2]:
+        assert int(worker.state.window["missing"][0]) == 0b100
+        assert int(worker.state.window["silent"][0]) <= 1
+
+
+def test_a_silent_switch_is_counted_not_waited_for() -> None:
+    world = World(1, link=Link(loss=1.0))
+    sums(world, arrays_for(world, 100), until=20.0)
+    assert int(world.workers[0].state.window["silent"][0]) > 15
+
+
+def test_timeouts_back_off_to_the_ceiling() -> None:
+    world = World(1, link=Link(loss=1.0))
+    sums(world, arrays_for(world, 100), until=100.0)
+    worker = world.workers[0]
+    assert worker.repeated == win.RESENDS
+    assert 95 <= worker.queries <= 105
+
+
+def test_loss_is_repaired_by_evidence_without_stalling_the_window() -> None:
+    """Lost chunks must not be repaired one timeout after the other."""
+    world = World(2, num_slots=64, link=Link(loss=0.1))
+    arrays = arrays_for(world, 64 * 16)
+    sums(world, arrays)
+    assert world.now < 3.0
+
+
+@pytest.mark.parametrize("field", ["job", "kind", "element_count", "sequence"])
+def test_a_result_of_something_else_is_ignored(field: str) -> None:
+    world = World(2)
+    worker = world.workers[0]
+    out = np.zeros(16, np.int32)
+    stream = ArrayStream(np.ones(16, np.int32), out, Reduction.SUM, 64)
+    win.begin(worker.state, stream.num_chunks, stream.kind, stream.elements_per_chunk)
+    worker.stream = stream
+    world.send(worker)
+    right = {
+        "opcode": Opcode.RESULT,
+        "job": 7,
+        "worker": 2,
+        "sequence": 0,
+        "kind": stream.kind,
+        "element_count": 16,
+        "payload": bytes(64),
+    }
+    wrong = {
+        "job": {"job": 8},
+        "kind": {"kind": 0b00_000_010},
+        "element_count": {"element_count": 8, "payload": bytes(32)},
+        "sequence": {"sequence": 16},
+    }[field]
+    world.deliver(worker, emit(**{**right, **wrong}))
+    assert not world.is_done(worker)
+    assert int(worker.state.window["ignored"][0]) == 1
+    world.deliver(worker, emit(**right))
+    assert world.is_done(worker)
+    world.deliver(worker, emit(**right))  # a late replay
+    assert int(worker.state.window["ignored"][0]) == 2
+
+
+def test_arbitrary_bytes_never_harm_a_worker() -> None:
+    random = np.random.default_rng(0)
+    world = World(1)
+    worker = world.workers[0]
+    out = np.zeros(64, np.int32)
+    stream = ArrayStream(np.ones(64, np.int32), out, Reduction.SUM, 64)
+    win.begin(worker.state, stream.num_chunks, stream.kind, stream.elements_per_chunk)
+    worker.stream = stream
+    for _ in range(500):
+        world.deliver(worker, random.bytes(int(random.integers(0, 100))))
+    while not world.is_done(worker):
+        world.turn()
+    np.testing.assert_array_equal(out, 1)

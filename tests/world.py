@@ -1,0 +1,190 @@
+"""A deterministic world: workers' windows and one pipeline, joined by links that lose,
+repeat and delay packets. Virtual time, seeded; no socket, no sleep."""
+
+import heapq
+import itertools
+import random
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from host import window as win
+from host.packetizer import (
+    Results,
+    Stream,
+    assemble,
+    assemble_queries,
+    first_rows,
+    new_contributions,
+)
+from switch.config import JobConfig, SwitchConfig
+from switch.parser import element_bytes, element_type_of
+from switch.pipeline import Pipeline
+from switch.protocol import HEADER_BYTES, Overflow, Rule
+from switch.udp import PACKET, Rows
+
+JOB = 7
+
+
+@dataclass(kw_only=True)
+class Link:
+    """Both directions of every worker's cable. Seconds and probabilities."""
+
+    delay: float = 1e-3
+    jitter: float = 0.0
+    loss: float = 0.0
+    repeat: float = 0.0
+
+
+@dataclass
+class Worker:
+    state: win.State
+    rank: int
+    address: tuple[str, int]
+    stream: Stream | None = None
+    wakes: float = float("inf")
+    sent: int = 0
+    repeated: int = 0
+    queries: int = 0
+    finished_at: float = 0.0
+
+
+@dataclass
+class World:
+    """`aggregate` runs one stream a worker to its end and returns the virtual time."""
+
+    num_workers: int
+    num_slots: int = 8
+    slot_bytes: int = 64
+    link: Link = field(default_factory=Link)
+    seed: int = 0
+    rule: Rule = Rule.SAFE
+    limit: int | None = None
+    overflow: Overflow = Overflow.DETECT
+
+    def __post_init__(self) -> None:
+        self.random = random.Random(self.seed)
+        self.now = 0.0
+        self.order = itertools.count()
+        self.events: list[tuple[float, int, Worker | None, bytes, Worker]] = []
+        addresses = tuple(("127.0.0.1", 5000 + i) for i in range(self.num_workers))
+        job = JobConfig(
+            job=JOB,
+            workers=addresses,
+            num_slots=self.num_slots,
+            slot_bytes=self.slot_bytes,
+            overflow=self.overflow,
+        )
+        self.pipeline = Pipeline(SwitchConfig(rule=self.rule, jobs=(job,)))
+        self.workers = [
+            Worker(
+                win.new_state(
+                    num_slots=self.num_slots,
+                    limit=self.limit or self.num_slots,
+                    job=JOB,
+                    worker=rank,
+                    num_workers=self.num_workers,
+                ),
+                rank,
+                address,
+            )
+            for rank, address in enumerate(addresses)
+        ]
+        self.of_address = {worker.address: worker for worker in self.workers}
+
+    def aggregate(
+        self,
+        streams: list[Stream],
+        *,
+        starts: list[float] | None = None,
+        until: float = 1e6,
+    ) -> float:
+        began = self.now
+        for worker, stream in zip(self.workers, streams, strict=True):
+            count = stream.elements_per_chunk
+            win.begin(worker.state, stream.num_chunks, stream.kind, count)
+            worker.stream = stream
+            worker.wakes = self.now + (starts[worker.rank] if starts else 0.0)
+        while not all(self.is_done(worker) for worker in self.workers):
+            self.turn()
+            if self.now - began > until:
+                break
+        return self.now - began
+
+    def is_done(self, worker: Worker) -> bool:
+        return int(worker.state.window["done"][0]) == worker.stream.num_chunks
+
+    def turn(self) -> None:
+        """The next event: a packet arrives, or a worker's timer runs out."""
+        sleeper = min(self.workers, key=lambda worker: worker.wakes)
+        if not self.events and sleeper.wakes == float("inf"):
+            raise AssertionError("deadlock: nothing in flight and no timer")
+        if self.events and self.events[0][0] <= sleeper.wakes:
+            self.now, _, receiver, packet, sender = heapq.heappop(self.events)
+            if receiver is None:
+                copies = self.pipeline.process([(packet, sender.address)])
+                for copy, address in copies:
+                    self.carry(copy, self.of_address[address], self.of_address[address])
+            else:
+                self.deliver(receiver, packet)
+            return
+        self.now = max(self.now, sleeper.wakes)
+        win.expire(sleeper.state, self.now)
+        self.send(sleeper)
+
+    def carry(self, packet: bytes, receiver: Worker | None, sender: Worker) -> None:
+        if self.random.random() < self.link.loss:
+            return
+        copies = 2 if self.random.random() < self.link.repeat else 1
+        for _ in range(copies):
+            at = self.now + self.link.delay + self.random.random() * self.link.jitter
+            event = (at, next(self.order), receiver, packet, sender)
+            heapq.heappush(self.events, event)
+
+    def deliver(self, worker: Worker, packet: bytes) -> None:
+        rows = Rows(
+            np.frombuffer(packet, np.uint8).copy(),
+            np.zeros(1, np.int64),
+            np.array([len(packet)]),
+            np.zeros(1, np.int64),
+        )
+        arrived = win.Arrived(*np.zeros((6, 1), np.int64))
+        count = win.receive(worker.state, rows, 1, self.now, arrived)
+        if count:
+            chunks, *fields = (each[:count] for each in arrived)
+            worker.stream.drain(chunks, Results(rows.buffer, *fields))
+            if self.is_done(worker):
+                worker.finished_at = self.now
+        self.send(worker)
+
+    def send(self, worker: Worker) -> None:
+        for packet in self.packets_due(worker):
+            self.carry(packet, None, worker)
+        worker.wakes = float(worker.state.window["next_timeout"][0])
+
+    def packets_due(self, worker: Worker) -> list[bytes]:
+        stream, state = worker.stream, worker.state
+        out = win.Outgoing(*np.zeros((2, self.num_slots), np.int64))
+        room = new_contributions(self.num_slots, self.slot_bytes)
+        buffer = np.zeros(self.num_slots * (HEADER_BYTES + self.slot_bytes), np.uint8)
+        packets = np.zeros(self.num_slots, PACKET).view(np.recarray)
+        width = element_bytes(element_type_of(stream.kind))
+        due = []
+        while (count := win.contributions_due(state, self.now, out)) > 0:
+            chunks, repeated = out.chunks[:count], out.repeated[:count]
+            elements = stream.elements_per_chunk
+            some = first_rows(room, count, elements, elements * width)
+            stream.fill(chunks, some)
+            assemble(state.window, chunks, repeated, some, width, buffer, packets)
+            worker.sent += count
+            worker.repeated += int(repeated.sum())
+            due += _cut(buffer, packets[:count])
+        while (count := win.queries_due(state, self.now, out)) > 0:
+            assemble_queries(state.window, out.chunks[:count], buffer, packets)
+            worker.queries += count
+            due += _cut(buffer, packets[:count])
+        return due
+
+
+def _cut(buffer: np.ndarray, packets: np.ndarray) -> list[bytes]:
+    return [buffer[p.offset : p.offset + p.length].tobytes() for p in packets]
