@@ -63,7 +63,10 @@ def test_back_to_back_kinds_share_the_sequences() -> None:
         b = a[::-1].copy()
         outs = [np.zeros_like(a), np.zeros_like(a)]
         world.aggregate(
-            [ArrayStream(x, out, reduction, 64) for x, out in zip((a, b), outs)]
+            [
+                ArrayStream(x, out, reduction, 64)
+                for x, out in zip((a, b), outs, strict=True)
+            ]
         )
         expected = {0: a + b, 1: np.maximum(a, b), 2: a | b}[reduction]
         np.testing.assert_array_equal(outs[0], expected)
