@@ -5,10 +5,12 @@ import select
 import signal
 import socket
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from types import FrameType
+from typing import BinaryIO
 
 import numpy as np
 
@@ -25,6 +27,7 @@ from switch.protocol import (
 )
 from switch.replicate import Copies
 from switch.service import ControlService
+from switch.tap import PcapTap
 from switch.udp import (
     MAX_ROWS,
     TRAIN,
@@ -99,15 +102,21 @@ def open_switch(config: SwitchConfig) -> Iterator[tuple[DataPath, Address]]:
 
 
 def serve(
-    config: SwitchConfig, *, ready: Callable[[Address], None] | None = None
+    config: SwitchConfig,
+    *,
+    ready: Callable[[Address], None] | None = None,
+    trace: BinaryIO | None = None,
 ) -> dict[str, int]:
     """Run a switch until SIGINT or SIGTERM; its counters.
 
     `ready` is called with the address once every kernel is compiled and both sockets
-    are open. Raises as `open_switch` does.
+    are open. Every packet in and out is written to `trace`, as pcap. Raises as
+    `open_switch` does.
     """
     warm_up()
     with stop_signals() as stop, open_switch(config) as (path, address):
+        if trace is not None:
+            path.pipeline.tap = PcapTap(trace, address, time.time_ns)
         if ready is not None:
             ready(address)
         loop(path, stop)
