@@ -271,7 +271,11 @@ def run(
         console.width = PIPE_WIDTH
     signal.signal(signal.SIGTERM, _terminated)
     network = network.model_copy(update={"seed": network.seed + base.seed})
-    run_all(base, methods, seeds, network, folder, console)
+    try:
+        run_all(base, methods, seeds, network, folder, console)
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        raise SystemExit(INTERRUPTED) from None
 
 
 def _terminated(number: int, frame: Any) -> None:
@@ -283,9 +287,6 @@ def main() -> None:
     """Entry point: mistakes become one clear text and an exit status."""
     try:
         app(prog_name="intswitch")
-    except KeyboardInterrupt:
-        print("interrupted", file=sys.stderr)
-        sys.exit(INTERRUPTED)
     except (ValueError, OSError, ImportError, RuntimeError) as error:
         if os.environ.get("INTSWITCH_DEBUG"):
             raise

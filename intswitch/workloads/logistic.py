@@ -11,6 +11,8 @@ The data is synthetic. The reported loss is the objective gap f(x) - f(x*).
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -20,9 +22,9 @@ from intswitch.workloads.base import Batch, Evaluation, Workload
 
 Vector = NDArray[np.float64]
 
-SAMPLES = 200
+SAMPLES = 256
 """Of one worker."""
-DIMENSION = 100
+DIMENSION = 1024
 L2 = 3e-4
 
 
@@ -57,6 +59,16 @@ def optimum(samples: Vector, labels: Vector) -> Vector:
     return weights
 
 
+@lru_cache(maxsize=4)
+def problem(num_workers: int, seed: int) -> tuple[float, float]:
+    """Least value and smoothness of the objective of all workers together."""
+    shards = [worker_data(rank, seed) for rank in range(num_workers)]
+    samples = np.vstack([each[0] for each in shards])
+    labels = np.concatenate([each[1] for each in shards])
+    least = objective(optimum(samples, labels), samples, labels)
+    return least, np.linalg.norm(samples, 2) ** 2 / (4 * len(labels)) + L2
+
+
 class Logistic(Workload):
     steps = 400
     batch_size = SAMPLES
@@ -66,15 +78,11 @@ class Logistic(Workload):
 
     def __init__(self, *, rank: int, num_workers: int, seed: int) -> None:
         super().__init__(rank=rank, num_workers=num_workers, seed=seed)
-        shards = [worker_data(worker, seed) for worker in range(num_workers)]
-        everything = np.vstack([samples for samples, _ in shards])
-        labels = np.concatenate([labels for _, labels in shards])
-        self.mine = shards[rank]
-        self.least = objective(optimum(everything, labels), everything, labels)
+        self.mine = worker_data(rank, seed)
+        self.least, smoothness = problem(num_workers, seed)
+        self.lr = 1.0 / smoothness
         self.inputs = torch.from_numpy(self.mine[0].astype(np.float32))
         self.targets = torch.from_numpy(self.mine[1].astype(np.float32))
-        smoothness = np.linalg.norm(everything, 2) ** 2 / (4 * len(labels)) + L2
-        self.lr = float(1.0 / smoothness)
 
     def model(self) -> nn.Module:
         model = nn.Linear(DIMENSION, 1, bias=False)
