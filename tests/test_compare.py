@@ -32,7 +32,8 @@ def test_compare(
     pytest.importorskip("torch")
     pytest.importorskip("matplotlib")
     words = "compare -w logistic --topology pair --seeds 2 --steps 150 --evaluations 5"
-    words += " -c intsgd:scale=plain,element_type=int32 -c intdiana:element_type=int32 -c exact"
+    words += " -c intsgd:scale=plain,element_type=int32"
+    words += " -c intdiana:element_type=int32 -c exact"
     command = ["intswitch", *words.split(), "--output", str(tmp_path)]
     monkeypatch.setattr(sys, "argv", command)
     with pytest.raises(SystemExit) as caught:
