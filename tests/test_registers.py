@@ -214,7 +214,7 @@ def test_switchml_compares_only_what_it_reduces(
 def test_safe_depends_on_the_distance_alone(
     held: int, distance: int, bitmap: int, worker: int
 ) -> None:
-    """Adding to both sequences, modulo 2^32, changes no verdict (but of an empty slot)."""
+    """Adding to both sequences changes no verdict, but where nothing is held."""
     bitmap = bitmap or 1
     here = verdict(slot_of(0, bitmap), header_of(worker, distance))
     there = header_of(worker, (held + distance) & SEQUENCE_MASK)
