@@ -15,6 +15,8 @@ START_TIMEOUT = 300.0
 PATIENCE = 3.0
 """Seconds after which a start says what it is busy with."""
 
+OPTIONS = ("rule", "num_slots", "slot_bytes", "loss_in", "loss_out", "fault_seed")
+
 
 def say(message: str) -> None:
     print(f"intswitch: {message}", file=sys.stderr, flush=True)
@@ -26,8 +28,8 @@ class Switch:
         with intswitch.Switch("127.0.0.1", 48864) as switch:
             network = intswitch.join(switch.endpoint, job="demo", rank=0, num_workers=2)
 
-    `options` are those of `intswitch switch`, with underscores: rule, num_slots,
-    slot_bytes, loss_in, loss_out, fault_seed. Port 0 takes any free one, and `port`
+    `options` are those of `intswitch switch`: rule, num_slots, slot_bytes, loss_in,
+    loss_out, fault_seed; another one is a ValueError. Port 0 takes any free one, and `port`
     tells which. The process ends with this one, even if this one is killed.
     Raises RuntimeError, with the switch's own words, when it does not start.
     """
@@ -40,6 +42,11 @@ class Switch:
         status: Callable[[str], None] = say,
         **options: str | int | float,
     ) -> None:
+        unknown = sorted(set(options) - set(OPTIONS))
+        if unknown:
+            raise ValueError(
+                f"Switch has no option {', '.join(unknown)}: it has {', '.join(OPTIONS)}"
+            )
         self.address = address
         self.port = port
         self.status = status
@@ -71,9 +78,8 @@ class Switch:
         for deadline in (started + PATIENCE, started + START_TIMEOUT):
             for _, line in lines_until([child], deadline):
                 if line is None:
-                    reason = child.errors() or child.ending()
-                    text = reason.splitlines()[-1].removeprefix("error: ")
-                    raise RuntimeError(f"the switch did not start: {text}")
+                    reason = child.errors().removeprefix("error: ") or child.ending()
+                    raise RuntimeError(f"the switch did not start: {reason}")
                 if line.startswith("listening "):
                     return int(line.rpartition(":")[2])
             if deadline == started + PATIENCE:
