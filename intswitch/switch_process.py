@@ -29,8 +29,8 @@ class Switch:
             network = intswitch.join(switch.endpoint, job="demo", rank=0, num_workers=2)
 
     `options` are those of `intswitch switch`: rule, num_slots, slot_bytes, loss_in,
-    loss_out, fault_seed; another one is a ValueError. Port 0 takes any free one, and `port`
-    tells which. The process ends with this one, even if this one is killed.
+    loss_out, fault_seed; another one is a ValueError. Port 0 takes any free one, and
+    `port` tells which. The process ends with this one, even if this one is killed.
     Raises RuntimeError, with the switch's own words, when it does not start.
     """
 
@@ -45,7 +45,7 @@ class Switch:
         unknown = sorted(set(options) - set(OPTIONS))
         if unknown:
             raise ValueError(
-                f"Switch has no option {', '.join(unknown)}: it has {', '.join(OPTIONS)}"
+                f"Switch: no option {', '.join(unknown)}: it has {', '.join(OPTIONS)}"
             )
         self.address = address
         self.port = port
