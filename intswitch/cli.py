@@ -6,6 +6,7 @@ import os
 import signal
 import sys
 from collections.abc import Mapping
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -262,6 +263,11 @@ def run(
     network = load(topology)
     if loss is not None:
         network = network.with_loss(loss)
+    if find_spec("torch") is None:
+        raise ModuleNotFoundError(
+            "training needs torch, which is not installed: "
+            "pip install 'intswitch[train]'"
+        )
     methods = [method.checked() for method in methods]
 
     from intswitch.compare import run_all

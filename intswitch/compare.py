@@ -56,10 +56,13 @@ def run_all(
     console: Console,
 ) -> None:
     """Train, show, write. Also when interrupted: what is finished is not lost."""
+    if folder:
+        folder.mkdir(parents=True, exist_ok=True)  # or fail now rather than at the end
     results: list[Result] = []
     try:
         with Display(console) as display:
-            results.extend(compare(base, methods, seeds, topology, display))
+            for result in compare(base, methods, seeds, topology, display):
+                results.append(result)
     finally:
         if results:
             show(results, console)
@@ -78,7 +81,6 @@ def show(results: Sequence[Result], console: Console) -> None:
 
 def write(results: Sequence[Result], folder: Path) -> list[Path]:
     """table.csv, results.json, figure.png, figure.svg; the paths."""
-    folder.mkdir(parents=True, exist_ok=True)
     table, everything = folder / "table.csv", folder / "results.json"
     write_csv(results, table)
     write_json(results, everything)

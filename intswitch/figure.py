@@ -13,6 +13,7 @@ from intswitch.experiment import Result
 from intswitch.report import by_method
 
 if TYPE_CHECKING:
+    from matplotlib.artist import Artist
     from matplotlib.axes import Axes
     from matplotlib.axis import Axis
 
@@ -47,9 +48,9 @@ def draw(results: Sequence[Result], folder: Path) -> list[Path]:
     return paths
 
 
-def _draw_method(axes: Sequence[Axes], runs: Sequence[Result], number: int) -> object:
+def _draw_method(axes: Sequence[Axes], runs: Sequence[Result], number: int) -> Artist:
     """One method's three lines, means over the seeds; the legend's handle."""
-    style = {
+    style: dict[str, Any] = {
         "color": COLOURS[number % len(COLOURS)],
         "linestyle": DASHES[number % len(DASHES)],
         "linewidth": 1.6,
@@ -91,8 +92,8 @@ def _label(axes: Sequence[Axes], result: Result) -> None:
             axis.set_yscale("log")
     axes[1].set_xscale("log")
     axes[2].set_yscale("log")
-    for axis in (axes[0].yaxis, axes[1].yaxis, axes[1].xaxis, axes[2].yaxis):
-        plain(axis)
+    for scale in (axes[0].yaxis, axes[1].yaxis, axes[1].xaxis, axes[2].yaxis):
+        plain(scale)
 
 
 def plain(axis: Axis) -> None:

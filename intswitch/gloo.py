@@ -8,6 +8,7 @@ from datetime import timedelta
 from typing import Any
 
 import torch.distributed as distributed
+from torch.distributed import TCPStore  # type: ignore[attr-defined]
 
 LOOPBACK = "127.0.0.1"
 PATIENCE = timedelta(seconds=60)
@@ -22,11 +23,11 @@ def process_group(network: Any) -> Iterator[None]:
     rank, size = network.rank, network.num_workers
     store = None
     if rank == 0:
-        store = distributed.TCPStore(LOOPBACK, 0, size, True, PATIENCE, False)
+        store = TCPStore(LOOPBACK, 0, size, True, PATIENCE, False)
     port = b"" if store is None else str(store.port).encode()
     ports = network.gather(port)
     if store is None:
-        store = distributed.TCPStore(LOOPBACK, int(ports[0]), size, False, PATIENCE)
+        store = TCPStore(LOOPBACK, int(ports[0]), size, False, PATIENCE)
     distributed.init_process_group(
         "gloo", store=store, rank=rank, world_size=size, timeout=PATIENCE
     )

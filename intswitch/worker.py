@@ -48,7 +48,7 @@ def serve(tasks: queue.SimpleQueue[str], send: Send) -> None:
     """Do tasks for ever."""
     from intswitch.trainer import train, warm_up
 
-    does = {"warm_up": warm_up, "train": train}
+    does: dict[str, Callable[..., None]] = {"warm_up": warm_up, "train": train}
     send("ready")
     while True:
         task = json.loads(tasks.get())

@@ -66,7 +66,8 @@ def problem(num_workers: int, seed: int) -> tuple[float, float]:
     samples = np.vstack([each[0] for each in shards])
     labels = np.concatenate([each[1] for each in shards])
     least = objective(optimum(samples, labels), samples, labels)
-    return least, np.linalg.norm(samples, 2) ** 2 / (4 * len(labels)) + L2
+    smoothness = float(np.linalg.norm(samples, 2)) ** 2 / (4 * len(labels)) + L2
+    return least, smoothness
 
 
 class Logistic(Workload):
