@@ -103,7 +103,8 @@ class Transport:
             self._wait(now)
             now = time.monotonic()
             self._receive(stream, now)
-            if now >= self.next_timeout[0]:
+            # what lies unread in the socket is not late
+            if now >= self.next_timeout[0] and self.receiver.drained:
                 win.expire(self.state, now)
                 self._check_progress(started + timeout, now)
         self.statistics.aggregations += 1

@@ -61,6 +61,7 @@ WINDOW = np.dtype(
         ("oldest", np.int64),  # no chunk below it is unfinished
         ("newest_answered", np.float64),  # when the latest answered packet was sent
         ("next_timeout", np.float64),
+        ("rtt", np.float64),  # the longest in the batch at hand; negative: none
         ("missing", np.uint64),  # workers that the last status showed missing
         ("silent", np.int64),  # the most unanswered timeouts of a chunk
         ("silent_chunk", np.int64),
@@ -302,7 +303,7 @@ def on_result(state: State, header: Header, length: int, now: float) -> int:
     # Karn: the answer to a repeated packet has no known cause, and one that was long
     # in coming was waiting for another worker
     if slot.timeouts == 0 and slot.excused == 0:
-        on_sample(state.estimate, now - slot.sent_at)
+        window.rtt = max(window.rtt, now - slot.sent_at)
     window.newest_answered = max(window.newest_answered, slot.sent_at)
     window.in_flight -= 1
     window.done += 1
@@ -325,7 +326,7 @@ def on_status(state: State, header: Header, high: int, low: int, now: float) -> 
         window.ignored += 1
         return
     if slot.queries == 1:
-        on_sample(state.estimate, now - slot.sent_at)
+        window.rtt = max(window.rtt, now - slot.sent_at)
     slot.silent = 0
     window.silent = 0
     ahead = (header.sequence - sequence) & SEQUENCE_MASK
@@ -347,6 +348,7 @@ def on_status(state: State, header: Header, high: int, low: int, now: float) -> 
 def receive(state: State, rows: Rows, count: int, now: float, out: Arrived) -> int:
     """Take in `count` packets; the number of rows of `out`, results that count."""
     window = state.window[0]
+    window.rtt = -1.0
     used = 0
     for row in range(count):
         start = rows.offset[row]
@@ -374,4 +376,7 @@ def receive(state: State, rows: Rows, count: int, now: float, out: Arrived) -> i
             on_status(state, header, read32(packet, 16), read32(packet, 20), now)
         else:
             window.ignored += 1
+    # One sample a batch: hundreds of equal ones would tell that RTTs do not vary.
+    if window.rtt >= 0:
+        on_sample(state.estimate, window.rtt)
     return used

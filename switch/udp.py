@@ -149,6 +149,8 @@ class Receiver:
         self.sock = sock
         self.refused = 0
         """ICMP "port unreachable" errors: nobody listens at the other end."""
+        self.drained = True
+        """Whether the last call read all that there was."""
         buffer = np.zeros(capacity * DATAGRAM_BYTES, np.uint8)
         whole = memoryview(buffer)  # type: ignore[arg-type]
         self.views = [
@@ -179,6 +181,7 @@ class Receiver:
             offset = datagrams * DATAGRAM_BYTES
             self.starts[datagrams] = (offset, size, segment, source)
             datagrams += 1
+        self.drained = datagrams < len(self.views)
         if datagrams == 0:
             return 0
         return split(self.starts, datagrams, self.rows)
