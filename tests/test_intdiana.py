@@ -167,6 +167,22 @@ def test_a_loaded_state_goes_on_bit_for_bit() -> None:
     assert results_of(run_workers(4, work)) == [True] * 4
 
 
+def test_what_the_caller_does_with_the_mean_is_not_remembered() -> None:
+    gradients = gradients_of(3)
+    expected = steps_of(gradients)[0][0]
+
+    def work(network: LocalNetwork) -> NDArray[np.float32]:
+        intdiana, means = IntDIANA(), []
+        for g in gradients[:, network.rank]:
+            mean = intdiana.average(g, network)
+            means.append(mean.copy())
+            mean[:] = 1000
+        return np.array(means)
+
+    for means in results_of(run_workers(4, work)):
+        assert means.tobytes() == expected.tobytes()
+
+
 def test_a_failed_step_leaves_the_memory() -> None:
     gradients = gradients_of(3)
     expected = steps_of(gradients)[0][0]

@@ -124,7 +124,7 @@ def flat_view(array: Any, what: str) -> Gradient:
                 f"{what} has dtype {tensor.dtype}: must be torch.float32; "
                 "convert it with .float()"
             )
-        return flat_view(tensor.contiguous().numpy(), what)
+        return flat_view(tensor.numpy(), what)
     if not isinstance(array, np.ndarray):
         raise TypeError(
             f"{what} is a {type(array).__name__}: must be a float32 NumPy array or "

@@ -35,7 +35,6 @@ from numpy.typing import NDArray
 
 from host.compressors.base import Layout
 from host.compressors.integers import one_of
-from host.compressors.quantize import float_at_most
 from switch.protocol import NO_EXPONENT
 
 RULES = ("moving_average", "moving_average_safeguard", "plain", "constant", "blockwise")
@@ -57,12 +56,13 @@ def usable_scale(scale: float) -> np.float32:
 def exponent_scale(bound: int, exponent: int) -> np.float32:
     """The scale that puts floats below 2^exponent within +-bound.
 
-    bound / 2^exponent, with the bound rounded down to a float32: then no product, once
-    rounded, is above it. 1 for NO_EXPONENT: all floats are 0.
+    bound / 2^exponent. A float32 that rounds it up does no harm: the largest float
+    below 2^exponent is half an ulp or more smaller, and its product rounds to the bound
+    or below. 1 for NO_EXPONENT: all floats are 0.
     """
     if exponent == NO_EXPONENT:
         return np.float32(1)
-    return usable_scale(math.ldexp(float(float_at_most(bound)), -exponent))
+    return usable_scale(math.ldexp(bound, -exponent))
 
 
 @dataclass(frozen=True, slots=True)
