@@ -6,6 +6,7 @@ import os
 import signal
 import sys
 from collections.abc import Mapping
+from contextlib import nullcontext
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -159,6 +160,7 @@ def switch(
     loss_in: options.LossIn = None,
     loss_out: options.LossOut = None,
     fault_seed: options.FaultSeed = None,
+    trace: options.Trace = None,
     until_stdin_closes: options.Hidden = False,
 ) -> None:
     """Start an emulated switch, and serve until Ctrl-C.
@@ -174,6 +176,8 @@ def switch(
         intswitch switch switch.yaml
     One that loses packets:
         intswitch switch --loss-in 0.01 --loss-out 0.01
+    One that writes down what it sees:
+        intswitch switch --trace packets.pcap
     """
     given = {name: value for name, value in locals().items() if value is not None}
     if until_stdin_closes:
@@ -186,8 +190,10 @@ def switch(
 
     config = read_switch(file) if file else DEFAULTS
     config = with_options(config, given)
+    opened = trace.open("wb") if trace else nullcontext()
     try:
-        show_counters(serve(config, ready=show_address))
+        with opened as file:
+            show_counters(serve(config, ready=show_address, trace=file))
     except OSError as error:
         text = f"{config.address}, port {config.port}: {error.strerror or error}"
         raise OSError(text) from error

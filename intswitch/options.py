@@ -160,6 +160,14 @@ LossOut = Annotated[
     Option(metavar="P", min=0.0, max=1.0, help="Lose copies on their way out."),
 ]
 FaultSeed = Annotated[int | None, Option(metavar="N", min=0, help="Of these losses.")]
+Trace = Annotated[
+    Path | None,
+    Option(
+        metavar="FILE.pcap",
+        dir_okay=False,
+        help="Write every packet in and out, for Wireshark and the like. Slow.",
+    ),
+]
 Endpoint = Annotated[
     str, Argument(metavar="ADDRESS:PORT", help="As the switch has printed it.")
 ]
