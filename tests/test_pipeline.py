@@ -3,6 +3,7 @@ sums are right and counters add up over a bad network; tables can be programmed.
 """
 
 import random
+from dataclasses import replace
 from types import ModuleType
 from typing import Any
 
@@ -17,9 +18,9 @@ from traffic import (
     LARGE_JOB,
     ONCE,
     SMALL_JOB,
+    Traffic,
     config_of,
     contribution,
-    packets,
     values_of,
 )
 
@@ -34,34 +35,58 @@ def check_identities(counters: dict[str, int], packets: int, num_workers: int) -
     assert counters["results"] <= counters["accepted"] / num_workers
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=150, deadline=None)
 @given(
-    batches=st.lists(st.lists(packets, max_size=25), max_size=3),
+    rng=st.randoms(use_true_random=False),
+    sizes=st.lists(st.integers(0, 40), min_size=1, max_size=3),
     rule=st.sampled_from(Rule),
     overflow=st.sampled_from(Overflow),
 )
 def test_compiled_uncompiled_and_model_agree(
     uncompiled: ModuleType,
-    batches: list[list[Datagram]],
+    rng: random.Random,
+    sizes: list[int],
     rule: Rule,
     overflow: Overflow,
 ) -> None:
-    small = JobConfig(
-        job=7, workers=SMALL_JOB.workers, num_slots=1, slot_bytes=8, overflow=overflow
-    )
-    config = config_of(rule, small, LARGE_JOB)
+    config = config_with(rule, overflow)
     fast, slow, model = Pipeline(config), uncompiled.Pipeline(config), Model(config)
-    for batch in batches:
+    traffic = Traffic(rng)
+    for size in sizes:
+        batch = [traffic.packet() for _ in range(size)]
         copies = fast.process(batch)
         assert copies == slow.process(batch)
         assert copies == model.process(batch)
-    for job in (None, small.job, LARGE_JOB.job):
-        assert fast.counters(job) == slow.counters(job)
-        counted = fast.counters(job)
-        assert {name: counted[name] for name in COUNTERS} == model.counters(job)
+    check_equal_counters(fast, model)
+    assert fast.counters() == slow.counters()
     for ours, theirs in zip(fast.state.registers, slow.state.registers, strict=True):
         assert np.array_equal(ours, theirs)
-    assert sum(fast.counters()[name] for name in ONCE) == sum(map(len, batches))
+    assert sum(fast.counters()[name] for name in ONCE) == sum(sizes)
+
+
+@pytest.mark.parametrize("seed", range(10))
+@pytest.mark.parametrize("overflow", Overflow)
+@pytest.mark.parametrize("rule", Rule)
+def test_compiled_and_model_agree_for_long(
+    rule: Rule, overflow: Overflow, seed: int
+) -> None:
+    config = config_with(rule, overflow)
+    fast, model = Pipeline(config), Model(config)
+    traffic = Traffic(random.Random(seed))
+    for _ in range(10):
+        batch = [traffic.packet() for _ in range(100)]
+        assert fast.process(batch) == model.process(batch)
+    check_equal_counters(fast, model)
+
+
+def config_with(rule: Rule, overflow: Overflow) -> SwitchConfig:
+    return config_of(rule, replace(SMALL_JOB, overflow=overflow), LARGE_JOB)
+
+
+def check_equal_counters(switch: Pipeline, model: Model) -> None:
+    for job in (None, SMALL_JOB.job, LARGE_JOB.job):
+        counted = switch.counters(job)
+        assert {name: counted[name] for name in COUNTERS} == model.counters(job)
 
 
 # Runs: workers that keep to the protocol over a network that keeps to nothing.

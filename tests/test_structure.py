@@ -34,6 +34,7 @@ SOCKETS = (
     "switch/server.py",
     "switch/service.py",
     "host/agent.py",
+    "host/transport.py",
     "host/controller.py",
     "intswitch/fabrics/",
     "intswitch/child.py",  # pipes of child processes
@@ -42,6 +43,7 @@ CLOCKS = (
     "switch/server.py",
     "switch/service.py",
     "host/agent.py",
+    "host/transport.py",
     "host/controller.py",
     "intswitch/fabrics/",
     "intswitch/child.py",  # how long a child may take to end

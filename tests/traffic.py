@@ -1,10 +1,10 @@
 """Packets for tests of the switch: two small jobs, honest and dishonest traffic."""
 
+import random
 from typing import Any
 
 import numpy as np
 from golden import STRANGER, Datagram
-from hypothesis import strategies as st
 
 from switch import protocol
 from switch.config import JobConfig, SwitchConfig
@@ -68,54 +68,84 @@ def values_of(packet: bytes) -> list[int]:
     return np.frombuffer(packet[HEADER_BYTES:], ">i4").tolist()
 
 
-@st.composite
-def likely_packets(draw: st.DrawFn) -> Datagram:
-    """Packets of the two jobs: often in turn, now and then with a field that is off."""
-    job = draw(st.sampled_from([SMALL_JOB, SMALL_JOB, LARGE_JOB]))
-    worker = draw(st.integers(0, len(job.workers) - 1))
-    kind = draw(st.sampled_from([*KINDS[:3], *KINDS]))
-    # contributions three times as often as all others together
-    opcode = Opcode(draw(st.sampled_from([0] * 9 + [1, 2, 3])))
-    from_switch = opcode in (Opcode.RESULT, Opcode.STATUS)
-    width = ELEMENT_BYTES[kind & 7 if from_switch else kind >> 3 & 7]
-    count = draw(st.sampled_from([0, 1, 1, 2, 3]))
-    edge = 1 << (8 * width - 1)
-    elements = st.sampled_from([0, 1, -1, edge - 1, -edge, 100, -100])
-    payload = b"".join(
-        draw(elements).to_bytes(width, "big", signed=True) for _ in range(count)
-    )
-    packet = protocol.emit(
-        opcode=opcode,
-        kind=kind,
-        job=job.job,
-        worker=worker,
-        recipient=draw(st.sampled_from([EVERY_WORKER] * 4 + [0, worker, 3])),
-        sequence=draw(st.sampled_from([*range(8), 2**31, 2**32 - 2, 2**32 - 1])),
-        element_count=count,
-        exponent=draw(st.sampled_from([-128, -128, -1, 0, 127])),
-        flags=draw(st.sampled_from([0, 0, 1, 2, 4, 255])),
-        payload=payload,
-    )
-    return packet, job.workers[worker]
+class Traffic:
+    """Packets of the two jobs, drawn from `rng`: what the rules get their teeth into.
 
+    Most agree on what a job reduces and are about chunks around its front, which moves
+    on; now and then a field is off, a packet is damaged on its way, or is only noise.
+    """
 
-@st.composite
-def damaged_packets(draw: st.DrawFn) -> Datagram:
-    packet, address = draw(likely_packets())
-    bit = draw(st.integers(0, 8 * len(packet) - 1))
-    flipped = bytearray(packet)
-    flipped[bit // 8] ^= 1 << bit % 8
-    length = draw(st.integers(0, len(packet)))
-    tail = draw(st.binary(max_size=3))
-    damaged = draw(st.sampled_from([bytes(flipped), packet[:length], packet + tail]))
-    return damaged, draw(st.sampled_from([address, *ADDRESSES]))
+    def __init__(self, rng: random.Random) -> None:
+        self.rng = rng
+        self.front = {SMALL_JOB.job: 0, LARGE_JOB.job: 0}
+        self.theme = {job: self.draw_theme() for job in self.front}
 
+    def draw_theme(self) -> tuple[int, int, int]:
+        """Kind, element_count, recipient."""
+        return (
+            self.rng.choice(KINDS),
+            self.rng.choice([1, 2, 3]),
+            self.rng.choice([EVERY_WORKER, EVERY_WORKER, 0, 1]),
+        )
 
-random_bytes = st.tuples(st.binary(max_size=40), st.sampled_from(ADDRESSES))
-packets = st.one_of(
-    likely_packets(),
-    likely_packets(),
-    likely_packets(),
-    damaged_packets(),
-    random_bytes,
-)
+    def packet(self) -> Datagram:
+        chance = self.rng.random()
+        if chance < 0.05:
+            length = self.rng.randrange(40)
+            noise = bytes(self.rng.randrange(256) for _ in range(length))
+            return noise, self.rng.choice(ADDRESSES)
+        packet, address = self.likely_packet()
+        if chance < 0.15:
+            packet = self.damaged(packet)
+        if chance > 0.97:
+            address = self.rng.choice(ADDRESSES)
+        return packet, address
+
+    def likely_packet(self) -> Datagram:
+        rng = self.rng
+        job = rng.choice([SMALL_JOB, SMALL_JOB, LARGE_JOB])
+        worker = rng.randrange(len(job.workers))
+        theme = self.theme[job.job] if rng.random() < 0.85 else self.draw_theme()
+        kind, count, recipient = theme
+        opcode = Opcode(rng.choice([0] * 17 + [1, 2, 3]))
+        from_switch = opcode in (Opcode.RESULT, Opcode.STATUS)
+        width = ELEMENT_BYTES[kind & 7 if from_switch else kind >> 3 & 7]
+        count *= rng.random() < 0.85
+        packet = protocol.emit(
+            opcode=opcode,
+            kind=kind,
+            job=job.job,
+            worker=worker if rng.random() < 0.97 else rng.randrange(4),
+            recipient=recipient,
+            sequence=self.sequence(job),
+            element_count=count,
+            exponent=rng.choice([-128, -128, -1, 0, 127]),
+            flags=rng.choice([0, 0, 0, 1, 2, 4, 255]),
+            payload=b"".join(self.element(width) for _ in range(count)),
+        )
+        return packet, job.workers[worker]
+
+    def sequence(self, job: JobConfig) -> int:
+        if self.rng.random() < 0.1:
+            self.front[job.job] += 1
+            self.theme[job.job] = self.draw_theme()
+        if self.rng.random() < 0.03:
+            return self.rng.choice([2**31, 2**32 - 2, 2**32 - 1])
+        offset = self.rng.choice([0, 0, 0, 0, 1, -1, job.num_slots, -2 * job.num_slots])
+        return max(0, self.front[job.job] + offset)
+
+    def element(self, width: int) -> bytes:
+        edge = 1 << (8 * width - 1)
+        value = self.rng.choice([0, 1, -1, edge - 1, -edge, 100, -100])
+        return value.to_bytes(width, "big", signed=True)
+
+    def damaged(self, packet: bytes) -> bytes:
+        kind = self.rng.randrange(3)
+        if kind == 0:
+            return packet[: self.rng.randrange(len(packet))]
+        if kind == 1:
+            return packet + bytes(self.rng.randrange(1, 4))
+        bit = self.rng.randrange(8 * len(packet))
+        flipped = bytearray(packet)
+        flipped[bit // 8] ^= 1 << bit % 8
+        return bytes(flipped)
