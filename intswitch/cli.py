@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from intswitch.experiment import Training
     from intswitch.methods import Method
 
-PIPE_WIDTH = 140  # columns, where the output is no terminal
+PIPE_WIDTH = 150  # columns, where the output is no terminal
 COUNTERS = (
     "accepted", "results", "copies", "replays", "statuses", "malformed", "unknown_job",
     "unknown_source", "opcode", "ahead", "stale", "mismatch", "duplicate",
