@@ -97,9 +97,13 @@ def steps_of(
 
 
 @pytest.mark.parametrize("element_type", ["int8", "int16", "int32"])
-def test_the_mean_is_the_mean_of_the_memories(element_type: str) -> None:
+@pytest.mark.parametrize("result_type", [None, "int32"])
+def test_the_mean_is_the_mean_of_the_memories(
+    element_type: str, result_type: str | None
+) -> None:
     """After every step: h = mean of h_i, and the estimate is h."""
-    outcomes = steps_of(gradients_of(5), element_type=element_type)
+    types = {"element_type": element_type, "result_type": result_type}
+    outcomes = steps_of(gradients_of(5), **types)
     own = np.mean([each.own.blocks["gradient"] for _, each in outcomes], axis=0)
     for means, intdiana in outcomes:
         assert means.tobytes() == outcomes[0][0].tobytes()
