@@ -99,6 +99,11 @@ class Network:
     def statistics(self) -> Statistics:
         return self._transport.statistics
 
+    @property
+    def chunks(self) -> int:
+        """How many chunks this job's aggregations have had so far."""
+        return self._transport.chunks
+
     def aggregate(self, stream: Stream) -> None:
         """Run one stream of chunks: what every other method stands on.
 
@@ -167,6 +172,13 @@ class Network:
     def barrier(self) -> None:
         """Wait until every worker has come here."""
         self.aggregate(Barrier())
+
+    def counters(self) -> dict[str, int]:
+        """What became of this job's packets at the switch; see docs/protocol.md.
+
+        Raises ConnectionError when the switch does not answer.
+        """
+        return self._membership.counters()
 
     def close(self) -> None:
         """Leave the job. The others can go on until they need this worker."""

@@ -174,6 +174,10 @@ class Membership:
         with suppress(BlockingIOError):
             os.eventfd_read(self._wakeup)
 
+    def counters(self) -> dict[str, int]:
+        """Packets of this job by what became of them at the switch."""
+        return counters(self._address, self.job)
+
     def leave(self) -> None:
         """Say that this worker has every result it wants, and close."""
         if self._closed:

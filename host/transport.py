@@ -61,6 +61,7 @@ class Transport:
         self.membership = membership
         self.job = job
         self.statistics = Statistics()
+        self.chunks = 0
         self.state = win.new_state(
             num_slots=membership.num_slots,
             limit=membership.window,
@@ -108,6 +109,7 @@ class Transport:
                 win.expire(self.state, now)
                 self._check_progress(started + timeout, now)
         self.statistics.aggregations += 1
+        self.chunks += stream.num_chunks
         self.statistics.aggregate_seconds += time.monotonic() - started
 
     def _send_due(self, stream: Stream, width: int, now: float) -> None:

@@ -86,6 +86,8 @@ class Finished:
     overflows: int
     weights: str
     """Digest of the final weights; equal on all workers, or they would have failed."""
+    counters: dict[str, int]
+    """The job's at the switch, in the end."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

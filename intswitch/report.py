@@ -79,7 +79,21 @@ def _traffic(result: Result) -> list[tuple[str, str]]:
         *rows,
         ("packets", f"{sent:,} sent, {received:,} received"),
         ("retransmissions", f"{again:,} ({share:.2f} % of the packets sent)"),
+        ("switch", switch_counters(result.workers[0].counters)),
     ]
+
+
+def switch_counters(counters: dict[str, int]) -> str:
+    """What the switch did; of the reasons for dropping those that occurred."""
+    named = ("accepted", "results", "replays", "statuses", "copies")
+    dropped = {
+        name: value for name, value in counters.items() if value and name not in named
+    }
+    reasons = "".join(f", {value:,} {name}" for name, value in dropped.items())
+    return (
+        f"{counters['accepted']:,} contributions added, {counters['results']:,} "
+        f"results, {counters['replays']:,} replays{reasons or ', no drops'}"
+    )
 
 
 def _integers(result: Result) -> list[tuple[str, str]]:

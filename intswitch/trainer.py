@@ -165,6 +165,22 @@ class Run:
             )
         return str(digests[0].decode())
 
+    def check_counters(self) -> dict[str, int]:
+        """The switch's counters of this job. Raises RuntimeError if it lost count.
+
+        Every chunk took one contribution of every worker and made one result.
+        """
+        chunks = self.network.chunks
+        counters: dict[str, int] = self.network.counters()
+        expected = {"accepted": chunks * self.network.num_workers, "results": chunks}
+        for name, value in expected.items():
+            if counters[name] != value:
+                raise RuntimeError(
+                    f"the switch counted {name} = {counters[name]} where the workers "
+                    f"expect {value}; this is a bug of the switch"
+                )
+        return counters
+
     def finished(self) -> Finished:
         statistics, traffic = self.compressor.statistics, self.network.statistics
         return Finished(
@@ -180,6 +196,7 @@ class Run:
             clips=int(statistics.clips),
             overflows=int(statistics.overflows),
             weights=self.check_weights(),
+            counters=self.check_counters(),
         )
 
 

@@ -58,4 +58,11 @@ def finished(factor: int) -> Finished:
         clips=factor * 11,
         overflows=factor,
         weights="abc",
+        counters={
+            "accepted": 400,
+            "results": 200,
+            "replays": 3,
+            "stale": 2,
+            "ahead": 0,
+        },
     )
