@@ -58,6 +58,8 @@ def python(tree: Path, code: str, **environment: str) -> list[str]:
         "PATH": os.environ["PATH"],
         "XDG_CACHE_HOME": str(tree / "cache"),
         "PYTHONPATH": str(tree),
+        # Python's own cache does not see an edit of equal size within a second
+        "PYTHONDONTWRITEBYTECODE": "1",
         **environment,
     }
     command = [sys.executable, "-c", code]
