@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from host.byteorder import swap16, swap32
+from switch.byteorder import swap16, swap32
 from switch.compiled import kernel
 from switch.parser import deparse
 from switch.protocol import (

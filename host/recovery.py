@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from switch.compiled import kernel
 
 INITIAL_TIMEOUT = 0.1  # seconds, until the first sample
-MIN_TIMEOUT = 0.01  # seconds; a time slice of a busy machine is not a loss
+MIN_TIMEOUT = 0.02  # seconds; a time slice of a busy machine is not a loss
 MAX_TIMEOUT = 1.0  # seconds, backoff included
 SMOOTHED, VARIATION, TIMEOUT = range(3)
 

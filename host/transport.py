@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from host import arrivals
 from host import window as win
 from host.controller import Membership
 from host.packetizer import (
@@ -73,10 +74,11 @@ class Transport:
         # one-element views: reading a record's field takes Python ten times as long
         self.done = self.state.window["done"]
         self.next_timeout = self.state.window["next_timeout"]
+        self.ignored = self.state.window["ignored"]
         packet_bytes = HEADER_BYTES + membership.slot_bytes
         self.contributions = new_contributions(BATCH_ROWS, membership.slot_bytes)
         self.outgoing = win.Outgoing(*np.zeros((2, BATCH_ROWS), np.int64))
-        self.arrived = win.Arrived(*np.zeros((6, MAX_ROWS), np.int64))
+        self.arrived = arrivals.Arrived(*np.zeros((6, MAX_ROWS), np.int64))
         self.packets = np.zeros(BATCH_ROWS, PACKET).view(np.recarray)
         self.trains = np.zeros(BATCH_ROWS, TRAIN).view(np.recarray)
         self.open_train = np.zeros(1, np.int64)
@@ -157,14 +159,16 @@ class Transport:
         rows = self.receiver.receive()
         if rows == 0:
             return
-        arrived = win.receive(self.state, self.receiver.rows, rows, now, self.arrived)
+        packets = self.receiver.rows
+        arrived = arrivals.receive(self.state, packets, rows, now, self.arrived)
         self.statistics.packets_received += rows
-        self.statistics.bytes_received += int(self.receiver.rows.length[:rows].sum())
+        self.statistics.packets_ignored = int(self.ignored[0])
+        self.statistics.bytes_received += int(packets.length[:rows].sum())
         if arrived == 0:
             return
         chunks, *fields = (field[:arrived] for field in self.arrived)
         before = time.perf_counter()
-        stream.drain(chunks, Results(self.receiver.rows.buffer, *fields))
+        stream.drain(chunks, Results(packets.buffer, *fields))
         self.statistics.drain_seconds += time.perf_counter() - before
 
     def _check_alive(self) -> None:

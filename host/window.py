@@ -1,11 +1,12 @@
-"""Sans-IO sliding window over slots: what to send, what arrived, when to send again.
+"""Sans-IO sliding window over slots: what to send, and when to send it again.
 
 Chunk c of an aggregation has the sequence `first + c` and lives in slot
 `sequence mod num_slots`. It may be sent once the result of c - num_slots is in. A
 window smaller than num_slots bounds the packets in flight and changes no mapping.
 
 The state of one worker is a record, an array of slots and two queues; compiled
-functions step it, so that one call can step many workers. Times are in seconds.
+functions step it, so that one call can step many workers. Times are in seconds. What
+arrives is the matter of `arrivals.py`.
 """
 
 from typing import Any, NamedTuple
@@ -13,19 +14,15 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from host.recovery import new_estimate, on_sample, timeout_after
+from host.recovery import new_estimate, timeout_after
 from switch.compiled import kernel
-from switch.parser import parse, payload_bytes, read32
-from switch.protocol import HEADER_BYTES, SEQUENCE_MASK, STATUS_BYTES, Header, Opcode
-from switch.udp import Rows
+from switch.protocol import SEQUENCE_MASK
 
 Integers = NDArray[np.int64]
 
-CONTRIBUTE, QUERY = int(Opcode.CONTRIBUTE), int(Opcode.QUERY)
-RESULT, STATUS = int(Opcode.RESULT), int(Opcode.STATUS)
-HALF_OF_SEQUENCES = (SEQUENCE_MASK + 1) // 2
-
 RESENDS = 3  # unanswered timeouts before the switch is asked what the slot holds
+REORDERING = 1.25  # round-trip times by which answers may overtake each other
+MIN_PATIENCE = 1e-3  # seconds
 NEVER = np.inf
 
 # states of a slot
@@ -59,7 +56,10 @@ WINDOW = np.dtype(
         ("done", np.int64),  # chunks whose results are in
         ("in_flight", np.int64),
         ("oldest", np.int64),  # no chunk below it is unfinished
-        ("newest_answered", np.float64),  # when the latest answered packet was sent
+        ("newest_sent_at", np.float64),  # of the answered packet that was sent last:
+        ("newest_chunk", np.int64),  # when, and which one of those sent together
+        ("newest_rtt", np.float64),  # the last round-trip time seen
+        ("repaired", np.int64),  # answers in a row to packets that were repeated
         ("next_timeout", np.float64),
         ("rtt", np.float64),  # the longest in the batch at hand; negative: none
         ("missing", np.uint64),  # workers that the last status showed missing
@@ -97,17 +97,6 @@ class Outgoing(NamedTuple):
     """1 where the contribution was sent before."""
 
 
-class Arrived(NamedTuple):
-    """Results that count, as rows for `Stream.drain`."""
-
-    chunks: Integers
-    payload_at: Integers
-    element_count: Integers
-    num_workers: Integers
-    exponent: Integers
-    flags: Integers
-
-
 def new_state(
     *, num_slots: int, limit: int, job: int, worker: int, num_workers: int
 ) -> State:
@@ -134,7 +123,9 @@ def begin(state: State, num_chunks: int, kind: int, full_count: int) -> None:
     window.done = 0
     window.in_flight = 0
     window.oldest = 0
-    window.newest_answered = -NEVER
+    window.newest_sent_at = -NEVER
+    window.newest_chunk = -1
+    window.repaired = 0
     window.next_timeout = NEVER
     window.silent = 0
     window.missing = 0
@@ -243,9 +234,11 @@ def queries_due(state: State, now: float, out: Outgoing) -> int:
 def expire(state: State, now: float) -> None:
     """Queue what was sent too long ago, and find the next deadline.
 
-    Waiting for another worker looks like loss. So a timeout counts only for the oldest
-    chunk, and for those with evidence: a packet sent later has been answered. The
-    others are let off until there is some.
+    A packet is lost if one sent after it has been answered and its own answer is
+    overdue by that measure (as RACK has it, RFC 8985). Without such evidence, waiting
+    for another worker looks like loss: then only the oldest chunk is tried again, after
+    a retransmission timeout, and the others are let off. Each one that this repairs
+    lets one more be tried at once.
     """
     window = state.window[0]
     window.next_timeout = NEVER
@@ -255,9 +248,11 @@ def expire(state: State, now: float) -> None:
         slot = state.slots[at]
         if slot.state != SENT:
             continue
+        answered_later = has_evidence(window, slot)
+        if answered_later:
+            slot.deadline = min(slot.deadline, overdue_at(window, slot))
         if slot.deadline <= now:
-            answered_later = slot.sent_at < window.newest_answered
-            if answered_later or slot.chunk == window.oldest:
+            if answered_later or slot.chunk <= window.oldest + window.repaired:
                 slot.timeouts += 1
                 slot.silent += 1
                 send_again(state, at, AGAIN if slot.timeouts <= RESENDS else ASK)
@@ -272,6 +267,43 @@ def expire(state: State, now: float) -> None:
 
 
 @kernel
+def has_evidence(window: Any, slot: Any) -> bool:
+    """Whether a packet that was sent after the slot's has been answered."""
+    if slot.sent_at == window.newest_sent_at:
+        return bool(slot.chunk < window.newest_chunk)
+    return bool(slot.sent_at < window.newest_sent_at)
+
+
+@kernel
+def note_evidence(window: Any, slot: Any) -> None:
+    """A packet sent once has been answered: it says something about those before."""
+    if slot.sent_at > window.newest_sent_at:
+        window.newest_sent_at = slot.sent_at
+        window.newest_chunk = slot.chunk
+    elif slot.sent_at == window.newest_sent_at:
+        window.newest_chunk = max(window.newest_chunk, slot.chunk)
+
+
+@kernel
+def overdue_at(window: Any, slot: Any) -> float:
+    """When a packet counts as lost, once there is evidence."""
+    patience = max(REORDERING * window.newest_rtt, MIN_PATIENCE)
+    return float(slot.sent_at + patience)
+
+
+@kernel
+def look_for_gap(state: State) -> None:
+    """Set the timer if the oldest chunk was overtaken."""
+    window = state.window[0]
+    advance_oldest(state)
+    if window.oldest < window.num_chunks:
+        slot = state.slots[slot_of(window, window.oldest)]
+        if slot.state == SENT and has_evidence(window, slot):
+            overdue = overdue_at(window, slot)
+            window.next_timeout = min(window.next_timeout, overdue)
+
+
+@kernel
 def advance_oldest(state: State) -> None:
     """Move `oldest` over chunks whose slot has gone on to a later one, or is idle."""
     window = state.window[0]
@@ -280,103 +312,3 @@ def advance_oldest(state: State) -> None:
         if slot.chunk == window.oldest and slot.state != IDLE:
             return
         window.oldest += 1
-
-
-@kernel
-def is_expected(window: Any, header: Header, length: int) -> bool:
-    """Whether a result is one that this aggregation can have."""
-    right_count = header.element_count in (0, window.full_count)
-    right_length = length == HEADER_BYTES + payload_bytes(header)
-    return bool(header.kind == window.kind and right_count and right_length)
-
-
-@kernel
-def on_result(state: State, header: Header, length: int, now: float) -> int:
-    """The chunk that a result completes, or -1."""
-    window = state.window[0]
-    chunk = (header.sequence - window.first) & SEQUENCE_MASK
-    if chunk >= window.num_chunks or not is_expected(window, header, length):
-        return -1
-    slot = state.slots[slot_of(window, chunk)]
-    if slot.chunk != chunk or slot.state == IDLE or slot.state == FRESH:
-        return -1
-    # Karn: the answer to a repeated packet has no known cause, and one that was long
-    # in coming was waiting for another worker
-    if slot.timeouts == 0 and slot.excused == 0:
-        window.rtt = max(window.rtt, now - slot.sent_at)
-    window.newest_answered = max(window.newest_answered, slot.sent_at)
-    window.in_flight -= 1
-    window.done += 1
-    window.silent = 0
-    slot.state = IDLE
-    if chunk + window.num_slots < window.num_chunks:
-        release(state, chunk + window.num_slots)
-    return int(chunk)
-
-
-@kernel
-def on_status(state: State, header: Header, high: int, low: int, now: float) -> None:
-    """Learn from what the switch holds whether to wait or to send again."""
-    window = state.window[0]
-    at = header.sequence & (window.num_slots - 1)
-    slot = state.slots[at]
-    sequence = (window.first + slot.chunk) & SEQUENCE_MASK
-    same_version = ((sequence - header.sequence) & (2 * window.num_slots - 1)) == 0
-    if slot.state in (IDLE, FRESH) or not same_version:
-        window.ignored += 1
-        return
-    if slot.queries == 1:
-        window.rtt = max(window.rtt, now - slot.sent_at)
-    slot.silent = 0
-    window.silent = 0
-    ahead = (header.sequence - sequence) & SEQUENCE_MASK
-    if 0 < ahead < HALF_OF_SEQUENCES:
-        window.left_behind = 1
-        return
-    bitmap = np.uint64(high) << np.uint64(32) | np.uint64(low)
-    everybody = ~np.uint64(0) >> np.uint64(64 - window.num_workers)
-    own_bit = np.uint64(1) << np.uint64(window.worker)
-    is_in = ahead == 0 and bitmap & own_bit != np.uint64(0)
-    complete = header.worker == window.num_workers
-    if ahead == 0:
-        window.missing = ~bitmap & everybody
-    if not is_in or complete:
-        send_again(state, at, AGAIN)  # it was lost, or its result was
-
-
-@kernel
-def receive(state: State, rows: Rows, count: int, now: float, out: Arrived) -> int:
-    """Take in `count` packets; the number of rows of `out`, results that count."""
-    window = state.window[0]
-    window.rtt = -1.0
-    used = 0
-    for row in range(count):
-        start = rows.offset[row]
-        length = rows.length[row]
-        if length < HEADER_BYTES:
-            window.ignored += 1
-            continue
-        packet = rows.buffer[start : start + length]
-        header = parse(packet)
-        if header.format != 1 or header.job != window.job:
-            window.ignored += 1
-        elif header.opcode == RESULT:
-            chunk = on_result(state, header, length, now)
-            if chunk < 0:
-                window.ignored += 1
-                continue
-            out.chunks[used] = chunk
-            out.payload_at[used] = start + HEADER_BYTES
-            out.element_count[used] = header.element_count
-            out.num_workers[used] = header.worker
-            out.exponent[used] = header.exponent
-            out.flags[used] = header.flags
-            used += 1
-        elif header.opcode == STATUS and length == HEADER_BYTES + STATUS_BYTES:
-            on_status(state, header, read32(packet, 16), read32(packet, 20), now)
-        else:
-            window.ignored += 1
-    # One sample a batch: hundreds of equal ones would tell that RTTs do not vary.
-    if window.rtt >= 0:
-        on_sample(state.estimate, window.rtt)
-    return used

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from host.agent import join
-
     from host.compressors import compressor
     from intswitch.switch_process import Switch
 

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from switch.byteorder import swap16, swap32
 from switch.compiled import kernel
 from switch.protocol import ElementType, Overflow, Reduction
 
@@ -19,26 +20,6 @@ Lanes = NDArray[Any]  # int8, int16 or int32
 INT8, INT16 = int(ElementType.INT8), int(ElementType.INT16)
 SUM, MAX = int(Reduction.SUM), int(Reduction.MAX)
 SATURATE, DETECT = int(Overflow.SATURATE), int(Overflow.DETECT)
-
-
-@kernel
-def swap16(value: int) -> int:
-    """Reverse the bytes of a 16-bit lane; a loop of these is a vector shuffle."""
-    bits = np.uint16(value)
-    low = np.uint16(bits >> np.uint16(8))
-    return np.int16(np.uint16(bits << np.uint16(8)) | low)  # type: ignore[return-value]
-
-
-@kernel
-def swap32(value: int) -> int:
-    """Reverse the bytes of a 32-bit lane."""
-    bits = np.uint32(value)
-    return np.int32(  # type: ignore[return-value]
-        np.uint32(bits << np.uint32(24))
-        | np.uint32(np.uint32(bits & np.uint32(0xFF00)) << np.uint32(8))
-        | np.uint32(np.uint32(bits >> np.uint32(8)) & np.uint32(0xFF00))
-        | np.uint32(bits >> np.uint32(24))
-    )
 
 
 @kernel

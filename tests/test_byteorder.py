@@ -1,8 +1,8 @@
-"""host/byteorder.py against NumPy's byteswap."""
+"""switch/byteorder.py against NumPy's byteswap."""
 
 import numpy as np
 
-from host.byteorder import swap16, swap32
+from switch.byteorder import swap16, swap32
 
 
 def test_swap16() -> None:

@@ -24,6 +24,7 @@ MEDIAN_LINES_OF_A_FUNCTION = 10
 HOST_MAY_IMPORT = (
     "switch.protocol",
     "switch.parser",
+    "switch.byteorder",
     "switch.udp",
     "switch.compiled",
     "switch.stubs",

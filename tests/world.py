@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from host import arrivals
 from host import window as win
 from host.packetizer import (
     Results,
@@ -148,8 +149,8 @@ class World:
             np.array([len(packet)]),
             np.zeros(1, np.int64),
         )
-        arrived = win.Arrived(*np.zeros((6, 1), np.int64))
-        count = win.receive(worker.state, rows, 1, self.now, arrived)
+        arrived = arrivals.Arrived(*np.zeros((6, 1), np.int64))
+        count = arrivals.receive(worker.state, rows, 1, self.now, arrived)
         if count:
             chunks, *fields = (each[:count] for each in arrived)
             worker.stream.drain(chunks, Results(rows.buffer, *fields))
