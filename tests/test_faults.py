@@ -7,6 +7,7 @@ from golden import Datagram
 from traffic import SMALL_JOB, contribution
 
 from switch.config import FaultConfig, JobConfig, SwitchConfig
+from switch.faults import IN, OUT, uniform
 from switch.pipeline import Pipeline
 
 JOB = JobConfig(job=7, workers=SMALL_JOB.workers[:1], num_slots=1, slot_bytes=8)
@@ -81,3 +82,24 @@ def test_uncompiled_faults_are_the_same(uncompiled: ModuleType) -> None:
     config = config_with(loss_in=0.2, loss_out=0.2, seed=2**63 - 1)
     few = BATCH[:300]
     assert uncompiled.Pipeline(config).process(few) == Pipeline(config).process(few)
+
+
+@pytest.mark.parametrize("distance", [1, 2, 8, 64])
+@pytest.mark.parametrize("direction", [IN, OUT])
+def test_copies_are_lost_independently(direction: int, distance: int) -> None:
+    """Two copies of a multicast, or the same worker's of two, within five sigma."""
+    many, loss = 20_000, 0.1
+    lost = [uniform(3, direction, number) < loss for number in range(many + distance)]
+    both = sum(lost[i] and lost[i + distance] for i in range(many))
+    assert abs(both - many * loss**2) <= 5 * (many * loss**2 * (1 - loss**2)) ** 0.5
+
+
+def test_directions_and_seeds_are_independent() -> None:
+    many, loss = 20_000, 0.1
+    draws = [
+        [uniform(seed, direction, number) < loss for number in range(many)]
+        for seed, direction in ((7, IN), (7, OUT), (8, IN))
+    ]
+    for other in draws[1:]:
+        both = sum(a and b for a, b in zip(draws[0], other, strict=True))
+        assert abs(both - many * loss**2) <= 5 * (many * loss**2) ** 0.5

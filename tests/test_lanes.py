@@ -107,3 +107,31 @@ def test_one_lane_beyond_the_range_is_enough(lane: int) -> None:
     kinds = ElementType.INT8, Reduction.SUM, Overflow.DETECT
     assert lanes.absorb(values, scratch, payload, *kinds, False)
     assert values[lane] == -128
+
+
+@pytest.mark.parametrize("element_type", TYPES)
+@pytest.mark.parametrize("shift", [1, 2, 3])
+def test_payloads_need_no_alignment(element_type: ElementType, shift: int) -> None:
+    """In a batch, packets follow each other at any offset."""
+    values, scratch = np.zeros((2, 300), np.int32)
+    first, second = (elements(element_type, 300, seed) // 2 for seed in (1, 2))
+    for some in (first, second):
+        payload = payload_of(some, element_type)
+        buffer = np.full(shift + payload.size, RESERVED, np.uint8)
+        buffer[shift:] = payload
+        kinds = element_type, Reduction.SUM, Overflow.DETECT
+        is_first = some is first
+        lanes.absorb(values, scratch, buffer[shift:], *kinds, is_first)
+    assert values.tolist() == (first + second).tolist()
+
+
+def test_the_alarm_stays_though_the_total_is_right() -> None:
+    """Partial sums of 200 and 100: what wraps once may come back."""
+    values, scratch = np.zeros((2, 1), np.int8)
+    kinds = ElementType.INT8, Reduction.SUM, Overflow.DETECT
+    flags = []
+    for number in (100, 100, -100):
+        payload = payload_of(np.array([number]), ElementType.INT8)
+        flags.append(lanes.absorb(values, scratch, payload, *kinds, not flags))
+    assert flags == [False, True, True]
+    assert values.tolist() == [100]

@@ -324,7 +324,6 @@ def test_statistics_add_up() -> None:
         assert worker.overflows == 0
 
 
-@pytest.mark.xfail(reason="packets_ignored is not counted yet", strict=True)
 def test_late_answers_are_counted_as_ignored() -> None:
     """Every result twice, the second of which answers nothing."""
 
