@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from host.controller import Membership, join_job
+from host.controller import Membership, join_job, split_address
 from host.packetizer import ELEMENT_TYPES, ArrayStream, Barrier, Stream
 from host.transport import AggregationError, Statistics, Transport
 from switch.protocol import HEADER_BYTES, Flag, Reduction
@@ -45,8 +45,8 @@ def join(
     saturate, detect). Raises ValueError, ConnectionError, TimeoutError (which names the
     missing ranks) or JoinRefused, with the switch's reason.
     """
-    host, _, port = address.rpartition(":")
-    sock = open_socket((bind or _own_address(host.strip("[]"), int(port)), 0))
+    host, port = split_address(address)
+    sock = open_socket((bind or _own_address(host, port), 0))
     try:
         ip_header = 40 if ":" in sock.getsockname()[0] else 20
         largest = mtu - ip_header - 8 - HEADER_BYTES

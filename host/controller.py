@@ -255,7 +255,7 @@ class Membership:
 
 def _connect(address: str, timeout: float) -> grpc.Channel:
     """A channel to a switch that answers."""
-    _check_address(address)
+    split_address(address)
     channel = grpc.insecure_channel(address, options=OPTIONS)
     stub = pb_grpc.ControlStub(channel)  # type: ignore[no-untyped-call]
     try:
@@ -286,12 +286,14 @@ def _no_switch(address: str) -> ConnectionError:
     )
 
 
-def _check_address(address: str) -> None:
+def split_address(address: str) -> Address:
+    """HOST:PORT -> host, port. Raises ValueError, with what is expected."""
     host, _, port = address.rpartition(":")
     if not host or not port.isdecimal() or not 1 <= int(port) <= 65535:
         raise ValueError(
             f"switch address {address!r}: expected HOST:PORT, such as 127.0.0.1:48864"
         )
+    return host.strip("[]"), int(port)
 
 
 def _resolve(address: str, version: int) -> str:

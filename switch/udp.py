@@ -79,9 +79,10 @@ def open_socket(address: Address) -> socket.socket:
         sock.setsockopt(SOL_UDP, UDP_GRO, 1)
     try:
         sock.bind(address)
-    except OSError:
+    except OSError as error:
         sock.close()
-        raise
+        text = f"cannot use {address[0]}, port {address[1]} (UDP): {error.strerror}"
+        raise OSError(error.errno, text) from error
     return sock
 
 
