@@ -210,7 +210,7 @@ VICTIM = """
 import sys, time
 import numpy as np
 from host.agent import join
-network = join(sys.argv[1], job="killed", rank=1, num_workers=2, timeout=60)
+network = join(sys.argv[1], job="killed", rank=1, num_workers=2, timeout=20)
 network.sum(np.ones(10, np.int32))
 print("summed", flush=True)
 time.sleep(60)
@@ -221,7 +221,7 @@ def test_a_process_that_is_killed_is_named_to_the_others(switch: RealSwitch) -> 
     command = [sys.executable, "-c", VICTIM, switch.endpoint]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as victim:
         with join(
-            switch.endpoint, job="killed", rank=0, num_workers=2, timeout=60
+            switch.endpoint, job="killed", rank=0, num_workers=2, timeout=WAIT
         ) as network:
             assert np.all(network.sum(np.ones(10, np.int32)) == 2)
             assert victim.stdout is not None
