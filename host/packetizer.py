@@ -265,10 +265,14 @@ def assemble(
     element_bytes: int,
     buffer: Bytes,
     packets: Any,
-) -> None:
-    """Headers and payloads of a batch of contributions, one packet after the other."""
+) -> int:
+    """Headers and payloads of a batch of contributions, one packet after the other.
+
+    Returns how many of them are retransmissions.
+    """
     window = windows[0]
     end = 0
+    again = 0
     for i in range(chunks.size):
         count = contributions.element_count[i]
         width = count * element_bytes
@@ -291,6 +295,8 @@ def assemble(
         packets[i].length = HEADER_BYTES + width
         packets[i].destination = 0
         end += HEADER_BYTES + width
+        again += repeated[i]
+    return int(again)
 
 
 @kernel

@@ -1,9 +1,12 @@
 """One aggregation after the other over a socket: window, packets, clock."""
 
+import gc
 import math
 import select
 import socket
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import numpy as np
@@ -19,9 +22,11 @@ from host.packetizer import (
     first_rows,
     new_contributions,
 )
+from switch.compiled import plain
+from switch.messages import Receiver, Sender
 from switch.parser import element_bytes, element_type_of
 from switch.protocol import HEADER_BYTES, SEQUENCE_MASK
-from switch.udp import MAX_ROWS, PACKET, TRAIN, Receiver, Sender, couple
+from switch.udp import MAX_ROWS, PACKET, couple
 
 MAX_RETRIES = 15  # unanswered packets for one chunk, about 10 s
 BATCH_ROWS = 256  # packets filled at once; their payloads stay in the L2 cache
@@ -54,6 +59,22 @@ class Statistics:
     """In aggregations, filling and draining included."""
 
 
+@contextmanager
+def no_collections() -> Iterator[None]:
+    """Keep Python's cyclic garbage collector out of an aggregation.
+
+    It makes no cycles, but many short-lived tuples: collections took a quarter of the
+    time of a worker.
+    """
+    was_enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_enabled:
+            gc.enable()
+
+
 class Transport:
     """Runs one aggregation after the other: window, packets, socket, clock."""
 
@@ -63,14 +84,18 @@ class Transport:
         self.job = job
         self.statistics = Statistics()
         self.chunks = 0
-        self.state = win.new_state(
+        state = win.new_state(
             num_slots=membership.num_slots,
             limit=membership.window,
             job=membership.job,
             worker=membership.rank,
             num_workers=membership.num_workers,
         )
-        self.window = self.state.window[0]
+        self.window = state.window[0]
+        # the same memory, as the kernels like it
+        self.state = state._replace(
+            window=plain(state.window), slots=plain(state.slots)
+        )
         # one-element views: reading a record's field takes Python ten times as long
         self.done = self.state.window["done"]
         self.next_timeout = self.state.window["next_timeout"]
@@ -79,8 +104,8 @@ class Transport:
         self.contributions = new_contributions(BATCH_ROWS, membership.slot_bytes)
         self.outgoing = win.Outgoing(*np.zeros((2, BATCH_ROWS), np.int64))
         self.arrived = arrivals.Arrived(*np.zeros((6, MAX_ROWS), np.int64))
-        self.packets = np.zeros(BATCH_ROWS, PACKET).view(np.recarray)
-        self.trains = np.zeros(BATCH_ROWS, TRAIN).view(np.recarray)
+        self.packets = plain(np.zeros(BATCH_ROWS, PACKET).view(np.recarray))
+        self.trains = np.zeros((BATCH_ROWS, 4), np.int64)
         self.open_train = np.zeros(1, np.int64)
         buffer = np.zeros(BATCH_ROWS * packet_bytes, np.uint8)
         self.buffer = buffer
@@ -95,6 +120,10 @@ class Transport:
         if stream.num_chunks == 0:
             return
         self._check_alive()
+        with no_collections():
+            self._run(stream, timeout)
+
+    def _run(self, stream: Stream, timeout: float) -> None:
         started = time.monotonic()
         width = element_bytes(element_type_of(stream.kind))
         win.begin(self.state, stream.num_chunks, stream.kind, stream.elements_per_chunk)
@@ -115,37 +144,37 @@ class Transport:
         self.statistics.aggregate_seconds += time.monotonic() - started
 
     def _send_due(self, stream: Stream, width: int, now: float) -> None:
-        while (rows := win.contributions_due(self.state, now, self.outgoing)) > 0:
-            chunks = self.outgoing.chunks[:rows]
-            repeated = self.outgoing.repeated[:rows]
-            count = stream.elements_per_chunk
-            some = first_rows(self.contributions, rows, count, count * width)
-            before = time.perf_counter()
-            stream.fill(chunks, some)
-            self.statistics.fill_seconds += time.perf_counter() - before
-            assemble(
-                self.state.window,
-                chunks,
-                repeated,
-                some,
-                width,
-                self.buffer,
-                self.packets,
-            )
-            self.statistics.retransmissions += int(repeated.sum())
-            self._send(rows)
+        rows = BATCH_ROWS
+        while rows == BATCH_ROWS:
+            rows = win.contributions_due(self.state, now, self.outgoing)
+            if rows > 0:
+                self._contribute(stream, width, rows)
         while (rows := win.queries_due(self.state, now, self.outgoing)) > 0:
             chunks = self.outgoing.chunks[:rows]
             assemble_queries(self.state.window, chunks, self.buffer, self.packets)
             self.statistics.queries += rows
             self._send(rows)
 
+    def _contribute(self, stream: Stream, width: int, rows: int) -> None:
+        chunks = self.outgoing.chunks[:rows]
+        repeated = self.outgoing.repeated[:rows]
+        count = stream.elements_per_chunk
+        some = first_rows(self.contributions, rows, count, count * width)
+        before = time.perf_counter()
+        stream.fill(chunks, some)
+        self.statistics.fill_seconds += time.perf_counter() - before
+        self.statistics.retransmissions += assemble(
+            self.state.window, chunks, repeated, some, width, self.buffer, self.packets
+        )
+        self._send(rows)
+
     def _send(self, rows: int) -> None:
-        trains = couple(self.packets, rows, self.open_train, self.trains)
-        for start, length, segment, _ in self.trains[:trains].tolist():
-            self.sender.send(start, length, segment)
-            self.statistics.bytes_sent += length
+        count = couple(self.packets, rows, self.open_train, self.trains)
+        refused = self.sender.send(self.trains[:count])
+        if refused:
+            raise AggregationError(self._describe(f"cannot send: {self.sender.error}"))
         self.statistics.packets_sent += rows
+        self.statistics.bytes_sent += int(self.trains[:count, 1].sum())
 
     def _wait(self, now: float) -> None:
         """Until packets or news have come, or a timer runs out."""
@@ -153,6 +182,7 @@ class Transport:
         for which, _ in self.poll.poll(math.ceil(seconds * 1000)):
             if which == self.membership.fileno():
                 self.membership.acknowledge()
+                self.window.missing = 0  # known from before the news
                 self._check_alive()
 
     def _receive(self, stream: Stream, now: float) -> None:

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from switch import lanes, slots
-from switch.compiled import kernel
+from switch.compiled import kernel, plain
 from switch.config import Address, JobConfig, SwitchConfig
 from switch.faults import Faults
 from switch.parser import (
@@ -257,6 +257,13 @@ class Pipeline:
             np.empty(MAX_ROWS * MAX_WORKERS, PACKET).view(np.recarray),
             np.zeros(2, np.int64),
         )
+        # the same memory, as the data path likes it
+        registers = self.state.registers
+        self._state = self.state._replace(
+            jobs=plain(self.state.jobs),
+            registers=registers._replace(slots=plain(registers.slots)),
+        )
+        self._out = self.out._replace(rows=plain(self.out.rows))
         for job in config.jobs:
             self.install(job)
 
@@ -315,9 +322,9 @@ class Pipeline:
         if self.tap is not None:
             self.tap.on_receive(batch, count, self.addresses)
         count = self.faults.on_receive(batch, count)
-        run(self.state, batch, count, int(self.config.rule), self.out)
+        run(self._state, batch, count, int(self.config.rule), self._out)
         copies = self.out.used[0]
-        self.out.used[0] = self.faults.on_send(self.out.rows, copies)
+        self.out.used[0] = self.faults.on_send(self._out.rows, copies)
         if self.tap is not None:
             self.tap.on_send(self.out, self.addresses)
         return self.out

@@ -14,8 +14,10 @@ from typing import BinaryIO
 
 import numpy as np
 
+from switch.compiled import plain
 from switch.config import Address, FaultConfig, JobConfig, SwitchConfig
 from switch.control import Control
+from switch.messages import Receiver, Sender
 from switch.pipeline import Pipeline
 from switch.protocol import (
     MAX_WORKERS,
@@ -30,13 +32,8 @@ from switch.service import ControlService
 from switch.tap import PcapTap
 from switch.udp import (
     MAX_ROWS,
-    TRAIN,
-    Receiver,
-    Rows,
-    Sender,
     couple,
     open_socket,
-    split,
 )
 
 BATCH_DATAGRAMS = 16
@@ -54,7 +51,8 @@ class DataPath:
         self.lock = threading.Lock()
         self.receiver = Receiver(sock, BATCH_DATAGRAMS)
         self.sender = Sender(sock, pipeline.out.buffer)
-        self.trains = np.zeros(MAX_ROWS * MAX_WORKERS, TRAIN).view(np.recarray)
+        self.copies = plain(pipeline.out.rows)
+        self.trains = np.zeros((MAX_ROWS * MAX_WORKERS, 4), np.int64)
         self.open_train = np.zeros(MAX_WORKERS, np.int64)
         self.unsent = 0
         """Trains that the kernel refused to send."""
@@ -71,12 +69,9 @@ class DataPath:
         addresses = self.pipeline.addresses
         if len(addresses) > self.open_train.size:
             self.open_train = np.zeros(2 * len(addresses), np.int64)
-        trains = couple(out.rows, out.used[0], self.open_train, self.trains)
-        for start, length, segment, destination in self.trains[:trains].tolist():
-            try:
-                self.sender.send(start, length, segment, addresses[destination])
-            except OSError:  # as if lost on its way; the worker asks again
-                self.unsent += 1
+        count = couple(self.copies, out.used[0], self.open_train, self.trains)
+        # as if lost on the way; the workers ask again
+        self.unsent += self.sender.send(self.trains[:count], addresses)
 
 
 @contextmanager
@@ -156,7 +151,7 @@ def stop_signals() -> Iterator[int]:
 def warm_up() -> None:
     """Compile every kernel of the data path, or load it from the cache.
 
-    One real aggregation with a lost packet, coupled into trains but not sent.
+    One real aggregation, whose result the process sends to itself.
     """
     address = ("127.0.0.1", 1)
     job = JobConfig(job=1, workers=(address,), num_slots=1, slot_bytes=4)
@@ -168,8 +163,10 @@ def warm_up() -> None:
         kind=kind, element_count=1, payload=b"\1",
     )  # fmt: skip
     pipeline.process([(packet, address)])
-    trains = np.zeros(1, TRAIN).view(np.recarray)
-    couple(pipeline.out.rows, 1, np.zeros(1, np.int64), trains)
-    starts = np.array([[0, len(packet), len(packet), 0]])
-    rows = Rows(pipeline.out.buffer, *(np.zeros(MAX_ROWS, np.int64) for _ in range(3)))
-    split(starts, 1, rows)
+    trains = np.zeros((1, 4), np.int64)
+    couple(plain(pipeline.out.rows), 1, np.zeros(1, np.int64), trains)
+    with open_socket(("127.0.0.1", 0)) as sock:
+        receiver = Receiver(sock)
+        Sender(sock, pipeline.out.buffer).send(trains, [sock.getsockname()])
+        while receiver.receive({}) == 0:
+            select.select([sock], [], [])
