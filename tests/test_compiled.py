@@ -11,6 +11,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from switch import compiled
@@ -118,3 +119,24 @@ def test_every_source_is_in_the_key(tree: Path, package: str) -> None:
 def test_jit_can_be_switched_off(tree: Path) -> None:
     code = "from switch.outer import total; print(total(10), type(total).__name__)"
     assert python(tree, code, NUMBA_DISABLE_JIT="1") == ["10", "function"]
+
+
+RECORDS = np.dtype([("offset", np.int64), ("length", np.int64)])
+
+
+def test_plain_records_are_the_same_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    records = np.zeros(3, RECORDS).view(np.recarray)
+    monkeypatch.setattr(compiled, "COMPILED", True)
+    found = compiled.plain(records)
+    assert type(found) is np.ndarray
+    found["length"][1] = 5
+    assert records[1].length == 5
+
+
+def test_uncompiled_kernels_get_records_with_names(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """As plain Python they read `packet.offset`, which a plain array lacks."""
+    monkeypatch.setattr(compiled, "COMPILED", False)
+    records = np.zeros(3, RECORDS).view(np.recarray)
+    assert compiled.plain(records) is records

@@ -1,5 +1,6 @@
 """The switch behind real sockets: fixed jobs, strangers, signals, clean ends."""
 
+import errno
 import select
 import signal
 import socket
@@ -18,7 +19,7 @@ from real_switch import ONCE, WAIT, RealSwitch, attempt, needs_ipv6, running
 from host.agent import Network
 from host.controller import counters as ask_counters
 from host.controller import reset
-from switch import server
+from switch import messages, server
 from switch.config import Address, FaultConfig, JobConfig
 from switch.protocol import (
     HEADER_BYTES,
@@ -199,17 +200,19 @@ def test_the_faults_of_the_switch_are_counted_apart() -> None:
         assert not any(counters[name] for name in ONCE)
 
 
-def test_what_the_kernel_refuses_to_send_is_lost_and_no_more() -> None:
+def test_what_the_kernel_refuses_to_send_is_lost_and_no_more(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     with running() as switch:
-        send = switch.path.sender.send
-        refusals = [OSError("no route"), OSError("no buffers")]
+        send = messages.send_messages
+        refusals = [errno.ENETUNREACH, errno.ENOBUFS]
 
-        def fail_twice(*arguments: Any) -> None:
-            if refusals:
-                raise refusals.pop()
-            send(*arguments)
+        def fail_twice(descriptor: int, first: int, count: int) -> int:
+            if refusals and descriptor == switch.path.sender.descriptor:
+                raise OSError(refusals.pop(), "on purpose")
+            return send(descriptor, first, count)
 
-        switch.path.sender.send = fail_twice  # type: ignore[method-assign]
+        monkeypatch.setattr(messages, "send_messages", fail_twice)
         outcome = attempt(switch, 2, lambda network: network.sum(np.ones(9, np.int32)))
         outcome.check()
         assert all(np.all(found == 2) for found in outcome.values)

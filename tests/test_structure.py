@@ -26,12 +26,14 @@ HOST_MAY_IMPORT = (
     "switch.parser",
     "switch.byteorder",
     "switch.udp",
+    "switch.messages",
     "switch.compiled",
     "switch.stubs",
 )
 
 SOCKETS = (
     "switch/udp.py",
+    "switch/messages.py",
     "switch/server.py",
     "switch/service.py",
     "host/agent.py",
@@ -74,6 +76,7 @@ ONLY_IN: dict[str, tuple[str, ...]] = {
     "socket": (*SOCKETS, "intswitch/configuration.py"),
     "select": SOCKETS,
     "selectors": SOCKETS,
+    "ctypes": ("switch/messages.py",),  # sendmmsg and recvmmsg
     "asyncio": ("switch/service.py",),
     "time": CLOCKS,
 }
