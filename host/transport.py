@@ -2,6 +2,7 @@
 
 import gc
 import math
+import os
 import select
 import socket
 import time
@@ -30,6 +31,10 @@ from switch.udp import MAX_ROWS, PACKET, couple
 
 MAX_RETRIES = 15  # unanswered packets for one chunk, about 10 s
 BATCH_ROWS = 256  # packets filled at once; their payloads stay in the L2 cache
+# Chunks in flight above which a worker that is woken lets others run first: the switch
+# is about to send more, and a worker that goes on at once would handle train by train.
+# With more processes than cores this is worth a third of the throughput.
+YIELD_ABOVE = 64
 LONGEST_WAIT = 0.5  # seconds between looks at the aggregation's own timeout
 
 
@@ -98,6 +103,7 @@ class Transport:
         )
         # one-element views: reading a record's field takes Python ten times as long
         self.done = self.state.window["done"]
+        self.in_flight = self.state.window["in_flight"]
         self.next_timeout = self.state.window["next_timeout"]
         self.ignored = self.state.window["ignored"]
         packet_bytes = HEADER_BYTES + membership.slot_bytes
@@ -179,7 +185,10 @@ class Transport:
     def _wait(self, now: float) -> None:
         """Until packets or news have come, or a timer runs out."""
         seconds = min(max(self.next_timeout[0] - now, 0.0), LONGEST_WAIT)
-        for which, _ in self.poll.poll(math.ceil(seconds * 1000)):
+        ready = self.poll.poll(math.ceil(seconds * 1000))
+        if self.in_flight[0] > YIELD_ABOVE:
+            os.sched_yield()
+        for which, _ in ready:
             if which == self.membership.fileno():
                 self.membership.acknowledge()
                 self.window.missing = 0  # known from before the news
