@@ -142,7 +142,8 @@ class Transport:
             now = time.monotonic()
             self._receive(stream, now)
             # what lies unread in the socket is not late
-            if now >= self.next_timeout[0] and self.receiver.drained:
+            late = now >= self.next_timeout[0] and self.receiver.drained
+            if late and self.done[0] < stream.num_chunks:
                 win.expire(self.state, now)
                 self._check_progress(started + timeout, now)
         self.statistics.aggregations += 1

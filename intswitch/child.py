@@ -68,6 +68,9 @@ class Child:
         self._errors.seek(0)
         return self._errors.read().decode(errors="replace").strip()
 
+    def has_ended(self) -> bool:
+        return self.process.poll() is not None
+
     def ending(self) -> str:
         """How it ended, as the end of a sentence that begins with its name."""
         status = self.process.wait()

@@ -61,7 +61,8 @@ CONTROL_BYTES = CONTROL.itemsize
 SEGMENT_CONTROL_BYTES = 18  # CMSG_LEN(2): the segment length is 16 bits wide
 NAME_BYTES = 28  # struct sockaddr_in6
 BATCH = 256  # messages a call
-NO_SEGMENTS = (errno.EIO, errno.EINVAL, errno.ENOPROTOOPT)  # what such a path answers
+# What a path answers that has no UDP_SEGMENT. (EMSGSIZE: it has, for shorter packets.)
+NO_SEGMENTS = (errno.EIO, errno.EINVAL, errno.ENOPROTOOPT)
 
 _libc = ctypes.CDLL(None, use_errno=True)
 for _call in (_libc.sendmmsg, _libc.recvmmsg):
@@ -199,6 +200,8 @@ class Sender:
         self.buffer = buffer
         self.segments = supports_segments(sock)
         self.error: OSError | None = None
+        """Why a packet was refused."""
+        self._refusal: OSError | None = None
         self.address = buffer.ctypes.data
         self.names: NDArray[np.uint8] = np.zeros((0, 32), np.uint8)
         self.names_at = 0
@@ -218,38 +221,48 @@ class Sender:
     def send(self, trains: Integers, addresses: list[Address] | None = None) -> int:
         """Send `trains` ([n, 4], see `udp.couple`) to their destinations.
 
-        To the connected address if there are no `addresses`. Returns how many trains
-        the kernel refused (too long for the path, no route, ...); `error` is why.
+        To the connected address if there are no `addresses`. A train that the kernel
+        refuses is tried again packet by packet. Returns how many packets it refused
+        (too long, no route, ...); `error` says why.
         """
         if addresses is not None and len(addresses) > len(self.names):
             self._note(addresses)
-        if not self.segments and (trains[:, LENGTH] > trains[:, SEGMENT]).any():
+        refused = start = 0
+        if not self.segments:
             trains = apart(trains)
-        refused = 0
-        for start in range(0, len(trains), BATCH):
-            refused += self._send(trains[start : start + BATCH], addresses)
+        while start < len(trains):
+            start += self._send(trains[start : start + BATCH], addresses is not None)
+            if self._refusal is None:
+                continue
+            left = trains[start:]
+            if left[0, LENGTH] > left[0, SEGMENT]:
+                trains, start = self._without_segments(left, self._refusal), 0
+            else:
+                self.error = self._refusal
+                refused, start = refused + 1, start + 1
         return refused
 
-    def _send(self, trains: Integers, addresses: list[Address] | None) -> int:
-        """Send at most BATCH trains; how many were refused."""
+    def _send(self, trains: Integers, named: bool) -> int:
+        """How many of at most BATCH trains were sent before one was refused, if so."""
         prepare(
             self.messages, self.iovecs, self.controls, self.address, trains,
-            self.names_at if addresses is not None else 0, self.name_bytes,
+            self.names_at if named else 0, self.name_bytes if named else 0,
         )  # fmt: skip
-        sent, refused = 0, 0
-        while sent < len(trains):
-            first = self.messages_at + sent * MESSAGE.itemsize
-            try:
-                sent += send_messages(self.descriptor, first, len(trains) - sent)
-            except ConnectionRefusedError:
-                continue  # of an earlier packet; reading the error has cleared it
-            except OSError as error:
-                if self.segments and error.errno in NO_SEGMENTS:
-                    self.segments = False  # packet by packet from now on
-                    return refused + self.send(trains[sent:], addresses)
-                self.error = error
-                sent, refused = sent + 1, refused + 1
-        return refused
+        self._refusal = None
+        try:
+            return send_messages(self.descriptor, self.messages_at, len(trains))
+        except (ConnectionRefusedError, InterruptedError):
+            return 0  # an earlier packet's error, cleared by reading it; or a signal
+        except OSError as error:
+            self._refusal = error
+            return 0
+
+    def _without_segments(self, left: Integers, error: OSError) -> Integers:
+        """`left`, its first train cut into packets; or all, if the path takes none."""
+        if error.errno in NO_SEGMENTS:
+            self.segments = False
+            return apart(left)
+        return np.concatenate([apart(left[:1]), left[1:]])
 
     def _note(self, addresses: list[Address]) -> None:
         encoded = [encode_name(address).ljust(32, b"\0") for address in addresses]
@@ -284,6 +297,5 @@ def prepare(
         # a packet alone goes without: not every path has UDP_SEGMENT
         is_train = train[LENGTH] > train[SEGMENT]
         messages[i]["control_length"] = CONTROL_BYTES if is_train else 0
-        if names != 0:
-            messages[i]["name"] = names + 32 * train[DESTINATION]
-            messages[i]["name_length"] = name_bytes
+        messages[i]["name"] = names + 32 * train[DESTINATION] if names != 0 else 0
+        messages[i]["name_length"] = name_bytes

@@ -55,7 +55,7 @@ class DataPath:
         self.trains = np.zeros((MAX_ROWS * MAX_WORKERS, 4), np.int64)
         self.open_train = np.zeros(MAX_WORKERS, np.int64)
         self.unsent = 0
-        """Trains that the kernel refused to send."""
+        """Packets that the kernel refused to send."""
 
     def turn(self) -> None:
         """Process what has arrived."""

@@ -10,6 +10,7 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -67,6 +68,23 @@ class RealSwitch:
 @contextmanager
 def running(**fields: Any) -> Iterator[RealSwitch]:
     """A switch at any free port, from SwitchConfig's fields."""
+    compile_kernels()
+    with _running(**fields) as switch:
+        yield switch
+
+
+@cache
+def compile_kernels() -> None:
+    """Once a process: with an empty cache, WAIT may be too short for the compiler."""
+    with (
+        _running() as switch,
+        join(switch.endpoint, job="compile", rank=0, num_workers=1) as network,
+    ):
+        network.sum(np.ones(3, np.int32))
+
+
+@contextmanager
+def _running(**fields: Any) -> Iterator[RealSwitch]:
     config = SwitchConfig(**{"port": 0, **fields})
     with _eventfd() as stop, open_switch(config) as (path, address):
         thread = threading.Thread(target=loop, args=(path, stop), name="data path")

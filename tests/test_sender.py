@@ -209,14 +209,7 @@ def test_what_was_refused_before_the_first_train_counts(
     check_each_once(kernel, sender, LONG[1:])
 
 
-IN_TRAINS = pytest.mark.xfail(
-    reason="the batches after this one stay trains, and are refused", strict=True
-)
-
-
-@pytest.mark.parametrize(
-    "batch", [pytest.param(0, marks=IN_TRAINS), pytest.param(1, marks=IN_TRAINS), 2]
-)
+@pytest.mark.parametrize("batch", [0, 1, 2])
 def test_a_path_that_cannot_segment_gets_many_single_packets(
     sender: Sender, install: Install, batch: int
 ) -> None:
@@ -239,7 +232,6 @@ def test_an_old_packet_s_error_refuses_no_train(
     assert sender.segments
 
 
-@pytest.mark.xfail(reason="refuses them, as if they were too long", strict=True)
 def test_a_train_of_packets_longer_than_the_path_takes(
     sender: Sender, install: Install
 ) -> None:
@@ -250,7 +242,6 @@ def test_a_train_of_packets_longer_than_the_path_takes(
     check_each_once(kernel, sender, LONG)
 
 
-@pytest.mark.xfail(reason="takes it for a refusal", strict=True)
 def test_a_signal_refuses_no_train(sender: Sender, install: Install) -> None:
     """A call that waits for room ends with EINTR when the process handles a signal."""
     errors = [0, errno.EINTR, errno.EINTR]
@@ -260,7 +251,6 @@ def test_a_signal_refuses_no_train(sender: Sender, install: Install) -> None:
     assert errors == []
 
 
-@pytest.mark.xfail(reason="the names of the call before stay", strict=True)
 def test_no_addresses_after_some(sender: Sender, install: Install) -> None:
     kernel = install()
     sender.send(LONG, HERE)

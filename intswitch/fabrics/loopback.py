@@ -207,6 +207,9 @@ class Loopback:
                 left.discard(child)
             if not left:
                 break
+        # who has ended may not have been read to the end yet
+        dead = [each for each in others if each not in silent and each.has_ended()]
+        silent += [child for child in dead if child not in words]
         gone = [f"{child.name} {child.ending()}{tail(child)}" for child in silent]
         said = [f"{child.name}: {text}" for child, text in words.items()]
         return FabricError("\n".join([*gone, *said]))
