@@ -237,9 +237,25 @@ def test_a_train_of_packets_longer_than_the_path_takes(
 ) -> None:
     """Linux takes such a packet alone, in fragments. A train it refuses: with EINVAL,
     and since 6.14 with EMSGSIZE."""
-    kernel = install(lambda sent: errno.EMSGSIZE * bool(sent.segment))
-    assert sender.send(LONG, HERE) == 0
-    check_each_once(kernel, sender, LONG)
+    kernel = install(
+        lambda sent: errno.EMSGSIZE * (sent.segment > 0 and sent.address == HERE[0])
+    )
+    trains = np.tile(LONG, (BATCH, 1))
+    assert sender.send(trains, HERE) == 0
+    check_each_once(kernel, sender, trains)
+    assert sender.error is None
+    assert sender.segments
+    segments = [sent.segment for sent in kernel.sent]
+    assert segments == [0, 0, 0, 0, 0, 3, 0] * BATCH, "other paths still take trains"
+
+
+def test_a_packet_alone_says_nothing_of_trains(
+    sender: Sender, install: Install
+) -> None:
+    kernel = install(lambda sent: errno.EINVAL * (sent.segment == 0))
+    assert sender.send(LONG, HERE) == 3
+    assert [sent.segment for sent in kernel.sent] == [4, 3]
+    assert sender.segments
 
 
 def test_a_signal_refuses_no_train(sender: Sender, install: Install) -> None:
