@@ -223,11 +223,12 @@ def test_a_path_that_cannot_segment_gets_many_single_packets(
 def test_an_old_packet_s_error_refuses_no_train(
     sender: Sender, install: Install
 ) -> None:
-    errors = [errno.ECONNREFUSED, 0, 0, errno.ECONNREFUSED, errno.ECONNREFUSED]
+    errors = [errno.ECONNREFUSED, 0, errno.ECONNREFUSED, errno.ECONNREFUSED]
     kernel = install(lambda _: errors.pop(0) if errors else 0)
     assert sender.send(LONG, HERE) == 0
     check_each_once(kernel, sender, LONG)
     assert errors == []
+    assert [sent.segment for sent in kernel.sent] == [0, 4, 0, 3, 0]
     assert sender.error is None
     assert sender.segments
 
@@ -260,11 +261,12 @@ def test_a_packet_alone_says_nothing_of_trains(
 
 def test_a_signal_refuses_no_train(sender: Sender, install: Install) -> None:
     """A call that waits for room ends with EINTR when the process handles a signal."""
-    errors = [0, errno.EINTR, errno.EINTR]
+    errors = [errno.EINTR, 0, errno.EINTR, errno.EINTR]
     kernel = install(lambda _: errors.pop(0) if errors else 0)
     assert sender.send(LONG, HERE) == 0
     check_each_once(kernel, sender, LONG)
     assert errors == []
+    assert [sent.segment for sent in kernel.sent] == [0, 4, 0, 3, 0]
 
 
 def test_no_addresses_after_some(sender: Sender, install: Install) -> None:
