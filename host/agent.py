@@ -59,11 +59,16 @@ def join(
             data_address=sock.getsockname()[:2], num_slots=num_slots,
             slot_bytes=slot_bytes, overflow=overflow, timeout=timeout,
         )  # fmt: skip
-        sock.connect(membership.switch)
     except BaseException:
         sock.close()
         raise
-    return Network(sock, membership, job)
+    try:
+        sock.connect(membership.switch)
+        return Network(sock, membership, job)
+    except BaseException:
+        membership.close()
+        sock.close()
+        raise
 
 
 def _own_address(host: str, port: int) -> str:
@@ -228,9 +233,9 @@ def _as_array(array: Any) -> tuple[Array, Callable[[Array], Any]]:
     torch = sys.modules.get("torch")
     if torch is not None and isinstance(array, torch.Tensor):
         device = array.device
-        return array.detach().cpu().numpy(), lambda out: torch.from_numpy(out).to(
-            device
-        )
+        return array.detach().cpu().contiguous().numpy(), lambda out: torch.from_numpy(
+            out
+        ).to(device)
     return np.ascontiguousarray(array).reshape(np.shape(array)), lambda out: out
 
 

@@ -5,9 +5,8 @@ import math
 import os
 import select
 import socket
+import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 
 import numpy as np
@@ -30,6 +29,7 @@ from switch.protocol import HEADER_BYTES, SEQUENCE_MASK
 from switch.udp import MAX_ROWS, PACKET, couple
 
 MAX_RETRIES = 15  # unanswered packets for one chunk, about 10 s
+SILENCE = 5.0  # seconds without any packet before the switch counts as silent
 BATCH_ROWS = 256  # packets filled at once; their payloads stay in the L2 cache
 # Chunks in flight above which a worker that is woken lets others run first: the switch
 # is about to send more, and a worker that goes on at once would handle train by train.
@@ -64,20 +64,34 @@ class Statistics:
     """In aggregations, filling and draining included."""
 
 
-@contextmanager
-def no_collections() -> Iterator[None]:
-    """Keep Python's cyclic garbage collector out of an aggregation.
+class NoCollections:
+    """Keeps Python's cyclic garbage collector out of aggregations.
 
-    It makes no cycles, but many short-lived tuples: collections took a quarter of the
-    time of a worker.
+    They make no cycles, but many short-lived tuples: collections took a quarter of the
+    time of a worker. Workers may be threads of one process: the last one out enables
+    the collector again, if it was enabled.
     """
-    was_enabled = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if was_enabled:
-            gc.enable()
+
+    def __init__(self) -> None:
+        self.lock = threading.Lock()
+        self.inside = 0
+        self.was_enabled = False
+
+    def __enter__(self) -> None:
+        with self.lock:
+            if self.inside == 0:
+                self.was_enabled = gc.isenabled()
+                gc.disable()
+            self.inside += 1
+
+    def __exit__(self, *error: object) -> None:
+        with self.lock:
+            self.inside -= 1
+            if self.inside == 0 and self.was_enabled:
+                gc.enable()
+
+
+NO_COLLECTIONS = NoCollections()
 
 
 class Transport:
@@ -87,6 +101,10 @@ class Transport:
         self.sock = sock
         self.membership = membership
         self.job = job
+        self.lost = False
+        """An aggregation did not end: the workers may no longer agree on sequences."""
+        self.heard_at = 0.0
+        self.suspects: list[int] = []
         self.statistics = Statistics()
         self.chunks = 0
         state = win.new_state(
@@ -105,6 +123,8 @@ class Transport:
         self.done = self.state.window["done"]
         self.in_flight = self.state.window["in_flight"]
         self.next_timeout = self.state.window["next_timeout"]
+        self.again_head = self.state.window["again_head"]
+        self.again_tail = self.state.window["again_tail"]
         self.ignored = self.state.window["ignored"]
         packet_bytes = HEADER_BYTES + membership.slot_bytes
         self.contributions = new_contributions(BATCH_ROWS, membership.slot_bytes)
@@ -126,11 +146,14 @@ class Transport:
         if stream.num_chunks == 0:
             return
         self._check_alive()
-        with no_collections():
+        with NO_COLLECTIONS:
+            self.lost = True  # whatever ends it early, Ctrl-C included
             self._run(stream, timeout)
+            self.lost = False
 
     def _run(self, stream: Stream, timeout: float) -> None:
-        started = time.monotonic()
+        started = self.heard_at = time.monotonic()
+        self.suspects = []
         width = element_bytes(element_type_of(stream.kind))
         win.begin(self.state, stream.num_chunks, stream.kind, stream.elements_per_chunk)
         now = started
@@ -151,16 +174,20 @@ class Transport:
         self.statistics.aggregate_seconds += time.monotonic() - started
 
     def _send_due(self, stream: Stream, width: int, now: float) -> None:
+        """Contributions and queries, until nothing more is due."""
         rows = BATCH_ROWS
-        while rows == BATCH_ROWS:
+        while rows == BATCH_ROWS or self.again_head[0] < self.again_tail[0]:
             rows = win.contributions_due(self.state, now, self.outgoing)
             if rows > 0:
                 self._contribute(stream, width, rows)
-        while (rows := win.queries_due(self.state, now, self.outgoing)) > 0:
-            chunks = self.outgoing.chunks[:rows]
-            assemble_queries(self.state.window, chunks, self.buffer, self.packets)
-            self.statistics.queries += rows
-            self._send(rows)
+            if self.again_head[0] < self.again_tail[0]:
+                self._ask(win.queries_due(self.state, now, self.outgoing))
+
+    def _ask(self, rows: int) -> None:
+        chunks = self.outgoing.chunks[:rows]
+        assemble_queries(self.state.window, chunks, self.buffer, self.packets)
+        self.statistics.queries += rows
+        self._send(rows)
 
     def _contribute(self, stream: Stream, width: int, rows: int) -> None:
         chunks = self.outgoing.chunks[:rows]
@@ -177,9 +204,8 @@ class Transport:
 
     def _send(self, rows: int) -> None:
         count = couple(self.packets, rows, self.open_train, self.trains)
-        refused = self.sender.send(self.trains[:count])
-        if refused:
-            raise AggregationError(self._describe(f"cannot send: {self.sender.error}"))
+        # what the kernel refuses is as good as lost: the reason may pass
+        self.sender.send(self.trains[:count])
         self.statistics.packets_sent += rows
         self.statistics.bytes_sent += int(self.trains[:count, 1].sum())
 
@@ -193,12 +219,13 @@ class Transport:
             if which == self.membership.fileno():
                 self.membership.acknowledge()
                 self.window.missing = 0  # known from before the news
-                self._check_alive()
+                self._check_membership()
 
     def _receive(self, stream: Stream, now: float) -> None:
         rows = self.receiver.receive()
         if rows == 0:
             return
+        self.heard_at = now
         packets = self.receiver.rows
         arrived = arrivals.receive(self.state, packets, rows, now, self.arrived)
         self.statistics.packets_received += rows
@@ -214,27 +241,48 @@ class Transport:
     def _check_alive(self) -> None:
         if self.sock.fileno() < 0:
             raise AggregationError(f"the network of job {self.job!r} is closed")
+        self._check_membership()
+        if self.lost:
+            raise AggregationError(
+                f"job {self.job!r}: an earlier aggregation did not end; join anew"
+            )
+
+    def _check_membership(self) -> None:
         failure = self.membership.failure()
         if failure is not None:
             raise AggregationError(self._describe(failure))
 
     def _check_progress(self, deadline: float, now: float) -> None:
         """Raise once nothing more is to be hoped for."""
-        missing = [
-            worker
-            for worker in range(self.membership.num_workers)
-            if int(self.window.missing) >> worker & 1
-        ]
         if self.window.left_behind:
             raise AggregationError(self._describe("the switch has gone on without it"))
-        if self.window.silent > MAX_RETRIES:
-            raise AggregationError(self._describe("the switch does not answer"))
+        if self.window.silent > MAX_RETRIES and now - self.heard_at > SILENCE:
+            raise AggregationError(self._describe(self._silence()))
+        missing = self._missing()
         if now >= deadline:
             who = f"workers {missing} are missing" if missing else "it takes too long"
             raise AggregationError(self._describe(f"timeout: {who}"))
         gone = [worker for worker in missing if worker in self.membership.left]
-        if gone:
+        if gone and gone == self.suspects:
             raise AggregationError(self._describe(f"workers {gone} have left"))
+        if gone:  # unless the status is older than the news: look again
+            self.suspects = gone
+            self.window.missing = 0
+
+    def _missing(self) -> list[int]:
+        """Ranks that the last status showed missing."""
+        bitmap = int(self.window.missing)
+        return [
+            rank for rank in range(self.membership.num_workers) if bitmap >> rank & 1
+        ]
+
+    def _silence(self) -> str:
+        reasons = []
+        if self.receiver.refused:
+            reasons.append("its port is closed")
+        if self.sender.error is not None:
+            reasons.append(f"packets were refused: {self.sender.error.strerror}")
+        return "the switch does not answer" + "".join(f"; {text}" for text in reasons)
 
     def _describe(self, what: str) -> str:
         sequence = (int(self.window.first) + int(self.window.oldest)) & SEQUENCE_MASK

@@ -116,6 +116,9 @@ def new_state(
 def begin(state: State, num_chunks: int, kind: int, full_count: int) -> None:
     """Start an aggregation. The last one must be finished."""
     window = state.window[0]
+    for at in range(window.num_slots):
+        state.slots[at].state = IDLE
+        state.slots[at].queued = 0
     window.first = (window.first + window.num_chunks) & SEQUENCE_MASK
     window.num_chunks = num_chunks
     window.kind = kind
@@ -130,9 +133,7 @@ def begin(state: State, num_chunks: int, kind: int, full_count: int) -> None:
     window.silent = 0
     window.missing = 0
     window.fresh_head = window.fresh_tail = 0
-    while window.again_head < window.again_tail:  # left over from a finished chunk
-        state.slots[state.again[window.again_head % window.num_slots]].queued = 0
-        window.again_head += 1
+    window.again_head = window.again_tail = 0
     for chunk in range(min(num_chunks, window.num_slots)):
         release(state, chunk)
 
@@ -201,14 +202,18 @@ def take_repeats(state: State, now: float, how: int, out: Outgoing) -> int:
 
 @kernel
 def take_fresh(state: State, now: float, count: int, out: Outgoing) -> int:
-    """Chunks never sent before, as far as the limit allows."""
+    """Chunks never sent before, as far as the limit allows.
+
+    The oldest chunk goes beyond it: else workers whose results came in another order
+    could fill their windows with chunks that wait for each other.
+    """
     window = state.window[0]
-    while (
-        window.fresh_head < window.fresh_tail
-        and window.in_flight < window.limit
-        and count < out.chunks.size
-    ):
+    if window.in_flight >= window.limit:
+        oldest_first(state)
+    while window.fresh_head < window.fresh_tail and count < out.chunks.size:
         slot = state.slots[state.fresh[window.fresh_head % window.num_slots]]
+        if window.in_flight >= window.limit and slot.chunk != window.oldest:
+            break
         window.fresh_head += 1
         out.chunks[count] = slot.chunk
         out.repeated[count] = 0
@@ -216,6 +221,20 @@ def take_fresh(state: State, now: float, count: int, out: Outgoing) -> int:
         window.in_flight += 1
         count += 1
     return count
+
+
+@kernel
+def oldest_first(state: State) -> None:
+    """Move the oldest chunk, if it waits to be sent, to the head of its queue."""
+    window = state.window[0]
+    advance_oldest(state)
+    head = window.fresh_head % window.num_slots
+    for i in range(window.fresh_head, window.fresh_tail):
+        at = state.fresh[i % window.num_slots]
+        if state.slots[at].chunk == window.oldest:
+            state.fresh[i % window.num_slots] = state.fresh[head]
+            state.fresh[head] = at
+            return
 
 
 @kernel

@@ -61,6 +61,11 @@ CONTROL_BYTES = CONTROL.itemsize
 SEGMENT_CONTROL_BYTES = 18  # CMSG_LEN(2): the segment length is 16 bits wide
 NAME_BYTES = 28  # struct sockaddr_in6
 BATCH = 256  # messages a call
+# What ICMP messages turn into: they may be wrong, forged, or over soon.
+PASSING = (
+    errno.ECONNREFUSED, errno.EHOSTUNREACH, errno.ENETUNREACH, errno.EMSGSIZE,
+    errno.ENOPROTOOPT, errno.EACCES,
+)  # fmt: skip
 # What a path answers that has no UDP_SEGMENT. (EMSGSIZE: it has, for shorter packets.)
 NO_SEGMENTS = (errno.EIO, errno.EINVAL, errno.ENOPROTOOPT)
 
@@ -117,7 +122,7 @@ class Receiver:
         self.descriptor = sock.fileno()
         self.capacity = capacity
         self.refused = 0
-        """ICMP "port unreachable" errors: nobody listens at the other end."""
+        """ICMP errors: nobody listens at the other end, or the way there is barred."""
         self.drained = True
         """Whether the last call read all that there was."""
         buffer = np.zeros(capacity * DATAGRAM_BYTES, np.uint8)
@@ -153,7 +158,9 @@ class Receiver:
     def _call(self) -> int:
         try:
             return receive_messages(self.descriptor, self.messages_at, self.capacity)
-        except ConnectionRefusedError:
+        except OSError as error:
+            if error.errno not in PASSING:
+                raise
             self.refused += 1
             return self._call()  # reading the error has cleared it
 

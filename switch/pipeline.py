@@ -274,6 +274,11 @@ class Pipeline:
         """
         if job.job in self._jobs:
             raise ValueError(f"job {job.job} exists already")
+        if job.slot_bytes > self.config.slot_bytes:
+            raise ValueError(
+                f"job {job.job}: slot_bytes {job.slot_bytes} is more than the switch's "
+                f"{self.config.slot_bytes}"
+            )
         first_slot = self._free_slots(job.num_slots)
         row = self._free_row()
         table = self.state.jobs[row]

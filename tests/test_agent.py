@@ -205,6 +205,19 @@ def test_nobody_leaves_a_barrier_before_the_last_has_come(switch: RealSwitch) ->
     assert max(came) <= min(left)
 
 
+def test_torch_tensors_that_are_not_contiguous(switch: RealSwitch) -> None:
+    torch = pytest.importorskip("torch")
+
+    def work(network: Network) -> None:
+        turned = torch.arange(6, dtype=torch.int32).reshape(2, 3).t()
+        for reduced in (network.sum(turned), network.max(turned)):
+            assert torch.equal(reduced, turned)
+        strided = torch.arange(10, dtype=torch.int32)[::2]
+        assert torch.equal(network.broadcast(strided, 0), strided)
+
+    assert attempt(switch, 1, work).values == [None]
+
+
 def test_torch_tensors_in_and_out(switch: RealSwitch) -> None:
     torch = pytest.importorskip("torch")
 

@@ -97,6 +97,25 @@ def test_a_small_limit_keeps_the_mapping_and_bounds_the_flight() -> None:
     assert max(int(w.state.window["in_flight"][0]) for w in world.workers) == 0
 
 
+@pytest.mark.parametrize("seed", range(6))
+def test_a_small_limit_and_losses_never_deadlock(seed: int) -> None:
+    """Workers whose results came in another order must not wait for each other."""
+    world = World(2, num_slots=4, limit=2, link=Link(loss=0.05), seed=seed)
+    arrays = arrays_for(world, 16 * 150, seed)
+    for out in sums(world, arrays, until=200.0):
+        np.testing.assert_array_equal(out, sum(arrays))
+
+
+def test_an_aborted_aggregation_leaves_nothing_behind() -> None:
+    world = World(2, num_slots=4)
+    sums(world, arrays_for(world, 300), starts=[0.0, 1e9], until=3.0)
+    for worker in world.workers:
+        win.begin(worker.state, 0, 0, 0)
+        assert not worker.state.slots["state"].any()
+        assert not worker.state.slots["queued"].any()
+        assert world.packets_due(worker) == []
+
+
 def test_no_chunk_is_sent_before_the_result_of_its_slot() -> None:
     world = World(2, num_slots=4)
     stream = ArrayStream(
