@@ -23,6 +23,7 @@ from benchmarks.echo import Echo
 
 WORKERS = (2, 4, 8)
 MEBIBYTES = (4, 25, 100)
+NUM_SLOTS = 2048  # of 1 KiB: the window
 REPETITIONS = {4: 15, 25: 7, 100: 5}
 METHODS = ("int32", "int8", "gloo", "echo of int32", "echo of int8")
 
@@ -37,7 +38,9 @@ def measure(
     torch.set_num_threads(1)
     os.environ.update(MASTER_ADDR="127.0.0.1", MASTER_PORT=str(gloo_port))
     dist.init_process_group("gloo", rank=rank, world_size=num_workers)
-    network = intswitch.join(switch, job="bench", rank=rank, num_workers=num_workers)
+    network = intswitch.join(
+        switch, job="bench", rank=rank, num_workers=num_workers, num_slots=NUM_SLOTS
+    )
     echo = Echo(("127.0.0.1", echo_port))
     for mebibytes in MEBIBYTES:
         gradient = np.random.default_rng(rank).standard_normal(
@@ -64,7 +67,8 @@ def methods(
     import torch
     import torch.distributed as dist
 
-    tensor = torch.from_numpy(gradient.copy())
+    tensor = torch.from_numpy(gradient.copy())  # gloo works in place
+    mean = np.zeros_like(gradient)
     int32 = intswitch.compressor("intsgd", element_type="int32")
     int8 = intswitch.compressor("intsgd", element_type="int8")
 
@@ -73,8 +77,8 @@ def methods(
         tensor.div_(network.num_workers)
 
     return {
-        "int32": lambda: int32.average(gradient, network),
-        "int8": lambda: int8.average(gradient, network),
+        "int32": lambda: int32.average(gradient, network, out=mean),
+        "int8": lambda: int8.average(gradient, network, out=mean),
         "gloo": gloo,
         "echo of int32": lambda: echo.exchange(gradient.nbytes),
         "echo of int8": lambda: echo.exchange(gradient.nbytes // 4),
