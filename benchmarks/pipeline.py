@@ -60,14 +60,16 @@ def rate(element: ElementType, result: ElementType, overflow: Overflow) -> float
     )  # fmt: skip
     pipeline = Pipeline(SwitchConfig(jobs=(job,)))
     work = batches(pipeline, packets(element, result))
+    for batch in work:  # compiles
+        pipeline.run(batch, len(batch.length))
+    pipeline.reset(1)
     count, seconds = 0, 0.0
     while seconds < SECONDS:
         started = time.perf_counter()
         for batch in work:
             pipeline.run(batch, len(batch.length))
-        elapsed = time.perf_counter() - started
-        if count or elapsed < SECONDS:  # not the call that compiles
-            count, seconds = count + sum(len(b.length) for b in work), seconds + elapsed
+        seconds += time.perf_counter() - started
+        count += sum(len(batch.length) for batch in work)
         pipeline.reset(1)
     counters = pipeline.counters()
     assert counters["accepted"] == NUM_WORKERS * counters["results"], counters
