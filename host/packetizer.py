@@ -234,7 +234,7 @@ class Barrier(Stream):
 
 
 def new_contributions(rows: int, slot_bytes: int) -> Contributions:
-    """Room for `rows` packets; `reset_contributions` gives the rows of one batch."""
+    """Room for `rows` packets; `first_rows` gives those of one batch."""
     return Contributions(
         np.zeros((rows, slot_bytes), np.uint8),
         *(np.zeros(rows, np.int64) for _ in range(4)),

@@ -279,7 +279,7 @@ class Transport:
     def _silence(self) -> str:
         reasons = []
         if self.receiver.refused:
-            reasons.append("its port is closed")
+            reasons.append("its port is closed, or the way there barred (ICMP)")
         if self.sender.error is not None:
             reasons.append(f"packets were refused: {self.sender.error.strerror}")
         return "the switch does not answer" + "".join(f"; {text}" for text in reasons)

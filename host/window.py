@@ -2,7 +2,8 @@
 
 Chunk c of an aggregation has the sequence `first + c` and lives in slot
 `sequence mod num_slots`. It may be sent once the result of c - num_slots is in. A
-window smaller than num_slots bounds the packets in flight and changes no mapping.
+limit smaller than num_slots bounds the packets in flight, but for the oldest chunk,
+and changes no mapping.
 
 The state of one worker is a record, an array of slots and two queues; compiled
 functions step it, so that one call can step many workers. Times are in seconds. What
@@ -64,7 +65,6 @@ WINDOW = np.dtype(
         ("rtt", np.float64),  # the longest in the batch at hand; negative: none
         ("missing", np.uint64),  # workers that the last status showed missing
         ("silent", np.int64),  # the most unanswered timeouts of a chunk
-        ("silent_chunk", np.int64),
         ("left_behind", np.int64),  # 1: the switch has gone on without this worker
         ("fresh_head", np.int64),
         ("fresh_tail", np.int64),
@@ -277,7 +277,6 @@ def expire(state: State, now: float) -> None:
                 send_again(state, at, AGAIN if slot.timeouts <= RESENDS else ASK)
                 if slot.silent > window.silent:
                     window.silent = slot.silent
-                    window.silent_chunk = slot.chunk
                 window.next_timeout = now
                 continue
             slot.excused += 1

@@ -37,9 +37,8 @@ from switch.udp import (
 )
 
 BATCH_DATAGRAMS = 16
-OVERHEAD = (
-    4  # the kernel reports twice what it grants, and charges small packets double
-)
+# The kernel reports twice what it grants, and charges small packets double.
+OVERHEAD = 4
 
 
 class DataPath:
