@@ -12,7 +12,7 @@ import torch
 from host.compressors.integers import IntegerFormat
 from host.compressors.quantize import random_key
 from host.compressors.stream import ScaledSum
-from host.packetizer import first_rows, new_contributions
+from host.packetizer import make_ready, new_contributions
 from switch.protocol import ElementType
 
 ROWS = 240  # packets filled at once, as the agent does
@@ -44,11 +44,12 @@ def compress(vector: np.ndarray, random: bool) -> Callable[[], None]:
         key=random_key(0, 0, 0) if random else None,
     )
     room = new_contributions(ROWS, 1024)
+    make_ready(room, ROWS, 1024)
 
     def run() -> None:
         for start in range(0, stream.num_chunks, ROWS):
             chunks = np.arange(start, min(start + ROWS, stream.num_chunks))
-            stream.fill(chunks, first_rows(room, len(chunks), 1024, 1024))
+            stream.fill(chunks, room)
 
     return run
 

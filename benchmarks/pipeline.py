@@ -45,7 +45,7 @@ def batches(pipeline: Pipeline, rows: list[tuple[int, bytes]]) -> list[Rows]:
         some = rows[start : start + PACKETS_A_BATCH]
         length = np.array([len(packet) for _, packet in some])
         buffer = np.frombuffer(b"".join(packet for _, packet in some), np.uint8)
-        source = [pipeline.number_of[ADDRESSES[worker]] for worker, _ in some]
+        source = [pipeline.known.number_of[ADDRESSES[worker]] for worker, _ in some]
         split.append(
             Rows(buffer.copy(), length.cumsum() - length, length, np.array(source))
         )

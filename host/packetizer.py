@@ -2,7 +2,7 @@
 with its results. Knows no sequence, no window, no socket.
 """
 
-from abc import ABC, abstractmethod
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -30,10 +30,14 @@ Integers = NDArray[np.int64]
 
 
 class Contributions(NamedTuple):
-    """Rows of packets about to be sent, filled in place by `Stream.fill`."""
+    """Rows of packets about to be sent, filled in place by a stream's `fill_rows`.
 
-    payload: Bytes
-    """[rows, bytes of a full payload], C-contiguous; elements big-endian."""
+    There may be more rows than chunks: these are not to be touched.
+    """
+
+    packets: Bytes
+    """[rows, HEADER_BYTES + bytes of a full payload], C-contiguous. The header is
+    written later; elements are big-endian."""
     element_count: Integers
     """[rows]; starts as a full payload's. 0: send no payload (the identity)."""
     recipient: Integers
@@ -43,9 +47,15 @@ class Contributions(NamedTuple):
     flags: Integers
     """[rows]; starts as 0."""
 
+    @property
+    def payload(self) -> Bytes:
+        """[rows, bytes of a full payload]"""
+        return self.packets[:, HEADER_BYTES:]
+
 
 class Results(NamedTuple):
-    """Rows of results that arrived, handed to `Stream.drain`."""
+    """Rows of results that arrived, for a stream's `drain_rows`; perhaps more than
+    chunks."""
 
     buffer: Bytes
     """Where the payloads lie; elements big-endian."""
@@ -61,12 +71,14 @@ class Results(NamedTuple):
     """[rows]; see `switch.protocol.Flag`."""
 
 
-class Stream(ABC):
+class Stream:
     """The chunks of one aggregation, 0 to num_chunks - 1.
 
-    `fill` may be called again for a chunk (a retransmission) and must then write the
-    same bytes. `drain` is called exactly once for each chunk, in any order. Both are
-    called for whole batches and should go straight into a kernel.
+    What to send, and what to do with results, are kernels: the loop that sends and
+    receives is compiled around them (see `exchange.py`). Both are called for whole
+    batches. `fill_rows` may be called again for a chunk (a retransmission) and must
+    then write the same bytes. `drain_rows` is called exactly once for each chunk, in
+    any order.
     """
 
     kind: int
@@ -74,14 +86,21 @@ class Stream(ABC):
     num_chunks: int
     elements_per_chunk: int
     """Elements of a full contribution, the same on every worker."""
+    plan: Any
+    """Named tuple of all that the kernels need."""
+    fill_rows: Callable[..., None]
+    """Kernel (plan, chunks, contributions): write payloads and header fields of
+    `chunks` ([rows], int64)."""
+    drain_rows: Callable[..., None]
+    """Kernel (plan, chunks, results): take the results of `chunks` ([rows], int64)."""
 
-    @abstractmethod
     def fill(self, chunks: Integers, contributions: Contributions) -> None:
-        """Write payloads and header fields of `chunks` ([rows], int64)."""
+        """The same, called from Python."""
+        self.fill_rows(self.plan, chunks, contributions)
 
-    @abstractmethod
     def drain(self, chunks: Integers, results: Results) -> None:
-        """Take the results of `chunks` ([rows], int64)."""
+        """The same, called from Python."""
+        self.drain_rows(self.plan, chunks, results)
 
 
 ELEMENT_TYPES = {
@@ -122,47 +141,59 @@ def write_lanes(payload: Bytes, lanes: Bytes, width: int) -> None:
         write32(payload.view(np.int32), lanes.view(np.int32))
 
 
+class ArrayPlan(NamedTuple):
+    """What the kernels of an ArrayStream need."""
+
+    values: Bytes
+    """This worker's elements, from the first of its chunks on."""
+    out: Bytes
+    """Where the results go."""
+    width: int
+    """Bytes of an element of `values`."""
+    result_width: int
+    """Bytes of an element of `out`."""
+    chunk_bytes: int
+    """Of a full result."""
+    identity: Bytes
+    """A full payload of the reduction's identity."""
+    owned: Integers
+    """[2] the chunks that `values` has; the others are sent empty."""
+    flags: Integers
+    """[1] or of the results' flags."""
+
+
 @kernel
 def fill_chunks(
-    values: Bytes,
-    width: int,
-    identity: Bytes,
-    owned: Integers,
-    chunks: Integers,
-    payload: Bytes,
-    element_count: Integers,
+    plan: ArrayPlan, chunks: Integers, contributions: Contributions
 ) -> None:
-    """Payloads of `chunks`, the last one padded; empty outside `owned` (from, to)."""
+    """Payloads of `chunks`, the last one padded; empty outside `owned`."""
     for i in range(chunks.size):
-        if chunks[i] < owned[0] or chunks[i] >= owned[1]:
-            element_count[i] = 0
+        if chunks[i] < plan.owned[0] or chunks[i] >= plan.owned[1]:
+            contributions.element_count[i] = 0
             continue
-        row = payload[i]
-        start = (chunks[i] - owned[0]) * row.size
-        own = min(row.size, values.size - start)
-        write_lanes(row[:own], values[start : start + own], width)
+        row = contributions.packets[i][HEADER_BYTES:]
+        start = (chunks[i] - plan.owned[0]) * row.size
+        own = min(row.size, plan.values.size - start)
+        write_lanes(row[:own], plan.values[start : start + own], plan.width)
         if own < row.size:
-            write_lanes(row[own:], identity[own:], width)
+            write_lanes(row[own:], plan.identity[own:], plan.width)
 
 
 @kernel
-def drain_chunks(
-    values: Bytes,
-    width: int,
-    chunks: Integers,
-    buffer: Bytes,
-    payload_at: Integers,
-    element_count: Integers,
-    full_bytes: int,
-) -> None:
-    """Results of `chunks` to `values`; what nobody contributed to stays as it is."""
+def drain_chunks(plan: ArrayPlan, chunks: Integers, results: Results) -> None:
+    """Results of `chunks` to `out`; what nobody contributed to stays as it is."""
     for i in range(chunks.size):
-        if element_count[i] == 0:
+        plan.flags[0] |= results.flags[i]
+        if results.element_count[i] == 0:
             continue
-        start = chunks[i] * full_bytes
-        own = min(full_bytes, values.size - start)
-        at = payload_at[i]
-        write_lanes(values[start : start + own], buffer[at : at + own], width)
+        start = chunks[i] * plan.chunk_bytes
+        own = min(plan.chunk_bytes, plan.out.size - start)
+        at = results.payload_at[i]
+        write_lanes(
+            plan.out[start : start + own],
+            results.buffer[at : at + own],
+            plan.result_width,
+        )
 
 
 class ArrayStream(Stream):
@@ -171,6 +202,10 @@ class ArrayStream(Stream):
     `owned` limits this worker's contribution to the chunks from owned[0] to owned[1];
     `values` begins with the first of them. The others are sent empty.
     """
+
+    plan: ArrayPlan
+    fill_rows = staticmethod(fill_chunks)
+    drain_rows = staticmethod(drain_chunks)
 
     def __init__(
         self,
@@ -187,73 +222,48 @@ class ArrayStream(Stream):
         self.kind = kind_of(reduction, element_type, result_type)
         self.elements_per_chunk = slot_bytes // out.itemsize
         self.num_chunks = -(-out.size // self.elements_per_chunk)
-        self.values = values
-        self.out = out
-        self.owned = np.array(owned or (0, self.num_chunks), np.int64)
         lowest = np.iinfo(values.dtype).min if reduction == Reduction.MAX else 0
-        self.identity = np.full(self.elements_per_chunk, lowest, values.dtype)
-        self.flags = 0
+        identity = np.full(self.elements_per_chunk, lowest, values.dtype)
+        self.plan = ArrayPlan(
+            values=values.view(np.uint8),
+            out=out.view(np.uint8),
+            width=values.itemsize,
+            result_width=out.itemsize,
+            chunk_bytes=self.elements_per_chunk * out.itemsize,
+            identity=identity.view(np.uint8),
+            owned=np.array(owned or (0, self.num_chunks), np.int64),
+            flags=np.zeros(1, np.int64),
+        )
+
+    @property
+    def flags(self) -> int:
         """Or of the results' flags."""
-
-    def fill(self, chunks: Integers, contributions: Contributions) -> None:
-        fill_chunks(
-            self.values.view(np.uint8),
-            self.values.itemsize,
-            self.identity.view(np.uint8),
-            self.owned,
-            chunks,
-            contributions.payload,
-            contributions.element_count,
-        )
-
-    def drain(self, chunks: Integers, results: Results) -> None:
-        self.flags |= int(np.bitwise_or.reduce(results.flags))
-        drain_chunks(
-            self.out.view(np.uint8),
-            self.out.itemsize,
-            chunks,
-            results.buffer,
-            results.payload_at,
-            results.element_count,
-            self.elements_per_chunk * self.out.itemsize,
-        )
+        return int(self.plan.flags[0])
 
 
-class Barrier(Stream):
+class Barrier(ArrayStream):
     """One empty chunk: its result says that everybody has come this far."""
 
-    kind = kind_of(Reduction.OR, ElementType.INT8, ElementType.INT8)
-    num_chunks = 1
-    elements_per_chunk = 0
-
-    def fill(self, chunks: Integers, contributions: Contributions) -> None:
-        """Nothing to say."""
-
-    def drain(self, chunks: Integers, results: Results) -> None:
-        """Nothing to take."""
+    def __init__(self) -> None:
+        nothing = np.zeros(1, np.int8)
+        super().__init__(nothing, nothing.copy(), Reduction.OR, 1, owned=(0, 0))
 
 
-def new_contributions(rows: int, slot_bytes: int) -> Contributions:
-    """Room for `rows` packets; `first_rows` gives those of one batch."""
+def new_contributions(rows: int, payload_bytes: int) -> Contributions:
+    """Room for `rows` packets with payloads of so many bytes."""
     return Contributions(
-        np.zeros((rows, slot_bytes), np.uint8),
+        np.zeros((rows, HEADER_BYTES + payload_bytes), np.uint8),
         *(np.zeros(rows, np.int64) for _ in range(4)),
     )
 
 
-def first_rows(
-    room: Contributions, rows: int, element_count: int, payload_bytes: int
-) -> Contributions:
-    """The first `rows` of `room`, their fields as `Stream.fill` expects them."""
-    payload = room.payload.reshape(-1)[: rows * payload_bytes]
-    some = Contributions(
-        payload.reshape(rows, payload_bytes), *(field[:rows] for field in room[1:])
-    )
-    some.element_count[:] = element_count
-    some.recipient[:] = EVERY_WORKER
-    some.exponent[:] = NO_EXPONENT
-    some.flags[:] = 0
-    return some
+@kernel
+def make_ready(contributions: Contributions, rows: int, element_count: int) -> None:
+    """The first `rows`, as `fill_rows` expects them."""
+    contributions.element_count[:rows] = element_count
+    contributions.recipient[:rows] = EVERY_WORKER
+    contributions.exponent[:rows] = NO_EXPONENT
+    contributions.flags[:rows] = 0
 
 
 @kernel
@@ -266,16 +276,17 @@ def assemble(
     buffer: Bytes,
     packets: Any,
 ) -> int:
-    """Headers and payloads of a batch of contributions, one packet after the other.
+    """Headers of a batch of contributions, which lie one after the other afterwards.
 
-    Returns how many of them are retransmissions.
+    `buffer` is the memory of `contributions.packets`; `packets` are records of
+    `switch.udp.PACKET`. Returns how many contributions are retransmissions.
     """
     window = windows[0]
+    stride = contributions.packets.shape[1]
     end = 0
     again = 0
     for i in range(chunks.size):
         count = contributions.element_count[i]
-        width = count * element_bytes
         header = Header(
             FORMAT,
             CONTRIBUTE,
@@ -288,13 +299,15 @@ def assemble(
             contributions.exponent[i],
             contributions.flags[i] | (REPEATED if repeated[i] else 0),
         )
-        deparse(buffer[end : end + HEADER_BYTES], header)
-        payload = buffer[end + HEADER_BYTES : end + HEADER_BYTES + width]
-        write8(payload, contributions.payload[i][:width])
+        row = contributions.packets[i]
+        deparse(row, header)
+        length = HEADER_BYTES + count * element_bytes
+        if end < i * stride:  # some packet before was shorter
+            write8(buffer[end : end + length], row[:length])
         packets[i].offset = end
-        packets[i].length = HEADER_BYTES + width
+        packets[i].length = length
         packets[i].destination = 0
-        end += HEADER_BYTES + width
+        end += length
         again += repeated[i]
     return int(again)
 

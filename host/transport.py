@@ -1,41 +1,31 @@
-"""One aggregation after the other over a socket: window, packets, clock."""
+"""One aggregation after the other over a socket: the shell around `exchange.py`."""
 
-import gc
-import math
-import os
-import select
 import socket
-import threading
 import time
 from dataclasses import dataclass
 
 import numpy as np
 
-from host import arrivals
+from host import exchange
 from host import window as win
+from host.arrivals import Arrived
 from host.controller import Membership
-from host.packetizer import (
-    Results,
-    Stream,
-    assemble,
-    assemble_queries,
-    first_rows,
-    new_contributions,
-)
+from host.exchange import Line, loop_of
+from host.packetizer import Stream, new_contributions
+from switch.addresses import Addresses
 from switch.compiled import plain
 from switch.messages import Receiver, Sender
 from switch.parser import element_bytes, element_type_of
 from switch.protocol import HEADER_BYTES, SEQUENCE_MASK
-from switch.udp import MAX_ROWS, PACKET, couple
+from switch.system import POLL, POLL_IN
+from switch.udp import MAX_ROWS, MAX_SEGMENTS, MAX_TRAIN_BYTES, PACKET
 
 MAX_RETRIES = 15  # unanswered packets for one chunk, about 10 s
 SILENCE = 5.0  # seconds without any packet before the switch counts as silent
-BATCH_ROWS = 256  # packets filled at once; their payloads stay in the L2 cache
-# Chunks in flight above which a worker that is woken lets others run first: the switch
-# is about to send more, and a worker that goes on at once would handle train by train.
-# With more processes than cores this is worth a third of the throughput.
-YIELD_ABOVE = 64
-LONGEST_WAIT = 0.5  # seconds between looks at the aggregation's own timeout
+BATCH_TRAINS = 2  # filled at once; their payloads stay in the L2 cache
+BATCH_ROWS = BATCH_TRAINS * MAX_SEGMENTS
+READ_TRAINS = 8  # read at once, for the same reason
+GLANCE = 0.05  # seconds between looks at signals, news and the aggregation's timeout
 
 
 class AggregationError(RuntimeError):
@@ -64,36 +54,6 @@ class Statistics:
     """In aggregations, filling and draining included."""
 
 
-class NoCollections:
-    """Keeps Python's cyclic garbage collector out of aggregations.
-
-    They make no cycles, but many short-lived tuples: collections took a quarter of the
-    time of a worker. Workers may be threads of one process: the last one out enables
-    the collector again, if it was enabled.
-    """
-
-    def __init__(self) -> None:
-        self.lock = threading.Lock()
-        self.inside = 0
-        self.was_enabled = False
-
-    def __enter__(self) -> None:
-        with self.lock:
-            if self.inside == 0:
-                self.was_enabled = gc.isenabled()
-                gc.disable()
-            self.inside += 1
-
-    def __exit__(self, *error: object) -> None:
-        with self.lock:
-            self.inside -= 1
-            if self.inside == 0 and self.was_enabled:
-                gc.enable()
-
-
-NO_COLLECTIONS = NoCollections()
-
-
 class Transport:
     """Runs one aggregation after the other: window, packets, socket, clock."""
 
@@ -103,7 +63,6 @@ class Transport:
         self.job = job
         self.lost = False
         """An aggregation did not end: the workers may no longer agree on sequences."""
-        self.heard_at = 0.0
         self.suspects: list[int] = []
         self.statistics = Statistics()
         self.chunks = 0
@@ -119,124 +78,94 @@ class Transport:
         self.state = state._replace(
             window=plain(state.window), slots=plain(state.slots)
         )
-        # one-element views: reading a record's field takes Python ten times as long
-        self.done = self.state.window["done"]
-        self.in_flight = self.state.window["in_flight"]
-        self.next_timeout = self.state.window["next_timeout"]
-        self.again_head = self.state.window["again_head"]
-        self.again_tail = self.state.window["again_tail"]
-        self.ignored = self.state.window["ignored"]
-        packet_bytes = HEADER_BYTES + membership.slot_bytes
-        self.contributions = new_contributions(BATCH_ROWS, membership.slot_bytes)
-        self.outgoing = win.Outgoing(*np.zeros((2, BATCH_ROWS), np.int64))
-        self.arrived = arrivals.Arrived(*np.zeros((6, MAX_ROWS), np.int64))
-        self.packets = plain(np.zeros(BATCH_ROWS, PACKET).view(np.recarray))
-        self.trains = np.zeros((BATCH_ROWS, 4), np.int64)
-        self.open_train = np.zeros(1, np.int64)
-        buffer = np.zeros(BATCH_ROWS * packet_bytes, np.uint8)
-        self.buffer = buffer
+        buffer = np.zeros(BATCH_ROWS * (HEADER_BYTES + membership.slot_bytes), np.uint8)
         self.sender = Sender(sock, buffer)
-        self.receiver = Receiver(sock)
-        self.poll = select.poll()
-        self.poll.register(sock, select.POLLIN)
-        self.poll.register(membership.fileno(), select.POLLIN)
+        self.receiver = Receiver(sock, READ_TRAINS)
+        polled = np.zeros(2, POLL)
+        polled["descriptor"] = sock.fileno(), membership.fileno()
+        polled["events"] = POLL_IN
+        self.line = Line(
+            inlet=self.receiver.inlet,
+            outlet=self.sender.outlet,
+            nobody=Addresses().table,
+            contributions=new_contributions(BATCH_ROWS, 0),
+            buffer=buffer,
+            outgoing=win.Outgoing(*np.zeros((2, BATCH_ROWS), np.int64)),
+            arrived=Arrived(*np.zeros((6, MAX_ROWS), np.int64)),
+            packets=plain(np.zeros(BATCH_ROWS, PACKET).view(np.recarray)),
+            open_train=np.zeros(1, np.int64),
+            trains=np.zeros((BATCH_ROWS, 4), np.int64),
+            progress=np.zeros(2, np.int64),
+            polled=polled,
+            counts=np.zeros(exchange.COUNTS, np.int64),
+            seconds=np.zeros(3),
+        )
 
     def aggregate(self, stream: Stream, timeout: float) -> None:
         """Send all chunks of `stream` and drain all results."""
         if stream.num_chunks == 0:
             return
         self._check_alive()
-        with NO_COLLECTIONS:
-            self.lost = True  # whatever ends it early, Ctrl-C included
-            self._run(stream, timeout)
-            self.lost = False
-
-    def _run(self, stream: Stream, timeout: float) -> None:
-        started = self.heard_at = time.monotonic()
-        self.suspects = []
-        width = element_bytes(element_type_of(stream.kind))
-        win.begin(self.state, stream.num_chunks, stream.kind, stream.elements_per_chunk)
-        now = started
-        while True:
-            self._send_due(stream, width, now)
-            if self.done[0] == stream.num_chunks:
-                break
-            self._wait(now)
-            now = time.monotonic()
-            self._receive(stream, now)
-            # what lies unread in the socket is not late
-            late = now >= self.next_timeout[0] and self.receiver.drained
-            if late and self.done[0] < stream.num_chunks:
-                win.expire(self.state, now)
-                self._check_progress(started + timeout, now)
+        self.lost = True  # whatever ends it early, Ctrl-C included
+        started = time.monotonic()
+        try:
+            self._run(stream, started, started + timeout)
+        finally:
+            self._count(time.monotonic() - started)
+        self.lost = False
         self.statistics.aggregations += 1
         self.chunks += stream.num_chunks
-        self.statistics.aggregate_seconds += time.monotonic() - started
 
-    def _send_due(self, stream: Stream, width: int, now: float) -> None:
-        """Contributions and queries, until nothing more is due."""
-        rows = BATCH_ROWS
-        while rows == BATCH_ROWS or self.again_head[0] < self.again_tail[0]:
-            rows = win.contributions_due(self.state, now, self.outgoing)
-            if rows > 0:
-                self._contribute(stream, width, rows)
-            if self.again_head[0] < self.again_tail[0]:
-                self._ask(win.queries_due(self.state, now, self.outgoing))
+    def _run(self, stream: Stream, started: float, deadline: float) -> None:
+        self.suspects = []
+        loop = loop_of(stream.fill_rows, stream.drain_rows)
+        line = self._line_of(stream)
+        line.seconds[exchange.HEARD] = started
+        win.begin(self.state, stream.num_chunks, stream.kind, stream.elements_per_chunk)
+        while True:
+            why = loop(stream.plan, self.state, line, time.monotonic() + GLANCE)
+            if why == exchange.DONE:
+                return
+            if why == exchange.REFUSED:
+                # what the kernel refuses is as good as lost: the reason may pass
+                count, sent = line.progress
+                self.sender.send(line.trains[sent:count])
+            elif why == exchange.FAILED:
+                self.receiver.note(int(line.counts[exchange.ERROR]))
+            elif why == exchange.NEWS:
+                self._hear_news()
+            self._check_progress(deadline, time.monotonic())
 
-    def _ask(self, rows: int) -> None:
-        chunks = self.outgoing.chunks[:rows]
-        assemble_queries(self.state.window, chunks, self.buffer, self.packets)
-        self.statistics.queries += rows
-        self._send(rows)
-
-    def _contribute(self, stream: Stream, width: int, rows: int) -> None:
-        chunks = self.outgoing.chunks[:rows]
-        repeated = self.outgoing.repeated[:rows]
-        count = stream.elements_per_chunk
-        some = first_rows(self.contributions, rows, count, count * width)
-        before = time.perf_counter()
-        stream.fill(chunks, some)
-        self.statistics.fill_seconds += time.perf_counter() - before
-        self.statistics.retransmissions += assemble(
-            self.state.window, chunks, repeated, some, width, self.buffer, self.packets
+    def _line_of(self, stream: Stream) -> Line:
+        """The line, its buffer divided into packets of this stream's length."""
+        width = element_bytes(element_type_of(stream.kind))
+        stride = HEADER_BYTES + stream.elements_per_chunk * width
+        rows = BATCH_TRAINS * min(MAX_TRAIN_BYTES // stride, MAX_SEGMENTS)
+        packets = self.line.buffer[: rows * stride].reshape(rows, stride)
+        return self.line._replace(
+            contributions=self.line.contributions._replace(packets=packets),
+            outgoing=win.Outgoing(*(each[:rows] for each in self.line.outgoing)),
         )
-        self._send(rows)
 
-    def _send(self, rows: int) -> None:
-        count = couple(self.packets, rows, self.open_train, self.trains)
-        # what the kernel refuses is as good as lost: the reason may pass
-        self.sender.send(self.trains[:count])
-        self.statistics.packets_sent += rows
-        self.statistics.bytes_sent += int(self.trains[:count, 1].sum())
+    def _hear_news(self) -> None:
+        self.line.polled["returned"] = 0
+        self.membership.acknowledge()
+        self.window.missing = 0  # known from before the news
+        self._check_membership()
 
-    def _wait(self, now: float) -> None:
-        """Until packets or news have come, or a timer runs out."""
-        seconds = min(max(self.next_timeout[0] - now, 0.0), LONGEST_WAIT)
-        ready = self.poll.poll(math.ceil(seconds * 1000))
-        if self.in_flight[0] > YIELD_ABOVE:
-            os.sched_yield()
-        for which, _ in ready:
-            if which == self.membership.fileno():
-                self.membership.acknowledge()
-                self.window.missing = 0  # known from before the news
-                self._check_membership()
-
-    def _receive(self, stream: Stream, now: float) -> None:
-        rows = self.receiver.receive()
-        if rows == 0:
-            return
-        self.heard_at = now
-        packets = self.receiver.rows
-        arrived = arrivals.receive(self.state, packets, rows, now, self.arrived)
-        self.statistics.packets_received += rows
-        self.statistics.packets_ignored = int(self.ignored[0])
-        self.statistics.bytes_received += int(packets.length[:rows].sum())
-        if arrived == 0:
-            return
-        chunks, *fields = (field[:arrived] for field in self.arrived)
-        before = time.perf_counter()
-        stream.drain(chunks, Results(packets.buffer, *fields))
-        self.statistics.drain_seconds += time.perf_counter() - before
+    def _count(self, seconds: float) -> None:
+        """Bring the statistics up to date."""
+        counts, total = self.line.counts.tolist(), self.statistics
+        total.packets_sent = counts[exchange.SENT]
+        total.packets_received = counts[exchange.RECEIVED]
+        total.packets_ignored = int(self.window.ignored)
+        total.retransmissions = counts[exchange.RETRANSMITTED]
+        total.queries = counts[exchange.QUERIED]
+        total.bytes_sent = counts[exchange.BYTES_SENT]
+        total.bytes_received = counts[exchange.BYTES_RECEIVED]
+        total.fill_seconds = float(self.line.seconds[exchange.FILL])
+        total.drain_seconds = float(self.line.seconds[exchange.DRAIN])
+        total.aggregate_seconds += seconds
 
     def _check_alive(self) -> None:
         if self.sock.fileno() < 0:
@@ -256,7 +185,8 @@ class Transport:
         """Raise once nothing more is to be hoped for."""
         if self.window.left_behind:
             raise AggregationError(self._describe("the switch has gone on without it"))
-        if self.window.silent > MAX_RETRIES and now - self.heard_at > SILENCE:
+        quiet = now - self.line.seconds[exchange.HEARD]
+        if self.window.silent > MAX_RETRIES and quiet > SILENCE:
             raise AggregationError(self._describe(self._silence()))
         missing = self._missing()
         if now >= deadline:

@@ -5,15 +5,17 @@ kernel imports from: an edit of `lanes.py` would leave a stale `pipeline.py` in 
 So the cache folder is named by a hash of all sources that kernels can come from.
 """
 
+import ctypes
 import hashlib
 import os
 from collections.abc import Callable
 from pathlib import Path
+from types import FunctionType
 from typing import Any, TypeVar, cast
 
 import numba
 import numpy as np
-from numba.core import config
+from numba.core import config, types
 
 Function = TypeVar("Function", bound=Callable[..., object])
 
@@ -65,3 +67,28 @@ def kernel(function: Function) -> Function:
         "_nrt": False,
     }
     return cast(Function, numba.njit(**options)(function))
+
+
+def specialize(function: Callable[..., Any], **kernels: Callable[..., Any]) -> Any:
+    """A kernel from `function`, in which the names of `kernels` stand for them.
+
+    Kernels are compiled into the caller; a call by reference would neither be inlined
+    nor cached. Each combination has a place of its own in the cache, by its name.
+    """
+    name = "_".join([function.__name__, *(each.__name__ for each in kernels.values())])
+    scope = {**function.__globals__, **kernels}
+    special = FunctionType(function.__code__, scope, name)
+    special.__qualname__ = name
+    return kernel(special)
+
+
+def external(name: str, result: str, *arguments: str) -> Any:
+    """A function of the C library, for kernels to call. Types by numba's names; an
+    address is a uint64."""
+    if COMPILED:
+        signature = getattr(types, result)(*(getattr(types, each) for each in arguments))
+        return types.ExternalFunction(name, signature)
+    function = getattr(ctypes.CDLL(None), name)
+    function.restype = getattr(ctypes, f"c_{result}")
+    function.argtypes = [getattr(ctypes, f"c_{each}") for each in arguments]
+    return function

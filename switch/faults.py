@@ -4,13 +4,16 @@ Whether the n-th packet of a direction is lost depends on the seed and n alone, 
 a run repeats. (Delay, duplication and reordering come with the simulator.)
 """
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from switch.compiled import kernel
 from switch.config import FaultConfig
 from switch.udp import Rows
+
+Integers = NDArray[np.int64]
 
 IN, OUT = 0, 1
 
@@ -52,33 +55,41 @@ def lose_copies(copies: Any, count: int, loss: float, seed: int, first: int) -> 
     return kept
 
 
-class Faults:
+class Faults(NamedTuple):
     """What is lost on the way in and out, and how much it was."""
 
-    def __init__(self, config: FaultConfig) -> None:
-        self.config = config
-        self.seen = [0, 0]
-        self.lost = [0, 0]
+    loss_in: float
+    loss_out: float
+    seed: int
+    seen: Integers
+    """[2] packets in, copies out."""
+    lost: Integers
+    """[2] of these."""
 
-    def on_receive(self, rows: Rows, count: int) -> int:
-        """Remove from `rows` what is lost on its way in; the number left."""
-        if self.config.loss_in <= 0:
-            return count
-        first, loss = self.seen[IN], self.config.loss_in
-        return self._count(
-            IN, count, lose_rows(rows, count, loss, self.config.seed, first)
-        )
 
-    def on_send(self, copies: Any, count: int) -> int:
-        """Remove from `copies` what is lost on its way out; the number left."""
-        if self.config.loss_out <= 0:
-            return count
-        first, loss = self.seen[OUT], self.config.loss_out
-        return self._count(
-            OUT, count, lose_copies(copies, count, loss, self.config.seed, first)
-        )
+def new_faults(config: FaultConfig) -> Faults:
+    """Nothing seen yet."""
+    counts = np.zeros((2, 2), np.int64)
+    return Faults(config.loss_in, config.loss_out, config.seed, counts[0], counts[1])
 
-    def _count(self, direction: int, count: int, kept: int) -> int:
-        self.seen[direction] += int(count)
-        self.lost[direction] += int(count) - kept
-        return kept
+
+@kernel
+def on_receive(faults: Faults, rows: Rows, count: int) -> int:
+    """Remove from `rows` what is lost on its way in; the number left."""
+    if faults.loss_in <= 0:
+        return count
+    kept = lose_rows(rows, count, faults.loss_in, faults.seed, faults.seen[IN])
+    faults.seen[IN] += count
+    faults.lost[IN] += count - kept
+    return kept
+
+
+@kernel
+def on_send(faults: Faults, copies: Any, count: int) -> int:
+    """Remove from `copies` what is lost on its way out; the number left."""
+    if faults.loss_out <= 0:
+        return count
+    kept = lose_copies(copies, count, faults.loss_out, faults.seed, faults.seen[OUT])
+    faults.seen[OUT] += count
+    faults.lost[OUT] += count - kept
+    return kept

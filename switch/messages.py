@@ -1,28 +1,36 @@
 """Sends and receives many trains in one system call: sendmmsg and recvmmsg of libc.
 
-The C structures are NumPy records, laid out as 64-bit Linux has them, and written by a
-kernel: the call costs the same for one train as for twenty. (Python's own sendmsg takes
-two microseconds a train to build what the kernel then copies in eight.)
+The C structures are NumPy records, laid out as 64-bit Linux has them, and written by
+kernels: the call costs the same for one train as for twenty, and a loop of receiving,
+processing and sending needs no Python. (Python's own sendmsg takes two microseconds a
+train to build what the kernel then copies in eight.)
 """
 
-import ctypes
 import errno
-import ipaddress
 import os
 import socket
-import struct
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
+from switch.addresses import NAME_BYTES, Addresses, Table, find
 from switch.compiled import kernel
-from switch.config import Address
+from switch.system import (
+    DONT_WAIT,
+    EAGAIN,
+    EINTR,
+    Room,
+    last_error,
+    new_room,
+    recvmmsg,
+    sendmmsg,
+)
 from switch.udp import (
     DATAGRAM_BYTES,
     DESTINATION,
     LENGTH,
     MAX_ROWS,
+    MAX_SEGMENTS,
     OFFSET,
     SEGMENT,
     SOL_UDP,
@@ -59,7 +67,7 @@ CONTROL = np.dtype(
 )
 CONTROL_BYTES = CONTROL.itemsize
 SEGMENT_CONTROL_BYTES = 18  # CMSG_LEN(2): the segment length is 16 bits wide
-NAME_BYTES = 28  # struct sockaddr_in6
+SOCKADDR_BYTES = {socket.AF_INET: 16, socket.AF_INET6: 28}
 BATCH = 256  # messages a call
 # What ICMP messages turn into: they may be wrong, forged, or over soon.
 PASSING = (
@@ -69,109 +77,96 @@ PASSING = (
 # What a path answers that has no UDP_SEGMENT. (EMSGSIZE: it has, for shorter packets.)
 NO_SEGMENTS = (errno.EIO, errno.EINVAL, errno.ENOPROTOOPT)
 
-_libc = ctypes.CDLL(None, use_errno=True)
-for _call in (_libc.sendmmsg, _libc.recvmmsg):
-    _call.argtypes = [ctypes.c_int, ctypes.c_void_p, ctypes.c_uint, ctypes.c_int]
-_libc.recvmmsg.argtypes = [*_libc.recvmmsg.argtypes, ctypes.c_void_p]
+NO_ADDRESSES = Addresses()
 
 
-def send_messages(descriptor: int, messages: int, count: int) -> int:
-    """How many of `count` messages at address `messages` were sent. Raises OSError."""
-    sent = int(_libc.sendmmsg(descriptor, messages, count, 0))
-    if sent < 0:
-        number = ctypes.get_errno()
-        raise OSError(number, os.strerror(number))
-    return sent
+@kernel
+def send_messages(descriptor: int, messages: int, count: int, room: Room) -> int:
+    """How many of `count` messages at address `messages` were sent, or -errno."""
+    sent = sendmmsg(descriptor, messages, count, 0)
+    return int(sent) if sent >= 0 else -last_error(room)
 
 
-def receive_messages(descriptor: int, messages: int, count: int) -> int:
-    """How many were there to receive, at most `count`. Raises OSError."""
-    received = int(
-        _libc.recvmmsg(descriptor, messages, count, socket.MSG_DONTWAIT, None)
+@kernel
+def receive_messages(descriptor: int, messages: int, count: int, room: Room) -> int:
+    """How many were there to receive, at most `count`, or -errno."""
+    received = recvmmsg(descriptor, messages, count, DONT_WAIT, 0)
+    if received >= 0:
+        return int(received)
+    number = last_error(room)
+    return 0 if number == EAGAIN or number == EINTR else -number
+
+
+class Inlet(NamedTuple):
+    """What kernels need to receive."""
+
+    descriptor: int
+    messages_at: int
+    capacity: int
+    messages: Any
+    controls: Any
+    names: Bytes
+    starts: Integers
+    rows: Rows
+    drained: Integers
+    """[1] 1: the last call read all that there was."""
+    room: Room
+
+
+@kernel
+def receive_rows(inlet: Inlet, table: Table) -> int:
+    """Fill `inlet.rows` with what has arrived; how many, or -errno."""
+    count = receive_messages(
+        inlet.descriptor, inlet.messages_at, inlet.capacity, inlet.room
     )
-    if received < 0:
-        number = ctypes.get_errno()
-        if number in (errno.EAGAIN, errno.EINTR):
-            return 0
-        raise OSError(number, os.strerror(number))
-    return received
-
-
-def encode_name(address: Address) -> bytes:
-    """The sockaddr of a numeric IP address and a port."""
-    packed = ipaddress.ip_address(address[0]).packed
-    if len(packed) == 4:
-        name = struct.pack("=H", socket.AF_INET) + struct.pack("!H", address[1])
-        return name + packed + bytes(8)
-    name = struct.pack("=H", socket.AF_INET6) + struct.pack("!HI", address[1], 0)
-    return name + packed + bytes(4)
-
-
-def decode_name(name: bytes) -> Address:
-    """The reverse."""
-    (family,) = struct.unpack_from("=H", name)
-    (port,) = struct.unpack_from("!H", name, 2)
-    packed = name[4:8] if family == socket.AF_INET else name[8:24]
-    return str(ipaddress.ip_address(packed)), port
+    inlet.drained[0] = 1 if count < inlet.capacity else 0
+    if count <= 0:
+        return count
+    measure(inlet.messages, inlet.controls, count, inlet.starts)
+    for index in range(count):
+        inlet.starts[index, 3] = find(table, inlet.names[index])
+    return split(inlet.starts, count, inlet.rows)
 
 
 class Receiver:
     """Reads what has arrived, up to `capacity` datagrams, without waiting."""
 
     def __init__(self, sock: socket.socket, capacity: int = 16) -> None:
-        self.descriptor = sock.fileno()
-        self.capacity = capacity
         self.refused = 0
         """ICMP errors: nobody listens at the other end, or the way there is barred."""
-        self.drained = True
-        """Whether the last call read all that there was."""
         buffer = np.zeros(capacity * DATAGRAM_BYTES, np.uint8)
         self.rows = Rows(buffer, *(np.zeros(MAX_ROWS, np.int64) for _ in range(3)))
-        self.starts = np.zeros((capacity, 4), np.int64)
-        self.names = np.zeros((capacity, 32), np.uint8)
-        self.controls = np.zeros(capacity, CONTROL)
+        names = np.zeros((capacity, NAME_BYTES), np.uint8)
+        controls = np.zeros(capacity, CONTROL)
         self.iovecs = np.zeros(capacity, IOVEC)
-        self.messages = np.zeros(capacity, MESSAGE)
+        messages = np.zeros(capacity, MESSAGE)
         each = np.arange(capacity, dtype=np.uint64)
         self.iovecs["base"] = buffer.ctypes.data + each * DATAGRAM_BYTES
         self.iovecs["length"] = DATAGRAM_BYTES
-        self.messages["iovec"] = self.iovecs.ctypes.data + each * IOVEC.itemsize
-        self.messages["iovec_length"] = 1
-        self.messages["name"] = self.names.ctypes.data + each * 32
-        self.messages["control"] = self.controls.ctypes.data + each * CONTROL_BYTES
-        self.messages_at = self.messages.ctypes.data
-        self.sources: dict[bytes, int] = {}
-        make_ready(self.messages, capacity)
+        messages["iovec"] = self.iovecs.ctypes.data + each * IOVEC.itemsize
+        messages["iovec_length"] = 1
+        messages["name"] = names.ctypes.data + each * NAME_BYTES
+        messages["control"] = controls.ctypes.data + each * CONTROL_BYTES
+        make_ready(messages, capacity)
+        self.inlet = Inlet(
+            sock.fileno(), messages.ctypes.data, capacity, messages, controls, names,
+            np.zeros((capacity, 4), np.int64), self.rows, np.ones(1, np.int64),
+            new_room(),
+        )  # fmt: skip
 
-    def receive(self, number_of: dict[Address, int] | None = None) -> int:
-        """Fill `rows`; how many. `number_of`: addresses of known senders."""
-        count = self._call()
-        self.drained = count < self.capacity
-        if count == 0:
-            return 0
-        measure(self.messages, self.controls, count, self.starts)
-        if number_of is not None:
-            for index in range(count):
-                self.starts[index, 3] = self._source(index, number_of)
-        return split(self.starts, count, self.rows)
+    def receive(self, known: Addresses = NO_ADDRESSES) -> int:
+        """Fill `rows`; how many. `known`: senders whose number is wanted."""
+        while True:
+            count = receive_rows(self.inlet, known.table)
+            if count >= 0:
+                return count
+            self.note(-count)
 
-    def _call(self) -> int:
-        try:
-            return receive_messages(self.descriptor, self.messages_at, self.capacity)
-        except OSError as error:
-            if error.errno not in PASSING:
-                raise
-            self.refused += 1
-            return self._call()  # reading the error has cleared it
-
-    def _source(self, index: int, number_of: dict[Address, int]) -> int:
-        name = self.names[index].tobytes()
-        number = self.sources.get(name, -1)
-        if number < 0:
-            number = number_of.get(decode_name(name), -1)
-            if number >= 0:
-                self.sources[name] = number
-        return number
+    def note(self, number: int) -> None:
+        """Count an error that passes; reading it has cleared it. Raises OSError."""
+        if number not in PASSING:
+            raise OSError(number, os.strerror(number))
+        self.refused += 1
 
 
 @kernel
@@ -199,46 +194,90 @@ def measure(messages: Any, controls: Any, count: int, starts: Integers) -> None:
     make_ready(messages, count)
 
 
+class Outlet(NamedTuple):
+    """What kernels need to send."""
+
+    descriptor: int
+    messages_at: int
+    buffer_at: int
+    sockaddr_bytes: int
+    messages: Any
+    iovecs: Any
+    controls: Any
+    most: Integers
+    """[1] packets that a train may have: 1 where there is no UDP_SEGMENT."""
+    room: Room
+
+
+@kernel
+def send_trains(outlet: Outlet, trains: Integers, count: int, names_at: int) -> int:
+    """Send the first `count` trains; how many went before one was refused, if so.
+
+    names_at: where the sockaddrs of the destinations lie; 0: the connected one.
+    """
+    start = 0
+    while start < count:
+        some = min(count - start, BATCH)
+        prepare(
+            outlet.messages, outlet.iovecs, outlet.controls, outlet.buffer_at,
+            trains[start : start + some], names_at, outlet.sockaddr_bytes,
+        )  # fmt: skip
+        sent = send_messages(
+            outlet.descriptor, outlet.messages_at, some, outlet.room
+        )
+        if sent <= 0:
+            break
+        start += sent
+    return start
+
+
 class Sender:
     """Sends trains from one buffer, many in a system call where the kernel can."""
 
     def __init__(self, sock: socket.socket, buffer: Bytes) -> None:
-        self.descriptor = sock.fileno()
         self.buffer = buffer
-        self.segments = supports_segments(sock)
         self.error: OSError | None = None
         """Why a packet was refused."""
         self._refusal: OSError | None = None
-        self.address = buffer.ctypes.data
-        self.names: NDArray[np.uint8] = np.zeros((0, 32), np.uint8)
-        self.names_at = 0
-        self.name_bytes = NAME_BYTES if sock.family == socket.AF_INET6 else 16
         self.iovecs = np.zeros(BATCH, IOVEC)
-        self.controls = np.zeros(BATCH, CONTROL)
-        self.messages = np.zeros(BATCH, MESSAGE)
+        controls = np.zeros(BATCH, CONTROL)
+        messages = np.zeros(BATCH, MESSAGE)
         each = np.arange(BATCH, dtype=np.uint64)
-        self.messages["iovec"] = self.iovecs.ctypes.data + each * IOVEC.itemsize
-        self.messages["iovec_length"] = 1
-        self.messages["control"] = self.controls.ctypes.data + each * CONTROL_BYTES
-        self.messages_at = self.messages.ctypes.data
-        self.controls["length"] = SEGMENT_CONTROL_BYTES
-        self.controls["level"] = SOL_UDP
-        self.controls["type"] = UDP_SEGMENT
+        messages["iovec"] = self.iovecs.ctypes.data + each * IOVEC.itemsize
+        messages["iovec_length"] = 1
+        messages["control"] = controls.ctypes.data + each * CONTROL_BYTES
+        controls["length"] = SEGMENT_CONTROL_BYTES
+        controls["level"] = SOL_UDP
+        controls["type"] = UDP_SEGMENT
+        self.outlet = Outlet(
+            sock.fileno(), messages.ctypes.data, buffer.ctypes.data,
+            SOCKADDR_BYTES[sock.family], messages, self.iovecs, controls,
+            np.ones(1, np.int64), new_room(),
+        )  # fmt: skip
+        self.segments = supports_segments(sock)
 
-    def send(self, trains: Integers, addresses: list[Address] | None = None) -> int:
+    @property
+    def segments(self) -> bool:
+        """Whether the kernel cuts trains into packets."""
+        return bool(self.outlet.most[0] > 1)
+
+    @segments.setter
+    def segments(self, able: bool) -> None:
+        self.outlet.most[0] = MAX_SEGMENTS if able else 1
+
+    def send(self, trains: Integers, known: Addresses | None = None) -> int:
         """Send `trains` ([n, 4], see `udp.couple`) to their destinations.
 
-        To the connected address if there are no `addresses`. A train that the kernel
-        refuses is tried again packet by packet. Returns how many packets it refused
-        (too long, no route, ...); `error` says why.
+        To the connected address if nobody is `known`. A train that the kernel refuses
+        is tried again packet by packet. Returns how many packets it refused (too long,
+        no route, ...); `error` says why.
         """
-        if addresses is not None and len(addresses) > len(self.names):
-            self._note(addresses)
         refused = start = 0
         if not self.segments:
             trains = apart(trains)
+        names_at = 0 if known is None else known.table.names.ctypes.data
         while start < len(trains):
-            start += self._send(trains[start : start + BATCH], addresses is not None)
+            start += self._send(trains[start : start + BATCH], names_at)
             if self._refusal is None:
                 continue
             left = trains[start:]
@@ -249,20 +288,20 @@ class Sender:
                 refused, start = refused + 1, start + 1
         return refused
 
-    def _send(self, trains: Integers, named: bool) -> int:
+    def _send(self, trains: Integers, names_at: int) -> int:
         """How many of at most BATCH trains were sent before one was refused, if so."""
+        outlet = self.outlet
         prepare(
-            self.messages, self.iovecs, self.controls, self.address, trains,
-            self.names_at if named else 0, self.name_bytes if named else 0,
+            outlet.messages, outlet.iovecs, outlet.controls, outlet.buffer_at, trains,
+            names_at, outlet.sockaddr_bytes,
         )  # fmt: skip
-        self._refusal = None
-        try:
-            return send_messages(self.descriptor, self.messages_at, len(trains))
-        except (ConnectionRefusedError, InterruptedError):
-            return 0  # an earlier packet's error, cleared by reading it; or a signal
-        except OSError as error:
-            self._refusal = error
-            return 0
+        sent = send_messages(
+            outlet.descriptor, outlet.messages_at, len(trains), outlet.room
+        )
+        # an earlier packet's error, cleared by reading it; or a signal
+        is_refusal = sent < 0 and -sent not in (errno.ECONNREFUSED, EINTR)
+        self._refusal = OSError(-sent, os.strerror(-sent)) if is_refusal else None
+        return max(sent, 0)
 
     def _without_segments(self, left: Integers, error: OSError) -> Integers:
         """`left`, its first train cut into packets; or all, if the path takes none."""
@@ -270,11 +309,6 @@ class Sender:
             self.segments = False
             return apart(left)
         return np.concatenate([apart(left[:1]), left[1:]])
-
-    def _note(self, addresses: list[Address]) -> None:
-        encoded = [encode_name(address).ljust(32, b"\0") for address in addresses]
-        self.names = np.frombuffer(b"".join(encoded), np.uint8).reshape(-1, 32)
-        self.names_at = self.names.ctypes.data
 
 
 def apart(trains: Integers) -> Integers:
@@ -304,5 +338,8 @@ def prepare(
         # a packet alone goes without: not every path has UDP_SEGMENT
         is_train = train[LENGTH] > train[SEGMENT]
         messages[i]["control_length"] = CONTROL_BYTES if is_train else 0
-        messages[i]["name"] = names + 32 * train[DESTINATION] if names != 0 else 0
-        messages[i]["name_length"] = name_bytes
+        if names != 0:
+            messages[i]["name"] = names + NAME_BYTES * train[DESTINATION]
+        else:
+            messages[i]["name"] = 0
+        messages[i]["name_length"] = name_bytes if names != 0 else 0

@@ -11,9 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from switch import lanes, slots
+from switch.addresses import Addresses
 from switch.compiled import kernel, plain
 from switch.config import Address, JobConfig, SwitchConfig
-from switch.faults import Faults
+from switch.faults import Faults, new_faults, on_receive, on_send
 from switch.parser import (
     element_bytes,
     element_type_of,
@@ -227,6 +228,24 @@ def run(state: State, batch: Rows, count: int, rule: int, out: Copies) -> None:
     state.counters[0, COPIES] += out.used[0]
 
 
+class Plane(NamedTuple):
+    """The data plane of one switch: what packets pass through, faults included."""
+
+    state: State
+    faults: Faults
+    rule: int
+    out: Copies
+
+
+@kernel
+def pass_through(plane: Plane, batch: Rows, count: int) -> int:
+    """`count` packets in; how many copies are in `plane.out`."""
+    count = on_receive(plane.faults, batch, count)
+    run(plane.state, batch, count, plane.rule, plane.out)
+    plane.out.used[0] = on_send(plane.faults, plane.out.rows, plane.out.used[0])
+    return int(plane.out.used[0])
+
+
 class Tap(Protocol):
     """Sees every packet at the pipeline's boundary: packet traces."""
 
@@ -239,9 +258,9 @@ class Pipeline:
 
     def __init__(self, config: SwitchConfig) -> None:
         self.config = config
-        self.addresses: list[Address] = []
-        self.number_of: dict[Address, int] = {}
-        self.faults = Faults(config.faults)
+        self.known = Addresses()
+        """Of all workers that any job has had."""
+        self.faults = new_faults(config.faults)
         self.tap: Tap | None = None
         self._jobs: dict[int, JobConfig] = {}
         self.state = State(
@@ -257,13 +276,17 @@ class Pipeline:
             np.empty(MAX_ROWS * MAX_WORKERS, PACKET).view(np.recarray),
             np.zeros(2, np.int64),
         )
-        # the same memory, as the data path likes it
+        # the same memory, as kernels like it
         registers = self.state.registers
-        self._state = self.state._replace(
-            jobs=plain(self.state.jobs),
-            registers=registers._replace(slots=plain(registers.slots)),
+        self.plane = Plane(
+            self.state._replace(
+                jobs=plain(self.state.jobs),
+                registers=registers._replace(slots=plain(registers.slots)),
+            ),
+            self.faults,
+            int(config.rule),
+            self.out._replace(rows=plain(self.out.rows)),
         )
-        self._out = self.out._replace(rows=plain(self.out.rows))
         for job in config.jobs:
             self.install(job)
 
@@ -287,7 +310,7 @@ class Pipeline:
         table.slot_bytes = job.slot_bytes
         table.num_workers = len(job.workers)
         table.overflow = job.overflow
-        table.group[: len(job.workers)] = [self._number(a) for a in job.workers]
+        table.group[: len(job.workers)] = [self.known.number(a) for a in job.workers]
         slots.clear(self.state.registers, 2 * first_slot, 2 * job.num_slots)
         self._jobs[job.job] = job
         self.state.row_of[job.job] = row
@@ -319,19 +342,16 @@ class Pipeline:
             name: int(total[list(which)].sum()) for name, which in COUNTERS.items()
         }
         if job is None:
-            counts["lost_in"], counts["lost_out"] = self.faults.lost
+            counts["lost_in"], counts["lost_out"] = self.faults.lost.tolist()
         return counts
 
     def run(self, batch: Rows, count: int) -> Copies:
         """Process `count` <= MAX_ROWS packets; the copies are valid until the next."""
         if self.tap is not None:
-            self.tap.on_receive(batch, count, self.addresses)
-        count = self.faults.on_receive(batch, count)
-        run(self._state, batch, count, int(self.config.rule), self._out)
-        copies = self.out.used[0]
-        self.out.used[0] = self.faults.on_send(self._out.rows, copies)
+            self.tap.on_receive(batch, count, self.known.known)
+        pass_through(self.plane, batch, count)
         if self.tap is not None:
-            self.tap.on_send(self.out, self.addresses)
+            self.tap.on_send(self.out, self.known.known)
         return self.out
 
     def process(
@@ -342,7 +362,7 @@ class Pipeline:
         for start in range(0, len(datagrams), MAX_ROWS):
             some = datagrams[start : start + MAX_ROWS]
             length = np.array([len(packet) for packet, _ in some], np.int64)
-            source = [self.number_of.get(address, -1) for _, address in some]
+            source = [self.known.number_of.get(address, -1) for _, address in some]
             joined = np.frombuffer(b"".join(packet for packet, _ in some), np.uint8)
             batch = Rows(
                 joined.copy(), length.cumsum() - length, length, np.array(source)
@@ -354,7 +374,7 @@ class Pipeline:
         return [
             (
                 out.buffer[copy.offset : copy.offset + copy.length].tobytes(),
-                self.addresses[copy.destination],
+                self.known.known[copy.destination],
             )
             for copy in out.rows[: out.used[0]]
         ]
@@ -365,12 +385,6 @@ class Pipeline:
             known = ", ".join(str(job) for job in self._jobs) or "none"
             raise ValueError(f"job {job} does not exist; the switch's jobs: {known}")
         return row
-
-    def _number(self, address: Address) -> int:
-        if address not in self.number_of:
-            self.number_of[address] = len(self.addresses)
-            self.addresses.append(address)
-        return self.number_of[address]
 
     def _free_row(self) -> int:
         taken = {self._row(job) for job in self._jobs}

@@ -10,15 +10,23 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from types import FrameType
-from typing import BinaryIO
+from typing import BinaryIO, NamedTuple
 
 import numpy as np
 
-from switch.compiled import plain
+from switch.addresses import Addresses, Table
+from switch.compiled import kernel
 from switch.config import Address, FaultConfig, JobConfig, SwitchConfig
 from switch.control import Control
-from switch.messages import Receiver, Sender
-from switch.pipeline import Pipeline
+from switch.messages import (
+    Inlet,
+    Outlet,
+    Receiver,
+    Sender,
+    receive_rows,
+    send_trains,
+)
+from switch.pipeline import Pipeline, Plane, pass_through
 from switch.protocol import (
     MAX_WORKERS,
     ElementType,
@@ -27,22 +35,75 @@ from switch.protocol import (
     emit,
     kind_of,
 )
-from switch.replicate import Copies
 from switch.service import ControlService
+from switch.system import clock, sched_yield
 from switch.tap import PcapTap
-from switch.udp import (
-    MAX_ROWS,
-    couple,
-    open_socket,
-)
+from switch.udp import MAX_ROWS, Integers, couple, open_socket
 
-BATCH_DATAGRAMS = 16
+BATCH_DATAGRAMS = 8  # read at once: half a megabyte stays in the L2 cache
 # The kernel reports twice what it grants, and charges small packets double.
 OVERHEAD = 4
+# Seconds. After its last packet a switch looks for more before it sleeps, and lets
+# others run meanwhile: to be woken costs more than a train does.
+PATIENCE = 2e-4
+LONGEST_TURN = 5e-3  # seconds until the control plane may do something
+
+
+class Wire(NamedTuple):
+    """Socket, pipeline, socket: what kernels need to serve."""
+
+    inlet: Inlet
+    plane: Plane
+    outlet: Outlet
+    open_train: Integers
+    """[numbers of addresses]"""
+    trains: Integers
+    """[packets of a batch, 4] what is being sent; see `udp.couple`."""
+    progress: Integers
+    """[2] trains in `trains`, and how many of them have been sent."""
+
+
+@kernel
+def send_copies(wire: Wire, table: Table) -> bool:
+    """Send the copies of a batch; False if the kernel refused one."""
+    out, outlet = wire.plane.out, wire.outlet
+    count = couple(
+        out.rows, out.used[0], outlet.most[0], wire.open_train, wire.trains
+    )
+    sent = send_trains(outlet, wire.trains, count, table.names.ctypes.data)
+    wire.progress[0], wire.progress[1] = count, sent
+    return sent == count
+
+
+@kernel
+def serve_batches(wire: Wire, table: Table) -> int:
+    """Process packets as long as they come; -errno if receiving fails.
+
+    Stops after PATIENCE without any, after LONGEST_TURN, or when the kernel refuses to
+    send, with the rest of what is to be sent in `wire`.
+    """
+    room = wire.inlet.room
+    began = heard = clock(room)
+    while True:
+        count = receive_rows(wire.inlet, table)
+        if count < 0:
+            return count
+        now = clock(room)
+        if count > 0:
+            heard = now
+            copies = pass_through(wire.plane, wire.inlet.rows, count)
+            if copies > 0 and not send_copies(wire, table):
+                return 0
+        elif now - heard > PATIENCE:
+            return 0
+        else:
+            sched_yield()
+        if now - began > LONGEST_TURN:
+            return 0
 
 
 class DataPath:
-    """Socket to pipeline to socket. `lock` is held while a batch is processed."""
+    """Socket to pipeline to socket. `lock` is held while packets are processed."""
 
     def __init__(self, sock: socket.socket, pipeline: Pipeline) -> None:
         self.sock = sock
@@ -50,27 +111,47 @@ class DataPath:
         self.lock = threading.Lock()
         self.receiver = Receiver(sock, BATCH_DATAGRAMS)
         self.sender = Sender(sock, pipeline.out.buffer)
-        self.copies = plain(pipeline.out.rows)
-        self.trains = np.zeros((MAX_ROWS * MAX_WORKERS, 4), np.int64)
-        self.open_train = np.zeros(MAX_WORKERS, np.int64)
+        self.wire = Wire(
+            self.receiver.inlet,
+            pipeline.plane,
+            self.sender.outlet,
+            np.zeros(MAX_WORKERS, np.int64),
+            np.zeros((MAX_ROWS * MAX_WORKERS, 4), np.int64),
+            np.zeros(2, np.int64),
+        )
         self.unsent = 0
         """Packets that the kernel refused to send."""
 
     def turn(self) -> None:
-        """Process what has arrived."""
-        count = self.receiver.receive(self.pipeline.number_of)
-        if count > 0:
-            with self.lock:
-                out = self.pipeline.run(self.receiver.rows, count)
-            self._send(out)
+        """Process what has arrived, and what follows at once."""
+        with self.lock:
+            known = self.pipeline.known
+            if len(known.table.names) > self.wire.open_train.size:
+                more = np.zeros(2 * len(known.table.names), np.int64)
+                self.wire = self.wire._replace(open_train=more)
+            if self.pipeline.tap is not None:
+                self._turn_traced(known)
+                return
+            error = serve_batches(self.wire, known.table)
+            self._send_rest(known)
+        if error < 0:
+            self.receiver.note(-error)
 
-    def _send(self, out: Copies) -> None:
-        addresses = self.pipeline.addresses
-        if len(addresses) > self.open_train.size:
-            self.open_train = np.zeros(2 * len(addresses), np.int64)
-        count = couple(self.copies, out.used[0], self.open_train, self.trains)
-        # as if lost on the way; the workers ask again
-        self.unsent += self.sender.send(self.trains[:count], addresses)
+    def _turn_traced(self, known: Addresses) -> None:
+        """One batch, with Python looking on."""
+        count = self.receiver.receive(known)
+        if count > 0:
+            self.pipeline.run(self.receiver.rows, count)
+            send_copies(self.wire, known.table)
+            self._send_rest(known)
+
+    def _send_rest(self, known: Addresses) -> None:
+        """What the kernel refused, in other ways. What it refuses again counts as lost
+        on the way; the workers ask again."""
+        count, sent = self.wire.progress
+        if sent < count:
+            self.unsent += self.sender.send(self.wire.trains[sent:count], known)
+            self.wire.progress[:] = 0
 
 
 @contextmanager
@@ -150,22 +231,21 @@ def stop_signals() -> Iterator[int]:
 def warm_up() -> None:
     """Compile every kernel of the data path, or load it from the cache.
 
-    One real aggregation, whose result the process sends to itself.
+    One real aggregation, by a process that is its own worker.
     """
-    address = ("127.0.0.1", 1)
-    job = JobConfig(job=1, workers=(address,), num_slots=1, slot_bytes=4)
-    faulty = FaultConfig(loss_in=1e-9, loss_out=1e-9)
-    pipeline = Pipeline(SwitchConfig(num_slots=1, jobs=(job,), faults=faulty))
-    kind = kind_of(Reduction.SUM, ElementType.INT8, ElementType.INT8)
-    packet = emit(
-        opcode=Opcode.CONTRIBUTE, job=1, worker=0, sequence=0,
-        kind=kind, element_count=1, payload=b"\1",
-    )  # fmt: skip
-    pipeline.process([(packet, address)])
-    trains = np.zeros((1, 4), np.int64)
-    couple(plain(pipeline.out.rows), 1, np.zeros(1, np.int64), trains)
     with open_socket(("127.0.0.1", 0)) as sock:
-        receiver = Receiver(sock)
-        Sender(sock, pipeline.out.buffer).send(trains, [sock.getsockname()])
-        while receiver.receive({}) == 0:
-            select.select([sock], [], [])
+        job = JobConfig(
+            job=1, workers=(sock.getsockname(),), num_slots=1, slot_bytes=4
+        )
+        faulty = FaultConfig(loss_in=1e-9, loss_out=1e-9)
+        path = DataPath(
+            sock, Pipeline(SwitchConfig(num_slots=1, jobs=(job,), faults=faulty))
+        )
+        kind = kind_of(Reduction.SUM, ElementType.INT8, ElementType.INT8)
+        packet = emit(
+            opcode=Opcode.CONTRIBUTE, job=1, worker=0, sequence=0,
+            kind=kind, element_count=1, payload=b"\1",
+        )  # fmt: skip
+        sock.sendto(packet, sock.getsockname())
+        select.select([sock], [], [])
+        path.turn()

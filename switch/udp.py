@@ -106,10 +106,13 @@ def split(starts: Integers, datagrams: int, rows: Rows) -> int:
 
 
 @kernel
-def couple(packets: Any, count: int, open_train: Integers, trains: Integers) -> int:
+def couple(
+    packets: Any, count: int, most: int, open_train: Integers, trains: Integers
+) -> int:
     """Packets to trains: runs of equal, adjacent packets to one destination.
 
-    `open_train` has an element for every destination. Returns the number of trains.
+    At most `most` packets a train. `open_train` has an element for every destination.
+    Returns the number of trains.
     """
     open_train[:] = -1
     used = 0
@@ -120,7 +123,7 @@ def couple(packets: Any, count: int, open_train: Integers, trains: Integers) -> 
             train = trains[at]
             adjacent = train[OFFSET] + train[LENGTH] == packet.offset
             fits = train[LENGTH] + packet.length <= MAX_TRAIN_BYTES
-            room = train[LENGTH] < (MAX_SEGMENTS - 1) * train[SEGMENT]
+            room = train[LENGTH] < most * train[SEGMENT]
             if adjacent and fits and room and packet.length == train[SEGMENT]:
                 train[LENGTH] += packet.length
                 continue

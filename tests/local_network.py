@@ -16,6 +16,7 @@ from host.packetizer import Bytes, Contributions, Results, Stream
 from switch.protocol import (
     ELEMENT_BYTES,
     EVERY_WORKER,
+    HEADER_BYTES,
     NO_EXPONENT,
     ElementType,
     Flag,
@@ -99,7 +100,7 @@ class Fabric:
         element_type = ElementType(stream.kind >> 3 & 7)
         width = stream.elements_per_chunk * ELEMENT_BYTES[element_type]
         contributions = Contributions(
-            np.full((rows, width), RUBBISH, np.uint8),
+            np.full((rows, HEADER_BYTES + width), RUBBISH, np.uint8),
             np.full(rows, stream.elements_per_chunk),
             np.full(rows, EVERY_WORKER),
             np.full(rows, NO_EXPONENT),

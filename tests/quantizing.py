@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from host.compressors.integers import IntegerFormat
 from host.compressors.stream import ScaledSum
 from host.packetizer import Contributions, Results
-from switch.protocol import EVERY_WORKER, NO_EXPONENT
+from switch.protocol import EVERY_WORKER, HEADER_BYTES, NO_EXPONENT
 
 RUBBISH = 0xA5
 
@@ -45,7 +45,7 @@ def filled(stream: ScaledSum, chunks: list[int] | None = None) -> Contributions:
     wanted = np.array(range(stream.num_chunks) if chunks is None else chunks, np.int64)
     rows, width = len(wanted), stream.elements_per_chunk * stream.form.element_bytes
     contributions = Contributions(
-        np.full((rows, width), RUBBISH, np.uint8),
+        np.full((rows, HEADER_BYTES + width), RUBBISH, np.uint8),
         np.full(rows, stream.elements_per_chunk, np.int64),
         np.full(rows, EVERY_WORKER, np.int64),
         np.full(rows, NO_EXPONENT, np.int64),
@@ -57,7 +57,7 @@ def filled(stream: ScaledSum, chunks: list[int] | None = None) -> Contributions:
 
 def integers_of(stream: ScaledSum) -> NDArray[np.int64]:
     """[chunks * elements_per_chunk] what is sent, padding included."""
-    payload = filled(stream).payload
+    payload = filled(stream).payload.copy()
     return payload.view(f">i{stream.form.element_bytes}").reshape(-1).astype(np.int64)
 
 

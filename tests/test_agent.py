@@ -391,4 +391,4 @@ def test_bind_chooses_the_address() -> None:
         ) as network,
     ):  # fmt: skip
         assert network.sum(np.ones(1, np.int8)).tolist() == [1]
-        assert switch.path.pipeline.addresses[0][0] == "127.0.0.9"
+        assert switch.path.pipeline.known.known[0][0] == "127.0.0.9"

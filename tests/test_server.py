@@ -242,7 +242,7 @@ def test_more_addresses_than_workers_of_one_job() -> None:
             )  # fmt: skip
             outcome.check()
             assert all(found.tolist() == [23] * 5 for found in outcome.values)
-        assert len(switch.path.pipeline.addresses) > 64
+        assert len(switch.path.pipeline.known.known) > 64
 
 
 # opening and closing

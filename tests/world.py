@@ -15,13 +15,13 @@ from host.packetizer import (
     Stream,
     assemble,
     assemble_queries,
-    first_rows,
+    make_ready,
     new_contributions,
 )
 from switch.config import JobConfig, SwitchConfig
 from switch.parser import element_bytes, element_type_of
 from switch.pipeline import Pipeline
-from switch.protocol import HEADER_BYTES, Overflow, Rule
+from switch.protocol import Overflow, Rule
 from switch.udp import PACKET, Rows
 
 JOB = 7
@@ -166,17 +166,17 @@ class World:
     def packets_due(self, worker: Worker) -> list[bytes]:
         stream, state = worker.stream, worker.state
         out = win.Outgoing(*np.zeros((2, self.num_slots), np.int64))
-        room = new_contributions(self.num_slots, self.slot_bytes)
-        buffer = np.zeros(self.num_slots * (HEADER_BYTES + self.slot_bytes), np.uint8)
         packets = np.zeros(self.num_slots, PACKET).view(np.recarray)
         width = element_bytes(element_type_of(stream.kind))
+        elements = stream.elements_per_chunk
+        room = new_contributions(self.num_slots, elements * width)
+        buffer = room.packets.reshape(-1)
         due = []
         while (count := win.contributions_due(state, self.now, out)) > 0:
             chunks, repeated = out.chunks[:count], out.repeated[:count]
-            elements = stream.elements_per_chunk
-            some = first_rows(room, count, elements, elements * width)
-            stream.fill(chunks, some)
-            assemble(state.window, chunks, repeated, some, width, buffer, packets)
+            make_ready(room, count, elements)
+            stream.fill(chunks, room)
+            assemble(state.window, chunks, repeated, room, width, buffer, packets)
             worker.sent += count
             worker.repeated += int(repeated.sum())
             due += _cut(buffer, packets[:count])

@@ -22,13 +22,14 @@ at most 126 (larger elements, from 2^126, are clipped), and scales are at most 2
 There is one exponent for what a slot holds. int8, int16 and wider sums are ours.
 """
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from host.compressors.base import Gradient, Layout, Network
 from host.compressors.norms import block_exponents
-from host.compressors.quantize import NON_FINITE
+from host.compressors.quantize import NON_FINITE, Plan, dequantize, quantize
 from host.compressors.scaled import ScaledCompressor
 from host.compressors.scales import exponent_scale
 from host.compressors.stream import (
@@ -38,14 +39,61 @@ from host.compressors.stream import (
     non_finite_error,
 )
 from host.packetizer import Contributions, Integers, Results
+from switch.compiled import kernel
 from switch.protocol import NO_EXPONENT
+
+
+class BlockPlan(NamedTuple):
+    """What the kernels of a BlockExponentSum need."""
+
+    sum: Plan
+    """Each chunk is a block, whose scale is written when its exponent is known."""
+    num_slots: int
+    scale_of: NDArray[np.float32]
+    """[256] scale of each largest exponent, from NO_EXPONENT on."""
+    known: NDArray[np.bool_]
+    """[chunks] whether the scale is known."""
+    ahead: Integers
+    """[chunks] this worker's exponent of the chunk `num_slots` later."""
+    early: Integers
+    """[1] chunks filled before their scale was known."""
+
+
+@kernel
+def learn(plan: BlockPlan, chunk: int, exponent: int) -> None:
+    """A chunk's largest exponent over all workers."""
+    plan.sum.scales[chunk] = plan.scale_of[exponent - NO_EXPONENT]
+    plan.known[chunk] = True
+
+
+@kernel
+def fill_blocks(
+    plan: BlockPlan, chunks: Integers, contributions: Contributions
+) -> None:
+    quantize(plan.sum, chunks, contributions)
+    for i in range(len(chunks)):
+        plan.early[0] += not plan.known[chunks[i]]
+        contributions.exponent[i] = plan.ahead[chunks[i]]
+
+
+@kernel
+def drain_blocks(plan: BlockPlan, chunks: Integers, results: Results) -> None:
+    dequantize(plan.sum, chunks, results)
+    for i in range(len(chunks)):
+        later = chunks[i] + plan.num_slots
+        if later < len(plan.known):
+            learn(plan, later, results.exponent[i])
 
 
 class BlockExponentSum(ScaledSum):
     """A scaled sum, each chunk a block, that learns its scales on the way.
 
-    exponents: int64[chunks], this worker's.
+    exponents: int64[chunks], this worker's. maxima: the largest ones over all workers
+    of the first window's chunks.
     """
+
+    fill_rows = staticmethod(fill_blocks)
+    drain_rows = staticmethod(drain_blocks)
 
     def __init__(
         self,
@@ -53,40 +101,34 @@ class BlockExponentSum(ScaledSum):
         mean: Gradient,
         network: Network,
         exponents: Integers,
+        maxima: Integers,
         **options: Any,
     ) -> None:
         scales = np.zeros(len(exponents), np.float32)
         super().__init__(vector, mean, network, scales=scales, **options)
-        self.num_slots = network.num_slots
         bound = self.form.clip_bound(network.num_workers)
-        self.scale_of = np.array(
+        scale_of = np.array(
             [exponent_scale(bound, exponent) for exponent in range(NO_EXPONENT, 128)],
             np.float32,
         )
-        self.scale_of[[0, NON_FINITE - NO_EXPONENT]] = 0  # such chunks are sent empty
-        self.known = np.zeros(len(exponents), np.bool_)
-        ahead = np.full(self.num_slots, NO_EXPONENT, np.int64)
-        self.ahead = np.concatenate([exponents[self.num_slots :], ahead])
+        scale_of[[0, NON_FINITE - NO_EXPONENT]] = 0  # such chunks are sent empty
+        no_more = np.full(network.num_slots, NO_EXPONENT, np.int64)
+        self.plan: BlockPlan = BlockPlan(
+            sum=self.scaled,
+            num_slots=network.num_slots,
+            scale_of=scale_of,
+            known=np.zeros(len(exponents), np.bool_),
+            ahead=np.concatenate([exponents[network.num_slots :], no_more]),
+            early=np.zeros(1, np.int64),
+        )
+        for chunk, exponent in enumerate(maxima.tolist()):
+            learn(self.plan, chunk, exponent)
 
-    def learn(self, chunks: Integers, exponents: Integers) -> None:
-        """The largest exponents of `chunks` over all workers."""
-        self.plan.scales[chunks] = self.scale_of[exponents - NO_EXPONENT]
-        self.known[chunks] = True
-
-    def fill(self, chunks: Integers, contributions: Contributions) -> None:
-        if not self.known[chunks].all():
-            raise RuntimeError(
-                f"chunk {chunks[~self.known[chunks]][0]} is sent before the result of "
-                f"the chunk {self.num_slots} before it, which brings its exponent"
-            )
-        super().fill(chunks, contributions)
-        contributions.exponent[:] = self.ahead[chunks]
-
-    def drain(self, chunks: Integers, results: Results) -> None:
-        super().drain(chunks, results)
-        later = chunks + self.num_slots
-        exist = later < self.num_chunks
-        self.learn(later[exist], results.exponent[exist])
+    @property
+    def early(self) -> int:
+        """Chunks that were sent before their scale was known. Always 0: the window
+        lets chunk c + num_slots go with the result of c in hand."""
+        return int(self.plan.early[0])
 
 
 class BlockExponent(ScaledCompressor):
@@ -121,11 +163,13 @@ class BlockExponent(ScaledCompressor):
             mean,
             network,
             exponents,
+            window.maxima,
             form=self.form,
             block_ends=ends,
             key=self.key(network),
         )
-        stream.learn(np.arange(window.num_chunks), window.maxima)
         if window.non_finite:
             raise non_finite_error(first, layout, network.rank, self.step)
         self.complete(stream, network, layout)
+        if stream.early:
+            raise RuntimeError(f"{stream.early} chunks were sent before their scale")

@@ -20,13 +20,13 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from host.packetizer import Contributions, Results
 from switch.byteorder import swap16, swap32
 from switch.compiled import kernel
-from switch.protocol import Flag
+from switch.protocol import HEADER_BYTES, Flag
 
 Floats = NDArray[np.float32]
 Integers = NDArray[np.int64]
-Bytes = NDArray[np.uint8]
 
 NON_FINITE = 127  # exponent that says: this worker's chunk has a NaN or an infinity
 INFINITY_BITS = 0x7F800000
@@ -231,66 +231,58 @@ def note_non_finite(plan: Plan, start: int, stop: int) -> bool:
 
 
 @kernel
-def quantize_rows(
-    chunks: Integers,
-    plan: Plan,
-    lanes: NDArray[Any],
-    element_count: Integers,
-    exponent: Integers,
-    flags: Integers,
-) -> None:
-    """`quantize`, with the payloads seen as signed integers of the element type."""
-    bound_bits = np.float32(plan.bound).view(np.int32)
-    for i in range(len(chunks)):
-        start = chunks[i] * plan.elements_per_chunk
-        stop = min(start + plan.elements_per_chunk, len(plan.vector))
-        to_lane = i * plan.elements_per_chunk - start
-        at, block, largest, empty = start, int(plan.first_block[chunks[i]]), 0, True
-        while at < stop:
-            end, scale = min(stop, plan.block_ends[block]), plan.scales[block]
-            segment, row = plan.vector[at:end], lanes[to_lane + at : to_lane + end]
-            bits = quantize_segment(
-                segment, row, scale, plan.limit, plan.random, np.uint32(at), plan.key
-            )
-            largest, empty = max(largest, int(bits)), empty and scale == ZERO
-            at, block = end, block + 1
-        lanes[to_lane + stop : to_lane + start + plan.elements_per_chunk] = 0
-        if empty:
-            element_count[i] = 0
-        if largest >= INFINITY_BITS and note_non_finite(plan, start, stop):
-            lanes[to_lane + start : to_lane + stop] = 0
-            exponent[i] = NON_FINITE
-            continue
-        plan.tally[LARGEST_BITS] = max(plan.tally[LARGEST_BITS], largest)
-        if largest > bound_bits:
-            block = plan.first_block[chunks[i]]
-            plan.beyond[chunks[i]] = count_beyond(plan, start, stop, block)
-            flags[i] |= plan.flag_beyond
+def quantize_chunk(
+    plan: Plan, start: int, stop: int, block: int, lanes: Any
+) -> tuple[int, bool]:
+    """`lanes`: a chunk's payload, as integers of the element type; padded with zeros.
+
+    Returns the bits of the largest |integer|, and whether all scales are 0.
+    """
+    at, largest, empty = start, 0, True
+    while at < stop:
+        end, scale = min(stop, plan.block_ends[block]), plan.scales[block]
+        bits = quantize_segment(
+            plan.vector[at:end], lanes[at - start : end - start], scale, plan.limit,
+            plan.random, np.uint32(at), plan.key,
+        )  # fmt: skip
+        largest, empty = max(largest, int(bits)), empty and scale == ZERO
+        at, block = end, block + 1
+    lanes[stop - start :] = 0
+    return largest, empty
 
 
 @kernel
-def quantize(
-    chunks: Integers,
-    plan: Plan,
-    payloads: Bytes,
-    element_count: Integers,
-    exponent: Integers,
-    flags: Integers,
-) -> None:
-    """Fill the contributions of `chunks`; payloads: full ones, one after the other.
+def quantize(plan: Plan, chunks: Integers, contributions: Contributions) -> None:
+    """Fill the contributions of `chunks`.
 
     A chunk with a NaN or an infinity is sent as zeros with the exponent NON_FINITE; a
     chunk whose scales are all 0 is sent empty.
     """
-    if plan.element_bytes == 1:
-        lanes8 = payloads.view(np.int8)
-        quantize_rows(chunks, plan, lanes8, element_count, exponent, flags)
-    elif plan.element_bytes == 2:
-        lanes16 = payloads.view(np.int16)
-        quantize_rows(chunks, plan, lanes16, element_count, exponent, flags)
-    else:
-        lanes32 = payloads.view(np.int32)
-        quantize_rows(chunks, plan, lanes32, element_count, exponent, flags)
+    bound_bits = np.float32(plan.bound).view(np.int32)
+    for i in range(len(chunks)):
+        start = chunks[i] * plan.elements_per_chunk
+        stop = min(start + plan.elements_per_chunk, len(plan.vector))
+        block = int(plan.first_block[chunks[i]])
+        payload = contributions.packets[i][HEADER_BYTES:]
+        if plan.element_bytes == 1:
+            lanes8 = payload.view(np.int8)
+            largest, empty = quantize_chunk(plan, start, stop, block, lanes8)
+        elif plan.element_bytes == 2:
+            lanes16 = payload.view(np.int16)
+            largest, empty = quantize_chunk(plan, start, stop, block, lanes16)
+        else:
+            lanes32 = payload.view(np.int32)
+            largest, empty = quantize_chunk(plan, start, stop, block, lanes32)
+        if empty:
+            contributions.element_count[i] = 0
+        if largest >= INFINITY_BITS and note_non_finite(plan, start, stop):
+            payload[:] = 0
+            contributions.exponent[i] = NON_FINITE
+            continue
+        plan.tally[LARGEST_BITS] = max(plan.tally[LARGEST_BITS], largest)
+        if largest > bound_bits:
+            plan.beyond[chunks[i]] = count_beyond(plan, start, stop, block)
+            contributions.flags[i] |= plan.flag_beyond
 
 
 @kernel
@@ -339,25 +331,18 @@ def dequantize_chunk(
 
 
 @kernel
-def dequantize(
-    chunks: Integers,
-    plan: Plan,
-    buffer: Bytes,
-    payload_at: Integers,
-    element_count: Integers,
-    num_workers: Integers,
-    exponent: Integers,
-    flags: Integers,
-) -> None:
+def dequantize(plan: Plan, chunks: Integers, results: Results) -> None:
     """Take the results of `chunks`; a result without payload is a chunk of zeros."""
     width = plan.elements_per_chunk * plan.result_bytes
     for i in range(len(chunks)):
-        chunk, n = chunks[i], num_workers[i]
-        row = buffer[payload_at[i] : payload_at[i] + width]
-        plan.tally[NON_FINITE_CHUNKS] += exponent[i] == NON_FINITE
-        plan.tally[OVERFLOWS] += (flags[i] & OVERFLOW) != 0
-        plan.tally[PAYLOADS_DOWN] += element_count[i] != 0
-        if element_count[i] == 0:
+        chunk, n = chunks[i], results.num_workers[i]
+        at = results.payload_at[i]
+        row = results.buffer[at : at + width]
+        has_payload = results.element_count[i] != 0
+        plan.tally[NON_FINITE_CHUNKS] += results.exponent[i] == NON_FINITE
+        plan.tally[OVERFLOWS] += (results.flags[i] & OVERFLOW) != 0
+        plan.tally[PAYLOADS_DOWN] += has_payload
+        if not has_payload:
             start = chunk * plan.elements_per_chunk
             plan.mean[start : start + plan.elements_per_chunk] = ZERO
         elif plan.result_bytes == 1:

@@ -1,6 +1,8 @@
 """The two aggregations that compressors are made of: a scaled sum, and a maximum of
 exponents. Both know the packets' contents, and nothing of algorithms."""
 
+from typing import NamedTuple
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -23,6 +25,7 @@ from host.compressors.quantize import (
     quantize,
 )
 from host.packetizer import Contributions, Integers, Results, Stream
+from switch.compiled import kernel
 from switch.protocol import (
     HEADER_BYTES,
     NO_EXPONENT,
@@ -45,6 +48,9 @@ class ScaledSum(Stream):
     their low bits, as a cast would, and set the overflow flag where they do not fit.
     """
 
+    fill_rows = staticmethod(quantize)
+    drain_rows = staticmethod(dequantize)
+
     def __init__(
         self,
         vector: Gradient,
@@ -65,7 +71,7 @@ class ScaledSum(Stream):
         bound = form.clip_bound(network.num_workers) if clip else form.largest_element
         tally = np.zeros(TALLIES, np.int64)
         tally[FIRST_NON_FINITE] = -1
-        self.plan = Plan(
+        self.scaled = self.plan = Plan(
             vector=vector,
             mean=mean,
             block_ends=block_ends,
@@ -84,64 +90,66 @@ class ScaledSum(Stream):
             tally=tally,
         )
 
-    def fill(self, chunks: Integers, contributions: Contributions) -> None:
-        quantize(
-            chunks,
-            self.plan,
-            contributions.payload.reshape(-1),
-            contributions.element_count,
-            contributions.exponent,
-            contributions.flags,
-        )
-
-    def drain(self, chunks: Integers, results: Results) -> None:
-        dequantize(
-            chunks,
-            self.plan,
-            results.buffer,
-            results.payload_at,
-            results.element_count,
-            results.num_workers,
-            results.exponent,
-            results.flags,
-        )
-
     @property
     def square_sums(self) -> list[int]:
         """[blocks] sum of squares of the integer sums, exactly."""
-        return [(high << 32) + low for high, low in self.plan.squares.tolist()]
+        return [(high << 32) + low for high, low in self.scaled.squares.tolist()]
 
     @property
     def non_finite(self) -> bool:
         """Whether some worker had a NaN or an infinity."""
-        return bool(self.plan.tally[NON_FINITE_CHUNKS])
+        return bool(self.scaled.tally[NON_FINITE_CHUNKS])
 
     @property
     def first_non_finite(self) -> int | None:
         """Index of this worker's first one."""
-        first = int(self.plan.tally[FIRST_NON_FINITE])
+        first = int(self.scaled.tally[FIRST_NON_FINITE])
         return None if first < 0 else first
 
     @property
     def overflows(self) -> int:
         """Results with the overflow flag."""
-        return int(self.plan.tally[OVERFLOWS])
+        return int(self.scaled.tally[OVERFLOWS])
 
     def add_to(self, statistics: Statistics, *, clip: bool = True) -> None:
         """Count what this aggregation did."""
-        tally = self.plan.tally
+        tally = self.scaled.tally
         largest_bits = np.array(tally[LARGEST_BITS], np.int32)
         largest = float(largest_bits.view(np.float32))
         if np.isfinite(largest):  # infinite: a scale times an element, once in a life
             statistics.largest_integer = max(statistics.largest_integer, int(largest))
         statistics.largest_sum = max(statistics.largest_sum, int(tally[LARGEST_SUM]))
-        statistics.clips += int(self.plan.beyond.sum()) if clip else 0
+        statistics.clips += int(self.scaled.beyond.sum()) if clip else 0
         statistics.overflows += self.overflows
         empty = int(self.num_chunks - tally[PAYLOADS_DOWN])
         full = int(tally[PAYLOADS_DOWN])
         up, down = self.form.bytes_up, self.form.bytes_down
         statistics.bytes_up += full * up(self.elements_per_chunk) + empty * up(0)
         statistics.bytes_down += full * down(self.elements_per_chunk) + empty * down(0)
+
+
+class ExponentPlan(NamedTuple):
+    """What the kernels of an ExponentMax need."""
+
+    exponents: Integers
+    """[chunks] this worker's, each NO_EXPONENT to 127."""
+    maxima: Integers
+    """[chunks]"""
+
+
+@kernel
+def fill_exponents(
+    plan: ExponentPlan, chunks: Integers, contributions: Contributions
+) -> None:
+    for i in range(len(chunks)):
+        contributions.element_count[i] = 0
+        contributions.exponent[i] = plan.exponents[chunks[i]]
+
+
+@kernel
+def drain_exponents(plan: ExponentPlan, chunks: Integers, results: Results) -> None:
+    for i in range(len(chunks)):
+        plan.maxima[chunks[i]] = results.exponent[i]
 
 
 class ExponentMax(Stream):
@@ -152,18 +160,14 @@ class ExponentMax(Stream):
 
     elements_per_chunk = 0
     kind = kind_of(Reduction.SUM, ElementType.INT8, ElementType.INT8)
+    plan: ExponentPlan
+    fill_rows = staticmethod(fill_exponents)
+    drain_rows = staticmethod(drain_exponents)
 
     def __init__(self, exponents: Integers) -> None:
-        self.exponents = exponents
         self.maxima = np.full_like(exponents, NO_EXPONENT)
+        self.plan = ExponentPlan(np.ascontiguousarray(exponents), self.maxima)
         self.num_chunks = len(exponents)
-
-    def fill(self, chunks: Integers, contributions: Contributions) -> None:
-        contributions.element_count[:] = 0
-        contributions.exponent[:] = self.exponents[chunks]
-
-    def drain(self, chunks: Integers, results: Results) -> None:
-        self.maxima[chunks] = results.exponent
 
     @property
     def non_finite(self) -> bool:

@@ -1,0 +1,120 @@
+"""UDP addresses as the kernel has them, and their numbers: what a port is to a switch.
+
+A number stands for an address wherever packets are handled; here it is found for a
+packet's source, by a hash table that kernels can read.
+"""
+
+import ipaddress
+import socket
+import struct
+from collections.abc import Iterable
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from switch.compiled import kernel
+from switch.config import Address
+
+NAME_BYTES = 32  # room for a struct sockaddr_in6, which has 28
+FAMILY_AND_PORT = 4  # bytes
+IPV6_AT = 8  # where an IPv6 address begins: flow information comes before it
+SMALLEST_TABLE = 64
+
+
+class Table(NamedTuple):
+    """Numbers of addresses, for kernels."""
+
+    names: NDArray[np.uint8]
+    """[addresses, NAME_BYTES] sockaddr of each number."""
+    buckets: NDArray[np.int64]
+    """[a power of two, at least twice the addresses]: a number, or -1; open
+    addressing."""
+
+
+def encode_name(address: Address) -> bytes:
+    """The sockaddr of a numeric IP address and a port."""
+    packed = ipaddress.ip_address(address[0]).packed
+    if len(packed) == 4:
+        name = struct.pack("=H", socket.AF_INET) + struct.pack("!H", address[1])
+        return name + packed + bytes(8)
+    name = struct.pack("=H", socket.AF_INET6) + struct.pack("!HI", address[1], 0)
+    return name + packed + bytes(4)
+
+
+def decode_name(name: bytes) -> Address:
+    """The reverse."""
+    (family,) = struct.unpack_from("=H", name)
+    (port,) = struct.unpack_from("!H", name, 2)
+    packed = name[4:8] if family == socket.AF_INET else name[8:24]
+    return str(ipaddress.ip_address(packed)), port
+
+
+@kernel
+def hash_name(name: NDArray[np.uint8]) -> int:
+    """Of family, port and address: of what `same_name` compares (FNV-1a)."""
+    value = np.uint64(0xCBF29CE484222325)
+    is_ipv6 = name[0] == socket.AF_INET6
+    for at in range(24 if is_ipv6 else 8):
+        if at < FAMILY_AND_PORT or not is_ipv6 or at >= IPV6_AT:
+            value = (value ^ np.uint64(name[at])) * np.uint64(0x100000001B3)
+    return int(value >> np.uint64(32))
+
+
+@kernel
+def same_name(one: NDArray[np.uint8], other: NDArray[np.uint8]) -> bool:
+    is_ipv6 = one[0] == socket.AF_INET6
+    for at in range(24 if is_ipv6 else 8):
+        is_flow = is_ipv6 and FAMILY_AND_PORT <= at < IPV6_AT
+        if not is_flow and one[at] != other[at]:
+            return False
+    return True
+
+
+@kernel
+def find(table: Table, name: NDArray[np.uint8]) -> int:
+    """The number of a sockaddr, or -1."""
+    mask = table.buckets.size - 1
+    at = hash_name(name) & mask
+    while table.buckets[at] >= 0:
+        number = table.buckets[at]
+        if same_name(table.names[number], name):
+            return int(number)
+        at = (at + 1) & mask
+    return -1
+
+
+class Addresses:
+    """Addresses, numbered as they come."""
+
+    def __init__(self, known: Iterable[Address] = ()) -> None:
+        self.known: list[Address] = []
+        self.number_of: dict[Address, int] = {}
+        self.table = Table(
+            np.zeros((0, NAME_BYTES), np.uint8), np.full(SMALLEST_TABLE, -1, np.int64)
+        )
+        for address in known:
+            self.number(address)
+
+    def number(self, address: Address) -> int:
+        """Its number; a new one if it has none."""
+        if address not in self.number_of:
+            self.number_of[address] = len(self.known)
+            self.known.append(address)
+            self._rebuild()
+        return self.number_of[address]
+
+    def _rebuild(self) -> None:
+        """In new arrays: a kernel that runs meanwhile keeps the old ones."""
+        encoded = b"".join(encode_name(each).ljust(NAME_BYTES, b"\0") for each in self.known)
+        names = np.frombuffer(encoded, np.uint8).reshape(-1, NAME_BYTES).copy()
+        size = SMALLEST_TABLE
+        while size < 2 * len(names):
+            size *= 2
+        buckets = np.full(size, -1, np.int64)
+        for number, name in enumerate(names):
+            at = hash_name(name) & (size - 1)
+            while buckets[at] >= 0:
+                at = (at + 1) & (size - 1)
+            buckets[at] = number
+        self.table = Table(names, buckets)
