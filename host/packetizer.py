@@ -3,7 +3,7 @@ with its results. Knows no sequence, no window, no socket.
 """
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -88,10 +88,10 @@ class Stream:
     """Elements of a full contribution, the same on every worker."""
     plan: Any
     """Named tuple of all that the kernels need."""
-    fill_rows: Callable[..., None]
+    fill_rows: ClassVar[Callable[..., None]]
     """Kernel (plan, chunks, contributions): write payloads and header fields of
     `chunks` ([rows], int64)."""
-    drain_rows: Callable[..., None]
+    drain_rows: ClassVar[Callable[..., None]]
     """Kernel (plan, chunks, results): take the results of `chunks` ([rows], int64)."""
 
     def fill(self, chunks: Integers, contributions: Contributions) -> None:

@@ -108,11 +108,9 @@ class Transport:
         self._check_alive()
         self.lost = True  # whatever ends it early, Ctrl-C included
         started = time.monotonic()
-        try:
-            self._run(stream, started, started + timeout)
-        finally:
-            self._count(time.monotonic() - started)
+        self._run(stream, started, started + timeout)
         self.lost = False
+        self.statistics.aggregate_seconds += time.monotonic() - started
         self.statistics.aggregations += 1
         self.chunks += stream.num_chunks
 
@@ -124,6 +122,7 @@ class Transport:
         win.begin(self.state, stream.num_chunks, stream.kind, stream.elements_per_chunk)
         while True:
             why = loop(stream.plan, self.state, line, time.monotonic() + GLANCE)
+            self._count()
             if why == exchange.DONE:
                 return
             if why == exchange.REFUSED:
@@ -153,7 +152,7 @@ class Transport:
         self.window.missing = 0  # known from before the news
         self._check_membership()
 
-    def _count(self, seconds: float) -> None:
+    def _count(self) -> None:
         """Bring the statistics up to date."""
         counts, total = self.line.counts.tolist(), self.statistics
         total.packets_sent = counts[exchange.SENT]
@@ -165,7 +164,6 @@ class Transport:
         total.bytes_received = counts[exchange.BYTES_RECEIVED]
         total.fill_seconds = float(self.line.seconds[exchange.FILL])
         total.drain_seconds = float(self.line.seconds[exchange.DRAIN])
-        total.aggregate_seconds += seconds
 
     def _check_alive(self) -> None:
         if self.sock.fileno() < 0:

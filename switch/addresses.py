@@ -106,7 +106,9 @@ class Addresses:
 
     def _rebuild(self) -> None:
         """In new arrays: a kernel that runs meanwhile keeps the old ones."""
-        encoded = b"".join(encode_name(each).ljust(NAME_BYTES, b"\0") for each in self.known)
+        encoded = b"".join(
+            encode_name(each).ljust(NAME_BYTES, b"\0") for each in self.known
+        )
         names = np.frombuffer(encoded, np.uint8).reshape(-1, NAME_BYTES).copy()
         size = SMALLEST_TABLE
         while size < 2 * len(names):

@@ -86,7 +86,9 @@ def external(name: str, result: str, *arguments: str) -> Any:
     """A function of the C library, for kernels to call. Types by numba's names; an
     address is a uint64."""
     if COMPILED:
-        signature = getattr(types, result)(*(getattr(types, each) for each in arguments))
+        signature = getattr(types, result)(
+            *(getattr(types, each) for each in arguments)
+        )
         return types.ExternalFunction(name, signature)
     function = getattr(ctypes.CDLL(None), name)
     function.restype = getattr(ctypes, f"c_{result}")

@@ -94,7 +94,7 @@ def receive_messages(descriptor: int, messages: int, count: int, room: Room) -> 
     if received >= 0:
         return int(received)
     number = last_error(room)
-    return 0 if number == EAGAIN or number == EINTR else -number
+    return 0 if number in (EAGAIN, EINTR) else -number
 
 
 class Inlet(NamedTuple):
@@ -222,9 +222,7 @@ def send_trains(outlet: Outlet, trains: Integers, count: int, names_at: int) -> 
             outlet.messages, outlet.iovecs, outlet.controls, outlet.buffer_at,
             trains[start : start + some], names_at, outlet.sockaddr_bytes,
         )  # fmt: skip
-        sent = send_messages(
-            outlet.descriptor, outlet.messages_at, some, outlet.room
-        )
+        sent = send_messages(outlet.descriptor, outlet.messages_at, some, outlet.room)
         if sent <= 0:
             break
         start += sent

@@ -5,7 +5,7 @@ deparse. No clock, no socket.
 stepped through. `Pipeline` keeps its arrays, and is what the control plane programs.
 """
 
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -34,6 +34,7 @@ from switch.protocol import (
 )
 from switch.replicate import Copies, answer, multicast, replay
 from switch.slots import Registers, Slot, new_registers
+from switch.tap import Tap
 from switch.udp import MAX_ROWS, PACKET, Rows
 
 Bytes = NDArray[np.uint8]
@@ -58,14 +59,10 @@ COUNTERS = {
     "copies": (COPIES,),
 }
 
-
+NUMBERS = ("first_slot", "num_slots", "slot_bytes", "num_workers", "overflow")
 JOB = np.dtype(
     [
-        ("first_slot", np.int64),
-        ("num_slots", np.int64),
-        ("slot_bytes", np.int64),
-        ("num_workers", np.int64),
-        ("overflow", np.int64),
+        *((name, np.int64) for name in NUMBERS),
         ("group", np.int64, (MAX_WORKERS,)),  # worker -> number of its address
     ]
 )
@@ -244,13 +241,6 @@ def pass_through(plane: Plane, batch: Rows, count: int) -> int:
     run(plane.state, batch, count, plane.rule, plane.out)
     plane.out.used[0] = on_send(plane.faults, plane.out.rows, plane.out.used[0])
     return int(plane.out.used[0])
-
-
-class Tap(Protocol):
-    """Sees every packet at the pipeline's boundary: packet traces."""
-
-    def on_receive(self, rows: Rows, count: int, addresses: list[Address]) -> None: ...
-    def on_send(self, out: Copies, addresses: list[Address]) -> None: ...
 
 
 class Pipeline:

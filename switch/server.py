@@ -67,9 +67,7 @@ class Wire(NamedTuple):
 def send_copies(wire: Wire, table: Table) -> bool:
     """Send the copies of a batch; False if the kernel refused one."""
     out, outlet = wire.plane.out, wire.outlet
-    count = couple(
-        out.rows, out.used[0], outlet.most[0], wire.open_train, wire.trains
-    )
+    count = couple(out.rows, out.used[0], outlet.most[0], wire.open_train, wire.trains)
     sent = send_trains(outlet, wire.trains, count, table.names.ctypes.data)
     wire.progress[0], wire.progress[1] = count, sent
     return sent == count
@@ -234,9 +232,7 @@ def warm_up() -> None:
     One real aggregation, by a process that is its own worker.
     """
     with open_socket(("127.0.0.1", 0)) as sock:
-        job = JobConfig(
-            job=1, workers=(sock.getsockname(),), num_slots=1, slot_bytes=4
-        )
+        job = JobConfig(job=1, workers=(sock.getsockname(),), num_slots=1, slot_bytes=4)
         faulty = FaultConfig(loss_in=1e-9, loss_out=1e-9)
         path = DataPath(
             sock, Pipeline(SwitchConfig(num_slots=1, jobs=(job,), faults=faulty))

@@ -7,7 +7,7 @@ from the addresses (link type RAW; UDP checksum 0, which says "none").
 import ipaddress
 import struct
 from collections.abc import Callable
-from typing import BinaryIO
+from typing import BinaryIO, Protocol
 
 from switch.config import Address
 from switch.replicate import Copies
@@ -17,6 +17,13 @@ LINKTYPE_RAW = 101  # a packet begins with its IP header
 NANOSECOND_MAGIC = 0xA1B23C4D
 UDP = 17
 UNKNOWN: Address = ("0.0.0.0", 0)  # the sender is nobody's worker
+
+
+class Tap(Protocol):
+    """Sees every packet at the pipeline's boundary: packet traces."""
+
+    def on_receive(self, rows: Rows, count: int, addresses: list[Address]) -> None: ...
+    def on_send(self, out: Copies, addresses: list[Address]) -> None: ...
 
 
 class PcapTap:

@@ -21,7 +21,9 @@ from host.agent import Network, Statistics, join
 from switch.admission import text_of
 from switch.config import Address, SwitchConfig
 from switch.protocol import DropReason
+from switch.replicate import Copies
 from switch.server import DataPath, loop, open_switch
+from switch.udp import Rows
 
 WAIT = 20.0  # seconds after which a test fails instead of hanging
 
@@ -29,6 +31,19 @@ WAIT = 20.0  # seconds after which a test fails instead of hanging
 ONCE = ("accepted", "replays", "statuses", *(r.name.lower() for r in DropReason))
 # of these not one, when nobody misbehaves and the network keeps the order
 NEVER = ("malformed", "unknown_source", "opcode", "ahead", "mismatch")
+
+
+@dataclass
+class OnSend:
+    """A tap that changes what the switch sends."""
+
+    change: Callable[[Copies], None]
+
+    def on_receive(self, rows: Rows, count: int, addresses: list[Address]) -> None:
+        pass
+
+    def on_send(self, out: Copies, addresses: list[Address]) -> None:
+        self.change(out)
 
 
 def has_ipv6() -> bool:

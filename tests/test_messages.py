@@ -7,7 +7,6 @@ import socket
 import sys
 from collections.abc import Iterator
 from ipaddress import IPv4Address, IPv6Address
-from typing import Any
 
 import numpy as np
 import pytest
@@ -17,8 +16,9 @@ from real_switch import needs_ipv6
 from trains import packets_of, random_bytes, rows
 
 from switch import udp
+from switch.addresses import NAME_BYTES, Addresses, decode_name, encode_name, find
 from switch.config import Address
-from switch.messages import BATCH, Receiver, Sender, decode_name, encode_name
+from switch.messages import BATCH, Receiver, Sender
 from switch.udp import MAX_SEGMENTS, MAX_TRAIN_BYTES, open_socket
 
 WAIT = 5.0  # seconds after which a test fails instead of hanging
@@ -27,6 +27,26 @@ TOO_LONG = 65_530  # bytes of a packet; UDP over IPv4 takes 65507, over IPv6 655
 
 
 # names
+
+
+@pytest.mark.parametrize("count", [0, 1, 31, 32, 33, 500])
+def test_every_address_is_found_by_its_name(count: int) -> None:
+    hosts = ("127.0.0.1", "::1", "10.0.0.9", "fe80::7")
+    known = Addresses((hosts[i % 4], 1 + i // 4) for i in range(count))
+    assert len(known.known) == count
+    for number, address in enumerate(known.known):
+        name = encode_name(address).ljust(NAME_BYTES, b"\xa5")  # rubbish behind it
+        assert find(known.table, np.frombuffer(name, np.uint8)) == number
+        assert known.number(address) == number
+    stranger = encode_name(("127.0.0.2", 1)).ljust(NAME_BYTES, b"\0")
+    assert find(known.table, np.frombuffer(stranger, np.uint8)) == -1
+
+
+def test_flow_information_is_no_part_of_an_address() -> None:
+    known = Addresses([("::1", 5)])
+    name = np.frombuffer(encode_name(("::1", 5)).ljust(32, b"\0"), np.uint8).copy()
+    name[4:8] = 7
+    assert find(known.table, name) == 0
 
 
 def family_of(family: int) -> bytes:
@@ -78,23 +98,30 @@ def pair(address: str) -> Iterator[tuple[socket.socket, socket.socket]]:
         yield sender, receiver
 
 
-def collect(receiver: Receiver, count: int, **known: Any) -> list[tuple[bytes, int]]:
+def collect(
+    receiver: Receiver, count: int, *known: Addresses
+) -> list[tuple[bytes, int]]:
     """The next `count` packets with their sources."""
     found: list[tuple[bytes, int]] = []
     while len(found) < count:
-        ready, _, _ = select.select([receiver.descriptor], [], [], WAIT)
+        ready, _, _ = select.select([receiver.inlet.descriptor], [], [], WAIT)
         assert ready, f"{len(found)} of {count} packets came"
-        found += read(receiver, **known)
-    assert not select.select([receiver.descriptor], [], [], 0)[0], "more than was sent"
+        found += read(receiver, *known)
+    assert not select.select([receiver.inlet.descriptor], [], [], 0)[0], (
+        "more than was sent"
+    )
     return found
 
 
-def read(receiver: Receiver, **known: Any) -> list[tuple[bytes, int]]:
+def read(receiver: Receiver, *known: Addresses) -> list[tuple[bytes, int]]:
     """What one call receives."""
     buffer, offset, length, source = receiver.rows
     return [
-        (buffer[offset[row] : offset[row] + length[row]].tobytes(), int(source[row]))
-        for row in range(receiver.receive(**known))
+        (
+            buffer[offset[row] : offset[row] + length[row]].tobytes(),
+            int(source[row]) if known else 0,
+        )
+        for row in range(receiver.receive(*known))
     ]
 
 
@@ -120,7 +147,7 @@ def test_both_paths_deliver_the_same_packets(
         buffer = random_bytes(MAX_TRAIN_BYTES)
         sender = Sender(one, buffer)
         sender.segments = sender.segments and sends_trains
-        assert sender.send(TRAINS, [other.getsockname()[:2]]) == 0
+        assert sender.send(TRAINS, Addresses([other.getsockname()[:2]])) == 0
         expected = packets_of(buffer, TRAINS)
         assert collect(Receiver(other), len(expected)) == expected
 
@@ -143,7 +170,7 @@ def test_the_longest_trains_fit(address: str) -> None:
         for segment in (MAX_TRAIN_BYTES // MAX_SEGMENTS, 1424, 32_500):
             length = min(segment * MAX_SEGMENTS, MAX_TRAIN_BYTES)
             trains = rows((0, length, segment, 0))
-            assert sender.send(trains, [other.getsockname()[:2]]) == 0
+            assert sender.send(trains, Addresses([other.getsockname()[:2]])) == 0
             collect(Receiver(other), -(-length // segment))
         assert sender.segments == supported, "it fell back to single packets"
 
@@ -155,7 +182,7 @@ def test_every_train_goes_to_its_own_destination(address: str) -> None:
         buffer = random_bytes(2 * BATCH)
         trains = rows(*((at, 1 + at % 3, 3, at % 2) for at in range(BATCH + 44)))
         addresses = [sock.getsockname()[:2] for sock in (third, other)]
-        assert Sender(one, buffer).send(trains, addresses) == 0
+        assert Sender(one, buffer).send(trains, Addresses(addresses)) == 0
         for number, sock in enumerate((third, other)):
             expected = packets_of(buffer, trains[number::2])
             found = collect(Receiver(sock), len(expected))
@@ -174,7 +201,7 @@ def test_a_packet_that_is_too_long_keeps_no_other_back(
         sender.segments = supported = sender.segments and sends_trains
         good = TRAINS[:4]
         trains = np.insert(good, at, (0, TOO_LONG, TOO_LONG, 0), axis=0)
-        assert sender.send(trains, [other.getsockname()[:2]]) == 1
+        assert sender.send(trains, Addresses([other.getsockname()[:2]])) == 1
         assert sender.error is not None
         assert sender.error.errno == errno.EMSGSIZE
         assert str(sender.error) == "[Errno 90] Message too long"
@@ -187,9 +214,9 @@ def test_addresses_that_come_later() -> None:
     """The switch's list grows with every job."""
     with pair("127.0.0.1") as (one, other), open_socket(("127.0.0.1", 0)) as third:
         sender = Sender(one, np.arange(2, dtype=np.uint8))
-        addresses: list[Address] = [other.getsockname()]
+        addresses = Addresses([other.getsockname()])
         sender.send(rows((0, 1, 1, 0)), addresses)
-        addresses.append(third.getsockname())
+        addresses.number(third.getsockname())
         sender.send(rows((1, 1, 1, 1)), addresses)
         assert collect(Receiver(other), 1) == [(b"\0", 0)]
         assert collect(Receiver(third), 1) == [(b"\1", 0)]
@@ -198,16 +225,16 @@ def test_addresses_that_come_later() -> None:
 @pytest.mark.parametrize("address", LOOPBACKS)
 def test_senders_are_known_by_their_addresses(address: str) -> None:
     with pair(address) as (one, other), open_socket((address, 0)) as stranger:
-        known = {one.getsockname()[:2]: 5}
+        known = Addresses([(address, 1), one.getsockname()[:2]])
         receiver = Receiver(other)
         for _ in range(2):
             one.sendto(b"known", other.getsockname())
             stranger.sendto(b"stranger", other.getsockname())
-            found = collect(receiver, 2, number_of=known)
-            assert found == [(b"known", 5), (b"stranger", -1)]
-        known[stranger.getsockname()[:2]] = 6  # it has joined a job
+            found = collect(receiver, 2, known)
+            assert found == [(b"known", 1), (b"stranger", -1)]
+        known.number(stranger.getsockname()[:2])  # it has joined a job
         stranger.sendto(b"stranger", other.getsockname())
-        assert collect(receiver, 1, number_of=known) == [(b"stranger", 6)]
+        assert collect(receiver, 1, known) == [(b"stranger", 2)]
 
 
 def test_datagrams_without_a_byte_are_packets() -> None:
@@ -227,7 +254,7 @@ def test_more_datagrams_than_one_batch_holds() -> None:
         found, drained = [], []
         for _ in range(4):
             found.append([packet for packet, _ in read(receiver)])
-            drained.append(receiver.drained)
+            drained.append(bool(receiver.inlet.drained[0]))
         assert found == [packets[:4], packets[4:8], packets[8:11], []]
         assert drained == [False, False, True, True]
 
@@ -237,8 +264,8 @@ def test_a_full_batch_may_not_be_all_there_is() -> None:
         receiver = Receiver(other, capacity=2)
         for packet in (b"a", b"b"):
             one.sendto(packet, other.getsockname())
-        assert (receiver.receive(), receiver.drained) == (2, False)
-        assert (receiver.receive(), receiver.drained) == (0, True)
+        assert (receiver.receive(), receiver.inlet.drained[0]) == (2, 0)
+        assert (receiver.receive(), receiver.inlet.drained[0]) == (0, 1)
 
 
 @pytest.mark.parametrize("address", LOOPBACKS)
@@ -249,11 +276,11 @@ def test_nothing_is_left_over_from_the_call_before(address: str) -> None:
         sender, receiver = Sender(one, buffer), Receiver(other, capacity=1)
         if not sender.segments:
             pytest.skip("no trains")
-        known = {one.getsockname()[:2]: 3}
+        known = Addresses([one.getsockname()[:2]])
         for train in [(0, 3000, 1000, 0), (5, 2900, 2900, 0), (9, 900, 300, 0)] * 2:
-            sender.send(rows(train), [other.getsockname()[:2]])
-            expected = [(each, 3) for each, _ in packets_of(buffer, rows(train))]
-            assert collect(receiver, len(expected), number_of=known) == expected
+            sender.send(rows(train), Addresses([other.getsockname()[:2]]))
+            expected = [(each, 0) for each, _ in packets_of(buffer, rows(train))]
+            assert collect(receiver, len(expected), known) == expected
 
 
 def test_nothing_to_receive_does_not_wait() -> None:
@@ -283,7 +310,8 @@ def test_a_port_that_nobody_listens_at_is_counted_and_stops_nobody() -> None:
 def test_other_errors_are_told() -> None:
     with open_socket(("127.0.0.1", 0)) as sock:
         receiver, sender = Receiver(sock), Sender(sock, np.zeros(9, np.uint8))
-        receiver.descriptor = sender.descriptor = -1
+        receiver.inlet = receiver.inlet._replace(descriptor=-1)
+        sender.outlet = sender.outlet._replace(descriptor=-1)
         with pytest.raises(OSError, match="Bad file descriptor"):
             receiver.receive()
         # one packet, and the three of a train that is tried apart
@@ -297,6 +325,6 @@ def test_a_kernel_without_segments(monkeypatch: pytest.MonkeyPatch) -> None:
     with pair("127.0.0.1") as (one, other):
         sender = Sender(one, np.arange(6, dtype=np.uint8))
         assert not sender.segments
-        assert sender.send(rows((0, 6, 2, 0)), [other.getsockname()]) == 0
+        assert sender.send(rows((0, 6, 2, 0)), Addresses([other.getsockname()])) == 0
         found = collect(Receiver(other), 3)
         assert [packet for packet, _ in found] == [b"\0\1", b"\2\3", b"\4\5"]

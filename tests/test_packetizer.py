@@ -17,7 +17,7 @@ from host.packetizer import (
     Stream,
     assemble,
     assemble_queries,
-    first_rows,
+    make_ready,
     new_contributions,
 )
 from switch import parser
@@ -45,14 +45,14 @@ RESERVED = 0xA5  # shows up wherever a byte was not written
 def filled(stream: Stream, chunks: list[int]) -> Contributions:
     """What the stream writes for these chunks, over rubbish."""
     width = 1 << parser.element_type_of(stream.kind)
-    room = new_contributions(len(chunks) + 1, SLOT_BYTES)
-    room.payload[:] = RESERVED
     count = stream.elements_per_chunk
-    some = first_rows(room, len(chunks), count, count * width)
-    stream.fill(np.array(chunks, np.int64), some)
-    rest = room.payload.reshape(-1)[len(chunks) * count * width :]
-    assert np.all(rest == RESERVED), "wrote too far"
-    return some
+    room = new_contributions(len(chunks) + 1, count * width)
+    room.packets[:] = RESERVED
+    make_ready(room, len(chunks), count)
+    stream.fill(np.array(chunks, np.int64), room)
+    assert np.all(room.packets[-1] == RESERVED), "wrote too far"
+    assert np.all(room.packets[:, :HEADER_BYTES] == RESERVED), "wrote into headers"
+    return Contributions(*(field[: len(chunks)] for field in room))
 
 
 def results_of(payloads: list[bytes], counts: list[int]) -> Results:
@@ -199,9 +199,9 @@ def test_who_owns_nothing_sends_nothing() -> None:
 
 def test_a_barrier_is_one_empty_chunk() -> None:
     some = filled(Barrier(), [0])
-    assert Barrier.num_chunks == 1
+    assert Barrier().num_chunks == 1
     assert some.element_count.tolist() == [0]
-    assert parser.known_kind(Barrier.kind)
+    assert parser.known_kind(Barrier().kind)
 
 
 @settings(deadline=None)
@@ -242,7 +242,7 @@ def parsed(packet: bytes) -> Header:
 
 def packets_of(some: Contributions, kind: int, chunks: list[int], repeated: list[int],
                first: int) -> list[bytes]:  # fmt: skip
-    buffer = np.full(2048, RESERVED, np.uint8)
+    buffer = some.packets.reshape(-1)
     packets = np.zeros(len(chunks), PACKET).view(np.recarray)
     packets.destination = 9
     assemble(
@@ -257,14 +257,14 @@ def packets_of(some: Contributions, kind: int, chunks: list[int], repeated: list
     found = cut(buffer, packets)
     end = sum(len(packet) for packet in found)
     assert b"".join(found) == buffer[:end].tobytes(), "one packet after the other"
-    assert np.all(buffer[end:] == RESERVED), "wrote too far"
+    assert end <= buffer.size
     return found
 
 
 def test_headers_parse_back() -> None:
     kind = kind_of(Reduction.SUM, ElementType.INT16, ElementType.INT32)
-    room = new_contributions(3, SLOT_BYTES)
-    some = first_rows(room, 3, 8, 16)
+    some = new_contributions(3, 16)
+    make_ready(some, 3, 8)
     some.payload[:] = np.arange(48).reshape(3, 16)
     some.element_count[1] = 0
     some.recipient[2] = 4
@@ -320,13 +320,11 @@ def test_queries() -> None:
 
 
 def test_rows_start_as_a_stream_expects_them() -> None:
-    room = new_contributions(4, SLOT_BYTES)
+    room = new_contributions(4, 20)
+    assert room.payload.shape == (4, 20)
     for field in room[1:]:
         field[:] = 77  # of the batch before
-    some = first_rows(room, 3, 5, 20)
-    assert some.payload.shape == (3, 20)
-    assert some.payload.flags.c_contiguous
-    assert np.shares_memory(some.payload, room.payload)
-    fields = [set(field.tolist()) for field in some[1:]]
+    make_ready(room, 3, 5)
+    fields = [set(field[:3].tolist()) for field in room[1:]]
     assert fields == [{5}, {EVERY_WORKER}, {NO_EXPONENT}, {0}]
     assert all(field[3] == 77 for field in room[1:])

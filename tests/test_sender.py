@@ -5,7 +5,6 @@ Over real sockets: test_messages.py.
 
 import ctypes
 import errno
-import os
 import struct
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
@@ -17,8 +16,9 @@ from hypothesis import strategies as st
 from trains import packets_of, random_bytes, rows
 
 from switch import messages, udp
+from switch.addresses import Addresses, decode_name
 from switch.config import Address
-from switch.messages import BATCH, Sender, apart, decode_name
+from switch.messages import BATCH, Sender, apart
 from switch.udp import open_socket
 
 
@@ -43,7 +43,7 @@ class Kernel:
         self.sent: list[Message] = []
         self.calls: list[int] = []
 
-    def __call__(self, descriptor: int, first: int, count: int) -> int:
+    def __call__(self, descriptor: int, first: int, count: int, room: Any) -> int:
         self.calls.append(count)
         taken = min(count, self.at_most)
         for index in range(taken):
@@ -52,7 +52,7 @@ class Kernel:
             if error and index:
                 return index
             if error:
-                raise OSError(error, os.strerror(error))
+                return -error
             self.sent.append(message)
         return taken
 
@@ -103,6 +103,7 @@ def install(monkeypatch: pytest.MonkeyPatch) -> Install:
 
 
 HERE: list[Address] = [("127.0.0.1", 1), ("127.0.0.1", 2)]
+KNOWN = Addresses(HERE)
 MANY = rows(*((at, 3, 3, at % 2) for at in range(2 * BATCH + 88)))
 LONG = rows((0, 3, 3, 0), (3, 10, 4, 0), (13, 2, 2, 1), (15, 6, 3, 1), (21, 1, 1, 0))
 
@@ -114,7 +115,7 @@ def check_each_once(kernel: Kernel, sender: Sender, trains: np.ndarray) -> None:
 
 def test_only_trains_have_a_segment(sender: Sender, install: Install) -> None:
     kernel = install()
-    assert sender.send(LONG, HERE) == 0
+    assert sender.send(LONG, KNOWN) == 0
     data = sender.buffer.tobytes()
     assert kernel.sent == [
         Message(data[:3], 0, HERE[0]),
@@ -128,13 +129,13 @@ def test_only_trains_have_a_segment(sender: Sender, install: Install) -> None:
 
 def test_no_trains_no_call(sender: Sender, install: Install) -> None:
     kernel = install()
-    assert sender.send(LONG[:0], HERE) == 0
+    assert sender.send(LONG[:0], KNOWN) == 0
     assert kernel.calls == []
 
 
 def test_many_trains_in_few_calls(sender: Sender, install: Install) -> None:
     kernel = install()
-    assert sender.send(MANY, HERE) == 0
+    assert sender.send(MANY, KNOWN) == 0
     assert kernel.calls == [BATCH, BATCH, 88]
     check_each_once(kernel, sender, MANY)
     destinations = [HERE.index(sent.address) for sent in kernel.sent if sent.address]
@@ -145,7 +146,7 @@ def test_what_a_call_has_left_goes_with_the_next(
     sender: Sender, install: Install
 ) -> None:
     kernel = install(at_most=2)
-    assert sender.send(LONG, HERE) == 0
+    assert sender.send(LONG, KNOWN) == 0
     assert kernel.calls == [5, 3, 1]
     check_each_once(kernel, sender, LONG)
 
@@ -156,7 +157,7 @@ def test_refused_trains_are_counted_over_all_calls(
     refused = [*range(0, len(MANY), 100), len(MANY) - 1]
     contents = {sender.buffer[at : at + 3].tobytes() for at in refused}
     kernel = install(lambda sent: errno.ENETUNREACH * (sent.data in contents))
-    assert sender.send(MANY, HERE) == len(refused)
+    assert sender.send(MANY, KNOWN) == len(refused)
     check_each_once(kernel, sender, np.delete(MANY, refused, axis=0))
     assert sender.error is not None
     assert sender.error.errno == errno.ENETUNREACH
@@ -172,14 +173,14 @@ def test_a_path_that_cannot_segment_gets_single_packets(
     sender: Sender, install: Install, error: int, at_most: int
 ) -> None:
     kernel = install(lambda sent: error * bool(sent.segment), at_most)
-    assert sender.send(LONG, HERE) == 0
+    assert sender.send(LONG, KNOWN) == 0
     check_each_once(kernel, sender, LONG)
     expected = [HERE[number] for _, number in packets_of(sender.buffer, LONG)]
     assert [sent.address for sent in kernel.sent] == expected
     assert not sender.segments
     assert sender.error is None
     tried = len(kernel.calls)
-    assert sender.send(LONG, HERE) == 0
+    assert sender.send(LONG, KNOWN) == 0
     assert all(sent.segment == 0 for sent in kernel.sent)
     assert at_most == 1 or len(kernel.calls) == tried + 1, "trains are not tried again"
 
@@ -191,7 +192,7 @@ def test_trains_that_were_sent_are_not_sent_again(
     kernel = install(
         lambda sent: errno.EIO * (sent.segment > 0 and sent.address == HERE[1])
     )
-    assert sender.send(LONG, HERE) == 0
+    assert sender.send(LONG, KNOWN) == 0
     check_each_once(kernel, sender, LONG)
     assert [sent.segment for sent in kernel.sent] == [0, 4, 0, 0, 0, 0]
 
@@ -205,7 +206,7 @@ def test_what_was_refused_before_the_first_train_counts(
         return errno.EMSGSIZE if sent.data == first else errno.EIO * (sent.segment > 0)
 
     kernel = install(refuse)
-    assert sender.send(LONG, HERE) == 1
+    assert sender.send(LONG, KNOWN) == 1
     check_each_once(kernel, sender, LONG[1:])
 
 
@@ -216,7 +217,7 @@ def test_a_path_that_cannot_segment_gets_many_single_packets(
     trains = MANY.copy()
     trains[batch * BATCH + 5 :, 2] = 1  # packets of one byte
     kernel = install(lambda sent: errno.EIO * bool(sent.segment))
-    assert sender.send(trains, HERE) == 0
+    assert sender.send(trains, KNOWN) == 0
     check_each_once(kernel, sender, trains)
 
 
@@ -225,7 +226,7 @@ def test_an_old_packet_s_error_refuses_no_train(
 ) -> None:
     errors = [errno.ECONNREFUSED, 0, errno.ECONNREFUSED, errno.ECONNREFUSED]
     kernel = install(lambda _: errors.pop(0) if errors else 0)
-    assert sender.send(LONG, HERE) == 0
+    assert sender.send(LONG, KNOWN) == 0
     check_each_once(kernel, sender, LONG)
     assert errors == []
     assert [sent.segment for sent in kernel.sent] == [0, 4, 0, 3, 0]
@@ -242,7 +243,7 @@ def test_a_train_of_packets_longer_than_the_path_takes(
         lambda sent: errno.EMSGSIZE * (sent.segment > 0 and sent.address == HERE[0])
     )
     trains = np.tile(LONG, (BATCH, 1))
-    assert sender.send(trains, HERE) == 0
+    assert sender.send(trains, KNOWN) == 0
     check_each_once(kernel, sender, trains)
     assert sender.error is None
     assert sender.segments
@@ -254,7 +255,7 @@ def test_a_packet_alone_says_nothing_of_trains(
     sender: Sender, install: Install
 ) -> None:
     kernel = install(lambda sent: errno.EINVAL * (sent.segment == 0))
-    assert sender.send(LONG, HERE) == 3
+    assert sender.send(LONG, KNOWN) == 3
     assert [sent.segment for sent in kernel.sent] == [4, 3]
     assert sender.segments
 
@@ -263,7 +264,7 @@ def test_a_signal_refuses_no_train(sender: Sender, install: Install) -> None:
     """A call that waits for room ends with EINTR when the process handles a signal."""
     errors = [errno.EINTR, 0, errno.EINTR, errno.EINTR]
     kernel = install(lambda _: errors.pop(0) if errors else 0)
-    assert sender.send(LONG, HERE) == 0
+    assert sender.send(LONG, KNOWN) == 0
     check_each_once(kernel, sender, LONG)
     assert errors == []
     assert [sent.segment for sent in kernel.sent] == [0, 4, 0, 3, 0]
@@ -271,7 +272,7 @@ def test_a_signal_refuses_no_train(sender: Sender, install: Install) -> None:
 
 def test_no_addresses_after_some(sender: Sender, install: Install) -> None:
     kernel = install()
-    sender.send(LONG, HERE)
+    sender.send(LONG, KNOWN)
     sender.send(LONG)
     assert {sent.address for sent in kernel.sent[len(LONG) :]} == {None}
 

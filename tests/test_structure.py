@@ -27,12 +27,15 @@ HOST_MAY_IMPORT = (
     "switch.byteorder",
     "switch.udp",
     "switch.messages",
+    "switch.addresses",
+    "switch.system",
     "switch.compiled",
     "switch.stubs",
 )
 
 SOCKETS = (
     "switch/udp.py",
+    "switch/addresses.py",  # the layout of a sockaddr
     "switch/messages.py",
     "switch/server.py",
     "switch/service.py",
@@ -76,7 +79,7 @@ ONLY_IN: dict[str, tuple[str, ...]] = {
     "socket": (*SOCKETS, "intswitch/configuration.py"),
     "select": SOCKETS,
     "selectors": SOCKETS,
-    "ctypes": ("switch/messages.py",),  # sendmmsg and recvmmsg
+    "ctypes": ("switch/compiled.py",),  # the C library, where nothing is compiled
     "asyncio": ("switch/service.py",),
     "time": CLOCKS,
 }

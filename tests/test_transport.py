@@ -1,8 +1,8 @@
 """Aggregations over real UDP: loss, lateness, death, and what is counted."""
 
-import errno
 import os
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 from real_switch import (
     WAIT,
+    OnSend,
     Outcome,
     RealSwitch,
     array_of,
@@ -27,9 +28,8 @@ from real_switch import (
 
 from host import transport
 from host.agent import AggregationError, AggregationOverflow, Network, join
-from switch import messages
 from switch.config import FaultConfig
-from switch.udp import DESTINATION
+from switch.replicate import Copies
 
 SOON = 2.0  # seconds within which a death must be known
 FULL = 256  # int32 elements of a full packet of 1024 bytes
@@ -173,14 +173,14 @@ def test_who_was_late_and_left_is_not_blamed() -> None:
         return network.sum(np.ones(3, np.int32)).tolist()
 
     with running() as switch:
-        send = switch.path.sender.send
 
-        def lose(trains: np.ndarray, addresses: Any) -> int:
+        def lose(out: Copies) -> None:
             if lossy.is_set():
-                trains = trains[trains[:, DESTINATION] != 0]
-            return send(trains, addresses)
+                kept = out.rows[: out.used[0]]
+                kept = kept[kept.destination != 0].copy()
+                out.rows[: len(kept)], out.used[0] = kept, len(kept)
 
-        switch.path.sender.send = lose  # type: ignore[method-assign]
+        switch.path.pipeline.tap = OnSend(lose)
         outcome = attempt(switch, 2, work)
         assert outcome.values == [[2, 2, 2]] * 2
 
@@ -291,21 +291,17 @@ def test_a_switch_that_is_silent_is_named(monkeypatch: pytest.MonkeyPatch) -> No
         run_workers(switch, 1, work, job="silent")
 
 
-def test_a_kernel_that_refuses_to_send_is_named(
-    monkeypatch: pytest.MonkeyPatch, switch: RealSwitch
-) -> None:
-    send = messages.send_messages
-
-    def refuse(descriptor: int, first: int, count: int) -> int:
-        if descriptor != switch.path.sender.descriptor:
-            raise OSError(errno.ENETUNREACH, "no route")
-        return send(descriptor, first, count)
-
+def test_a_kernel_that_refuses_to_send_is_named(switch: RealSwitch) -> None:
     def work(network: Network) -> None:
-        monkeypatch.setattr(messages, "send_messages", refuse)
-        text = "job 'cut', .*: the switch does not answer; .* refused: no route"
-        with pytest.raises(AggregationError, match=text):
-            network.barrier()
+        transport = network._transport
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as unconnected:
+            number = unconnected.fileno()
+            outlet = transport.sender.outlet._replace(descriptor=number)
+            transport.sender.outlet = outlet
+            transport.line = transport.line._replace(outlet=outlet)
+            text = "job 'cut', .*: the switch does not answer; .* refused: Destination"
+            with pytest.raises(AggregationError, match=text):
+                network.barrier()
 
     run_workers(switch, 1, work, job="cut")
 
@@ -385,12 +381,13 @@ def test_late_answers_are_counted_as_ignored() -> None:
             network.sum(np.ones(FULL, np.int32))
 
     with running() as switch:
-        send = switch.path.sender.send
 
-        def twice(*arguments: Any) -> int:
-            return send(*arguments) + send(*arguments)
+        def twice(out: Copies) -> None:
+            copies = out.used[0]
+            out.rows[copies : 2 * copies] = out.rows[:copies]
+            out.used[0] *= 2
 
-        switch.path.sender.send = twice  # type: ignore[method-assign]
+        switch.path.pipeline.tap = OnSend(twice)
         outcome = attempt(switch, 1, work)
         outcome.check()
     [worker] = outcome.statistics

@@ -77,7 +77,7 @@ def coupled(packets: list[Packet]) -> list[tuple[int, int, int, int]]:
     rows[: len(packets)] = packets
     trains = np.full((max(len(packets), 1), 4), -7, np.int64)
     open_train = np.full(DESTINATIONS, 99, np.int64)  # left over from another batch
-    count = couple(rows, len(packets), open_train, trains)
+    count = couple(rows, len(packets), MAX_SEGMENTS, open_train, trains)
     assert np.all(trains[count:] == -7), "wrote too far"
     return [tuple(train) for train in trains[:count].tolist()]
 

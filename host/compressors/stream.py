@@ -1,7 +1,8 @@
 """The two aggregations that compressors are made of: a scaled sum, and a maximum of
 exponents. Both know the packets' contents, and nothing of algorithms."""
 
-from typing import NamedTuple
+from collections.abc import Callable
+from typing import ClassVar, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -48,8 +49,8 @@ class ScaledSum(Stream):
     their low bits, as a cast would, and set the overflow flag where they do not fit.
     """
 
-    fill_rows = staticmethod(quantize)
-    drain_rows = staticmethod(dequantize)
+    fill_rows: ClassVar[Callable[..., None]] = staticmethod(quantize)
+    drain_rows: ClassVar[Callable[..., None]] = staticmethod(dequantize)
 
     def __init__(
         self,
