@@ -52,13 +52,13 @@ def decode_name(name: bytes) -> Address:
 
 @kernel
 def hash_name(name: NDArray[np.uint8]) -> int:
-    """Of family, port and address: of what `same_name` compares (FNV-1a)."""
-    value = np.uint64(0xCBF29CE484222325)
+    """Of family, port and address: of what `same_name` compares (FNV-1a, 32 bits)."""
+    value = 0x811C9DC5
     is_ipv6 = name[0] == socket.AF_INET6
     for at in range(24 if is_ipv6 else 8):
         if at < FAMILY_AND_PORT or not is_ipv6 or at >= IPV6_AT:
-            value = (value ^ np.uint64(name[at])) * np.uint64(0x100000001B3)
-    return int(value >> np.uint64(32))
+            value = ((value ^ np.int64(name[at])) * 0x01000193) & 0xFFFFFFFF
+    return value
 
 
 @kernel
