@@ -57,7 +57,7 @@ def hash_name(name: NDArray[np.uint8]) -> int:
     is_ipv6 = name[0] == socket.AF_INET6
     for at in range(24 if is_ipv6 else 8):
         if at < FAMILY_AND_PORT or not is_ipv6 or at >= IPV6_AT:
-            value = ((value ^ np.int64(name[at])) * 0x01000193) & 0xFFFFFFFF
+            value = ((value ^ int(name[at])) * 0x01000193) & 0xFFFFFFFF
     return value
 
 
