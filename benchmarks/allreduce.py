@@ -23,7 +23,8 @@ from benchmarks.echo import Echo
 
 WORKERS = (2, 4, 8)
 MEBIBYTES = (4, 25, 100)
-NUM_SLOTS = 2048  # of 1 KiB: the window
+# loopback takes packets of 64 KiB; seven of these fill a train
+NUM_SLOTS, SLOT_BYTES, MTU = 64, 8192, 65535
 REPETITIONS = {4: 15, 25: 7, 100: 5}
 METHODS = ("int32", "int8", "gloo", "echo of int32", "echo of int8")
 
@@ -39,8 +40,9 @@ def measure(
     os.environ.update(MASTER_ADDR="127.0.0.1", MASTER_PORT=str(gloo_port))
     dist.init_process_group("gloo", rank=rank, world_size=num_workers)
     network = intswitch.join(
-        switch, job="bench", rank=rank, num_workers=num_workers, num_slots=NUM_SLOTS
-    )
+        switch, job="bench", rank=rank, num_workers=num_workers,
+        num_slots=NUM_SLOTS, slot_bytes=SLOT_BYTES, mtu=MTU,
+    )  # fmt: skip
     echo = Echo(("127.0.0.1", echo_port))
     for mebibytes in MEBIBYTES:
         gradient = np.random.default_rng(rank).standard_normal(
@@ -106,7 +108,10 @@ def rates(num_workers: int) -> dict[tuple[int, str], float]:
     """(MiB, method) -> median GB/s."""
     context = multiprocessing.get_context("spawn")
     queue = context.Queue()
-    with intswitch.Switch("127.0.0.1", 0) as switch, echo_server() as echo_port:
+    with (
+        intswitch.Switch("127.0.0.1", 0, slot_bytes=SLOT_BYTES) as switch,
+        echo_server() as echo_port,
+    ):
         args = (num_workers, switch.endpoint, echo_port, free_port(), queue)
         workers = [
             context.Process(target=measure, args=(rank, *args), daemon=True)
