@@ -37,7 +37,7 @@ HALF_OF_SEQUENCES = (SEQUENCE_MASK + 1) // 2
 
 
 class Arrived(NamedTuple):
-    """Results that count, as rows for `Stream.drain`."""
+    """Results that count, as rows for a stream's `drain_rows`."""
 
     chunks: Integers
     payload_at: Integers

@@ -73,9 +73,11 @@ def specialize(function: Callable[..., Any], **kernels: Callable[..., Any]) -> A
     """A kernel from `function`, in which the names of `kernels` stand for them.
 
     Kernels are compiled into the caller; a call by reference would neither be inlined
-    nor cached. Each combination has a place of its own in the cache, by its name.
+    nor cached. The cache knows a kernel by its name and types alone, so the full names
+    of `kernels` are part of it.
     """
-    name = "_".join([function.__name__, *(each.__name__ for each in kernels.values())])
+    names = [f"{each.__module__}_{each.__qualname__}" for each in kernels.values()]
+    name = "_".join([function.__name__, *names]).replace(".", "_")
     scope = {**function.__globals__, **kernels}
     special = FunctionType(function.__code__, scope, name)
     special.__qualname__ = name

@@ -74,14 +74,19 @@ def new_faults(config: FaultConfig) -> Faults:
 
 
 @kernel
+def tally(faults: Faults, direction: int, count: int, kept: int) -> int:
+    faults.seen[direction] += count
+    faults.lost[direction] += count - kept
+    return kept
+
+
+@kernel
 def on_receive(faults: Faults, rows: Rows, count: int) -> int:
     """Remove from `rows` what is lost on its way in; the number left."""
     if faults.loss_in <= 0:
         return count
     kept = lose_rows(rows, count, faults.loss_in, faults.seed, faults.seen[IN])
-    faults.seen[IN] += count
-    faults.lost[IN] += count - kept
-    return kept
+    return tally(faults, IN, count, kept)
 
 
 @kernel
@@ -90,6 +95,4 @@ def on_send(faults: Faults, copies: Any, count: int) -> int:
     if faults.loss_out <= 0:
         return count
     kept = lose_copies(copies, count, faults.loss_out, faults.seed, faults.seen[OUT])
-    faults.seen[OUT] += count
-    faults.lost[OUT] += count - kept
-    return kept
+    return tally(faults, OUT, count, kept)

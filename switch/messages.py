@@ -102,11 +102,15 @@ class Inlet(NamedTuple):
 
     descriptor: int
     messages_at: int
+    """Where in memory `messages` lie."""
     capacity: int
+    """Datagrams a call."""
     messages: Any
     controls: Any
     names: Bytes
+    """[capacity, NAME_BYTES] sockaddr of each datagram's sender."""
     starts: Integers
+    """[capacity, 4]; see `udp.split`."""
     rows: Rows
     drained: Integers
     """[1] 1: the last call read all that there was."""
@@ -179,7 +183,7 @@ def make_ready(messages: Any, count: int) -> None:
 
 @kernel
 def measure(messages: Any, controls: Any, count: int, starts: Integers) -> None:
-    """Rows for `udp.split` of what was received: offset, bytes, segment, source 0."""
+    """Rows for `udp.split` of what was received: offset, bytes, segment."""
     for i in range(count):
         size = np.int64(messages[i]["length"])
         control = controls[i]
@@ -190,7 +194,6 @@ def measure(messages: Any, controls: Any, count: int, starts: Integers) -> None:
         starts[i, 1] = size
         # the value is a C int in the low half on little-endian machines
         starts[i, 2] = control["value"] & 0xFFFFFFFF if is_train else size
-        starts[i, 3] = 0
     make_ready(messages, count)
 
 
@@ -200,6 +203,7 @@ class Outlet(NamedTuple):
     descriptor: int
     messages_at: int
     buffer_at: int
+    """Where in memory the packets lie."""
     sockaddr_bytes: int
     messages: Any
     iovecs: Any

@@ -140,3 +140,28 @@ def test_uncompiled_kernels_get_records_with_names(
     monkeypatch.setattr(compiled, "COMPILED", False)
     records = np.zeros(3, RECORDS).view(np.recarray)
     assert compiled.plain(records) is records
+
+
+TWICE = """
+from switch.compiled import kernel, specialize
+from switch import ours, theirs
+def twice(value):
+    return step(value) + step(value)
+"""
+STEP = (
+    "from switch.compiled import kernel\n@kernel\ndef step(value): return value + {}\n"
+)
+
+
+def test_kernels_of_one_name_are_specialized_apart(tree: Path) -> None:
+    """In the cache too: the second process loads what the first one compiled."""
+    (tree / "switch" / "ours.py").write_text(STEP.format(1))
+    (tree / "switch" / "theirs.py").write_text(STEP.format(10))
+    (tree / "switch" / "twice.py").write_text(TWICE)
+    code = (
+        "from switch.twice import *\n"
+        "kinds = [specialize(twice, step=each.step) for each in ({})]\n"
+        "print(*(kind(0) for kind in kinds))"
+    )
+    assert python(tree, code.format("ours, theirs")) == ["2", "20"]
+    assert python(tree, code.format("theirs, ours")) == ["20", "2"]

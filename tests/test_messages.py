@@ -18,7 +18,7 @@ from trains import packets_of, random_bytes, rows
 from switch import udp
 from switch.addresses import NAME_BYTES, Addresses, decode_name, encode_name, find
 from switch.config import Address
-from switch.messages import BATCH, Receiver, Sender
+from switch.messages import BATCH, Receiver, Sender, send_trains
 from switch.udp import MAX_SEGMENTS, MAX_TRAIN_BYTES, open_socket
 
 WAIT = 5.0  # seconds after which a test fails instead of hanging
@@ -208,6 +208,24 @@ def test_a_packet_that_is_too_long_keeps_no_other_back(
         assert sender.segments == supported
         expected = packets_of(buffer, good)
         assert collect(Receiver(other), len(expected)) == expected
+
+
+def test_the_compiled_path_tells_where_it_was_refused() -> None:
+    """The third train is too long for a packet; the two before it are on their way."""
+    with pair("127.0.0.1") as (one, other):
+        buffer = random_bytes(TOO_LONG)
+        outlet = Sender(one, buffer).outlet
+        trains = rows(
+            (0, 9, 9, 0), (9, 8, 8, 0), (0, TOO_LONG, TOO_LONG, 0), (3, 1, 1, 0)
+        )
+        names_at = Addresses([other.getsockname()]).table.names.ctypes.data
+        assert send_trains(outlet, trains, 4, names_at) == 2
+        assert outlet.room.error[0] == errno.EMSGSIZE
+        assert send_trains(outlet, trains[3:], 1, names_at) == 1
+        found = collect(Receiver(other), 3)
+        assert [each for each, _ in found] == [
+            buffer[:9].tobytes(), buffer[9:17].tobytes(), buffer[3:4].tobytes()
+        ]  # fmt: skip
 
 
 def test_addresses_that_come_later() -> None:

@@ -242,7 +242,10 @@ def parsed(packet: bytes) -> Header:
 
 def packets_of(some: Contributions, kind: int, chunks: list[int], repeated: list[int],
                first: int) -> list[bytes]:  # fmt: skip
-    buffer = some.packets.reshape(-1)
+    size = some.packets.size
+    buffer = np.full(size + 64, RESERVED, np.uint8)
+    buffer[:size] = some.packets.reshape(-1)
+    some = some._replace(packets=buffer[:size].reshape(some.packets.shape))
     packets = np.zeros(len(chunks), PACKET).view(np.recarray)
     packets.destination = 9
     assemble(
@@ -257,7 +260,7 @@ def packets_of(some: Contributions, kind: int, chunks: list[int], repeated: list
     found = cut(buffer, packets)
     end = sum(len(packet) for packet in found)
     assert b"".join(found) == buffer[:end].tobytes(), "one packet after the other"
-    assert end <= buffer.size
+    assert np.all(buffer[max(size, end) :] == RESERVED), "wrote too far"
     return found
 
 

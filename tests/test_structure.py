@@ -80,6 +80,13 @@ ONLY_IN: dict[str, tuple[str, ...]] = {
     "select": SOCKETS,
     "selectors": SOCKETS,
     "ctypes": ("switch/compiled.py",),  # the C library, where nothing is compiled
+    # what touches a socket or a clock from within a kernel
+    "switch.system": (
+        "switch/messages.py",
+        "switch/server.py",
+        "host/exchange.py",
+        "host/transport.py",
+    ),
     "asyncio": ("switch/service.py",),
     "time": CLOCKS,
 }

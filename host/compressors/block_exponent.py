@@ -55,8 +55,6 @@ class BlockPlan(NamedTuple):
     """[chunks] whether the scale is known."""
     ahead: Integers
     """[chunks] this worker's exponent of the chunk `num_slots` later."""
-    early: Integers
-    """[1] chunks filled before their scale was known."""
 
 
 @kernel
@@ -70,9 +68,14 @@ def learn(plan: BlockPlan, chunk: int, exponent: int) -> None:
 def fill_blocks(
     plan: BlockPlan, chunks: Integers, contributions: Contributions
 ) -> None:
+    for i in range(len(chunks)):
+        if not plan.known[chunks[i]]:
+            raise RuntimeError(
+                "a chunk is sent before the result of the chunk num_slots before it, "
+                "which brings its exponent"
+            )
     quantize(plan.sum, chunks, contributions)
     for i in range(len(chunks)):
-        plan.early[0] += not plan.known[chunks[i]]
         contributions.exponent[i] = plan.ahead[chunks[i]]
 
 
@@ -119,16 +122,9 @@ class BlockExponentSum(ScaledSum):
             scale_of=scale_of,
             known=np.zeros(len(exponents), np.bool_),
             ahead=np.concatenate([exponents[network.num_slots :], no_more]),
-            early=np.zeros(1, np.int64),
         )
         for chunk, exponent in enumerate(maxima.tolist()):
             learn(self.plan, chunk, exponent)
-
-    @property
-    def early(self) -> int:
-        """Chunks that were sent before their scale was known. Always 0: the window
-        lets chunk c + num_slots go with the result of c in hand."""
-        return int(self.plan.early[0])
 
 
 class BlockExponent(ScaledCompressor):
@@ -171,5 +167,3 @@ class BlockExponent(ScaledCompressor):
         if window.non_finite:
             raise non_finite_error(first, layout, network.rank, self.step)
         self.complete(stream, network, layout)
-        if stream.early:
-            raise RuntimeError(f"{stream.early} chunks were sent before their scale")
