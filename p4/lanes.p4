@@ -150,62 +150,63 @@ control Values(
     }
 }
 
-// The upper halves of all pairs of lanes moved up by `distance`; `kept` are the places
-// where the two halves of each are to be. A product, and not `word | word << distance`:
-// p4c copies the operand to both places, so the expression doubled with every step.
-#define MOVE_APART(word, distance, kept) \
-    ((word) * ((2048w1 << distance) + 1) & (kept))
+// Widening: half a block of elements becomes a block of elements twice as wide. The
+// halves of the word move apart, then the halves of each half, and so on until single
+// elements stand in lanes of their own, whose upper halves take the sign.
+#define HALVES_APART(half) (512w0 ++ (half)[1023:512] ++ 512w0 ++ (half)[511:0])
 
-// The sign of the narrow lanes in the upper half of wide lanes: `sign` is the top bit
-// of a narrow lane, `high` of a wide one. x ^ sign counts from the least integer on;
-// (high - sign) is what lies between the least integers of both widths.
-#define EXTEND_SIGN(word, sign, high) (((word) ^ (sign)) + ((high) - (sign)) ^ (high))
-
-// Half a block of elements becomes a block of elements twice as wide. The halves of
-// the word move apart, then the halves of each half, and so on until single elements
-// stand in lanes of their own.
-control WidenHalf(in bit<1024> half, in bit<3> type, out block_t wide) {
-    block_t word;
+// The rest of it, in place. (Each line uses `word` as the line before has left it. Had
+// it a known value here, p4c would put that in for every `word`, and so on for each
+// line: 2 to the power of 6 times the code.)
+control Spread(inout block_t word, in bit<3> type) {
+    block_t sign;
 
     apply {
-        word = 512w0 ++ half[1023:512] ++ 512w0 ++ half[511:0];
-        word = MOVE_APART(word, 256, EVERY_OTHER_256);
-        word = MOVE_APART(word, 128, EVERY_OTHER_128);
-        word = MOVE_APART(word, 64, EVERY_OTHER_64);
-        word = MOVE_APART(word, 32, EVERY_OTHER_32);
-        word = MOVE_APART(word, 16, EVERY_OTHER_16);
+        word = (word | word << 256) & EVERY_OTHER_256;
+        word = (word | word << 128) & EVERY_OTHER_128;
+        word = (word | word << 64) & EVERY_OTHER_64;
+        word = (word | word << 32) & EVERY_OTHER_32;
+        word = (word | word << 16) & EVERY_OTHER_16;
         if (type == INT8) {
-            word = MOVE_APART(word, 8, EVERY_OTHER_8);
-            wide = EXTEND_SIGN(word, HIGH_INT16 >> 8, HIGH_INT16);
+            word = (word | word << 8) & EVERY_OTHER_8;
+            sign = (word << 8) & HIGH_INT16;
+            word = word | sign | (sign - (sign >> 8));
         } else {
-            wide = EXTEND_SIGN(word, HIGH_INT32 >> 16, HIGH_INT32);
+            sign = (word << 16) & HIGH_INT32;
+            word = word | sign | (sign - (sign >> 16));
         }
     }
 }
 
 // All elements of a payload to the next width; `bytes` is the length of the outcome.
 control WidenOnce(inout values_t values, in bit<3> type, in bit<16> bytes) {
-    WidenHalf() widen0;
-    WidenHalf() widen1;
-    WidenHalf() widen2;
-    WidenHalf() widen3;
-    WidenHalf() widen4;
+    Spread() spread0;
+    Spread() spread1;
+    Spread() spread2;
+    Spread() spread3;
+    Spread() spread4;
+
+#define TAKE_HALF(to, half)                                     \
+    if (bytes > to * BLOCK_BYTES) {                             \
+        values.block##to = HALVES_APART(half);                  \
+    }
+#define SPREAD(number)                                          \
+    if (bytes > number * BLOCK_BYTES) {                         \
+        spread##number.apply(values.block##number, type);       \
+    }
 
     apply {
         // from the last on, so that no half is overwritten before it is read
-        if (bytes > 4 * BLOCK_BYTES) {
-            widen4.apply(values.block2[2047:1024], type, values.block4);
-        }
-        if (bytes > 3 * BLOCK_BYTES) {
-            widen3.apply(values.block1[1023:0], type, values.block3);
-        }
-        if (bytes > 2 * BLOCK_BYTES) {
-            widen2.apply(values.block1[2047:1024], type, values.block2);
-        }
-        if (bytes > BLOCK_BYTES) {
-            widen1.apply(values.block0[1023:0], type, values.block1);
-        }
-        widen0.apply(values.block0[2047:1024], type, values.block0);
+        TAKE_HALF(4, values.block2[2047:1024])
+        TAKE_HALF(3, values.block1[1023:0])
+        TAKE_HALF(2, values.block1[2047:1024])
+        TAKE_HALF(1, values.block0[1023:0])
+        TAKE_HALF(0, values.block0[2047:1024])
+        SPREAD(0)
+        SPREAD(1)
+        SPREAD(2)
+        SPREAD(3)
+        SPREAD(4)
     }
 }
 

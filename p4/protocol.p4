@@ -10,13 +10,13 @@ typedef bit<16> job_id_t;
 typedef bit<16> worker_t;
 typedef bit<32> sequence_t;
 typedef bit<16> element_count_t;
-typedef int<8>  exponent_t;
+typedef bit<8>  exponent_t;     // signed: compare with `exceeds`
 typedef bit<8>  flags_t;
 typedef bit<64> bitmap_t;       // worker w at bit w
 
 const format_t FORMAT = 1;
 const worker_t EVERY_WORKER = 0xFFFF;
-const exponent_t NO_EXPONENT = -128;
+const exponent_t NO_EXPONENT = 0x80;
 const bit<16> STATUS_BYTES = 8; // payload of a status: the bitmap
 
 const opcode_t CONTRIBUTE = 0;
@@ -68,6 +68,11 @@ bit<3> element_type_of(in kind_t kind) {
 
 bit<3> result_type_of(in kind_t kind) {
     return kind[2:0];
+}
+
+// Whether one exponent is larger than another. (A register forgets that it is signed.)
+bool exceeds(in exponent_t one, in exponent_t other) {
+    return (one ^ 0x80) > (other ^ 0x80);
 }
 
 // Bytes of `count` elements of a type.

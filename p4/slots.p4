@@ -183,7 +183,7 @@ control ReachSlot(
         }
         if (accepted) {
             join_slot();
-            if (packet.exponent > slot.exponent) {
+            if (exceeds(packet.exponent, slot.exponent)) {
                 slot.exponent = packet.exponent;
             }
             if (job.rule == SWITCHML) {
