@@ -99,6 +99,18 @@ def echo_server() -> Any:
             process.kill()
 
 
+def compile_kernels() -> None:
+    """By one process, or every worker compiles the same at once."""
+    with (
+        intswitch.Switch("127.0.0.1", 0) as switch,
+        intswitch.join(switch.endpoint, job="c", rank=0, num_workers=1) as network,
+    ):
+        for element_type in ("int32", "int8"):
+            compressor = intswitch.compressor("intsgd", element_type=element_type)
+            compressor.average(np.ones(1, np.float32), network)
+        network.barrier()
+
+
 def free_port() -> int:
     with socket.create_server(("127.0.0.1", 0)) as server:
         return int(server.getsockname()[1])
@@ -130,6 +142,7 @@ def rates(num_workers: int) -> dict[tuple[int, str], float]:
 
 def main() -> None:
     """One figure a line."""
+    compile_kernels()
     for num_workers in WORKERS:
         medians = rates(num_workers)
         for mebibytes in MEBIBYTES:

@@ -13,7 +13,7 @@ from host.controller import Membership, join_job, split_address
 from host.packetizer import ELEMENT_TYPES, ArrayStream, Barrier, Stream
 from host.transport import AggregationError, Statistics, Transport
 from switch.protocol import HEADER_BYTES, Flag, Reduction
-from switch.udp import open_socket
+from switch.udp import hears_groups, open_group, open_socket
 
 __all__ = ["AggregationError", "AggregationOverflow", "Network", "Statistics", "join"]
 
@@ -58,6 +58,7 @@ def join(
             address, job=job, rank=rank, num_workers=num_workers,
             data_address=sock.getsockname()[:2], num_slots=num_slots,
             slot_bytes=slot_bytes, overflow=overflow, timeout=timeout,
+            multicast=hears_groups(sock.getsockname()[:2]),
         )  # fmt: skip
     except BaseException:
         sock.close()
@@ -98,7 +99,10 @@ class Network:
         """Seconds that one aggregation may take, waiting for others included."""
         self._sock = sock
         self._membership = membership
-        self._transport = Transport(sock, membership, job)
+        self._group = None
+        if membership.group is not None:
+            self._group = open_group(membership.group, membership.switch)
+        self._transport = Transport(sock, self._group, membership, job)
 
     @property
     def statistics(self) -> Statistics:
@@ -189,7 +193,7 @@ class Network:
         """Leave the job. The others can go on until they need this worker."""
         if self._sock.fileno() >= 0:
             self._membership.leave()
-            self._sock.close()
+            self._close_sockets()
 
     def __enter__(self) -> "Network":
         return self
@@ -204,7 +208,12 @@ class Network:
             self.close()
         elif self._sock.fileno() >= 0:  # not a leave: the others shall know
             self._membership.close()
-            self._sock.close()
+            self._close_sockets()
+
+    def _close_sockets(self) -> None:
+        self._sock.close()
+        if self._group is not None:
+            self._group.close()
 
     def _reduce(self, values: Array, out: Array, reduction: Reduction) -> Array:
         flat = np.ascontiguousarray(values).reshape(-1)

@@ -60,12 +60,14 @@ def join_job(
     num_slots: int = 512,
     slot_bytes: int = 1024,
     overflow: str = "detect",
+    multicast: bool = False,
     timeout: float = 30.0,
 ) -> "Membership":
     """Join `job` and wait for the other workers, `timeout` seconds at most.
 
     `switch_address` is HOST:PORT of the control plane (TCP), `data_address` the numeric
-    address that this worker's packets come from. Raises ValueError for arguments that
+    address that this worker's packets come from; `multicast`: it can receive from a
+    multicast group on the loopback interface. Raises ValueError for arguments that
     no switch could take, ConnectionError if no switch answers, TimeoutError if workers
     are missing (the text names their ranks), JoinRefused if the switch says no.
     """
@@ -81,6 +83,7 @@ def join_job(
         num_slots=_natural("num_slots", num_slots),
         slot_bytes=_natural("slot_bytes", slot_bytes),
         overflow=_overflow(overflow).value,  # type: ignore[arg-type]
+        multicast=multicast,
     )
     channel = _connect(switch_address, min(timeout, CONNECT_TIMEOUT))
     request.timeout = max(0.0, timeout - (time.monotonic() - started))
@@ -155,6 +158,10 @@ class Membership:
         """How many chunks to have outstanding at most, says the switch."""
         self.workers = tuple((each.address, each.port) for each in joined.workers)
         """Data addresses as bound: worker 0, worker 1, ..."""
+        self.group: Address | None = None
+        """Where results for every worker go to, unless to each by itself."""
+        if joined.HasField("group"):
+            self.group = joined.group.address, joined.group.port
 
     @property
     def switch(self) -> Address:

@@ -40,14 +40,17 @@ COUNTS = 7
 FILL, DRAIN, HEARD = range(3)
 
 # Seconds. A worker that waits looks for packets again and again before it sleeps, and
-# lets others run meanwhile: to be woken costs more than a train does.
-PATIENCE = 2e-4
+# lets others run meanwhile: to be woken costs as much as a train does.
+PATIENCE = 2e-5
 
 
 class Line(NamedTuple):
     """One worker's end of the network."""
 
     inlet: Inlet
+    group: Inlet
+    """The same memory, another socket: for what comes to the multicast group.
+    Descriptor -1: there is none."""
     outlet: Outlet
     nobody: Table
     """Sources need no number here: the socket is connected."""
@@ -64,7 +67,8 @@ class Line(NamedTuple):
     progress: Integers
     """[2] trains in `trains`, and how many of them have been sent."""
     polled: Any
-    """[2] records of `switch.system.POLL`: data, news from the control plane."""
+    """[3] records of `switch.system.POLL`: data, news from the control plane, data to
+    the group."""
     counts: Integers
     """[COUNTS]"""
     seconds: NDArray[np.float64]
@@ -130,12 +134,26 @@ def send_due(plan: Any, state: State, line: Line, now: float) -> bool:
 
 
 @kernel
+def read_rows(line: Line) -> int:
+    """Packets that have come, of one socket; or -errno.
+
+    What comes to the group ends while something else is missing, so that the other
+    socket has its turn.
+    """
+    if line.group.descriptor >= 0:
+        rows = receive_rows(line.group, line.nobody)
+        if rows != 0:
+            return rows
+    return receive_rows(line.inlet, line.nobody)
+
+
+@kernel
 def await_rows(line: Line, wake_at: float) -> int:
     """Packets that have come; 0: it is late, or there is news; or -errno."""
     room = line.inlet.room
     began = clock(room)
     while True:
-        rows = receive_rows(line.inlet, line.nobody)
+        rows = read_rows(line)
         now = clock(room)
         if rows != 0 or now >= wake_at:
             return rows
@@ -143,10 +161,8 @@ def await_rows(line: Line, wake_at: float) -> int:
             break
         sched_yield()
     milliseconds = np.int32(np.ceil((wake_at - now) * 1e3))
-    poll(line.polled.ctypes.data, 2, milliseconds)
-    if line.polled[0]["returned"] == 0:
-        return 0
-    return receive_rows(line.inlet, line.nobody)
+    poll(line.polled.ctypes.data, line.polled.size, milliseconds)
+    return read_rows(line)
 
 
 @kernel

@@ -3,6 +3,7 @@
 import socket
 import time
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -57,7 +58,13 @@ class Statistics:
 class Transport:
     """Runs one aggregation after the other: window, packets, socket, clock."""
 
-    def __init__(self, sock: socket.socket, membership: Membership, job: str) -> None:
+    def __init__(
+        self,
+        sock: socket.socket,
+        group: socket.socket | None,
+        membership: Membership,
+        job: str,
+    ) -> None:
         self.sock = sock
         self.membership = membership
         self.job = job
@@ -81,11 +88,10 @@ class Transport:
         buffer = np.zeros(BATCH_ROWS * (HEADER_BYTES + membership.slot_bytes), np.uint8)
         self.sender = Sender(sock, buffer)
         self.receiver = Receiver(sock, READ_TRAINS)
-        polled = np.zeros(2, POLL)
-        polled["descriptor"] = sock.fileno(), membership.fileno()
-        polled["events"] = POLL_IN
+        shared = -1 if group is None else group.fileno()
         self.line = Line(
             inlet=self.receiver.inlet,
+            group=self.receiver.inlet._replace(descriptor=shared),
             outlet=self.sender.outlet,
             nobody=Addresses().table,
             contributions=new_contributions(BATCH_ROWS, 0),
@@ -96,7 +102,7 @@ class Transport:
             open_train=np.zeros(1, np.int64),
             trains=np.zeros((BATCH_ROWS, 4), np.int64),
             progress=np.zeros(2, np.int64),
-            polled=polled,
+            polled=_polled(sock.fileno(), membership.fileno(), shared),
             counts=np.zeros(exchange.COUNTS, np.int64),
             seconds=np.zeros(3),
         )
@@ -216,3 +222,10 @@ class Transport:
         sequence = (int(self.window.first) + int(self.window.oldest)) & SEQUENCE_MASK
         done = f"{self.window.done} of {self.window.num_chunks} chunks done"
         return f"job {self.job!r}, sequence {sequence} ({done}): {what}"
+
+
+def _polled(*descriptors: int) -> Any:
+    polled = np.zeros(len(descriptors), POLL)
+    polled["descriptor"] = descriptors
+    polled["events"] = POLL_IN
+    return polled

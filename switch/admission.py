@@ -45,6 +45,9 @@ class JoinRequest:
     timeout: float = 30.0
     """Seconds to wait for the other workers."""
 
+    multicast: bool = False
+    """The worker can receive from a multicast group on the loopback interface."""
+
 
 # What all workers of a job must say alike.
 COMMON_FIELDS = ("num_workers", "num_slots", "slot_bytes", "overflow")

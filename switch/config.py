@@ -7,6 +7,11 @@ from switch.protocol import DEFAULT_PORT, Overflow, Rule
 Address = tuple[str, int]
 
 
+def group_of(job: int, port: int) -> Address:
+    """The multicast group of a job, of those for local use (RFC 2365, section 6.1)."""
+    return f"239.255.{job >> 8}.{job & 0xFF}", port
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class JobConfig:
     """A set of workers and what the switch keeps for them."""
@@ -24,6 +29,10 @@ class JobConfig:
     """Width of a slot's values: the largest payload of a result, in bytes."""
 
     overflow: Overflow = Overflow.DETECT
+
+    group: Address | None = None
+    """IP multicast group that results for every worker go to, in one packet. None: a
+    packet to each worker."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

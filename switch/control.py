@@ -11,7 +11,7 @@ from itertools import count
 from typing import Protocol
 
 from switch.admission import JoinRequest, Refusal, check_alone, check_together, numeric
-from switch.config import Address, JobConfig, SwitchConfig
+from switch.config import Address, JobConfig, SwitchConfig, group_of
 from switch.protocol import HEADER_BYTES, Overflow
 
 MAX_JOB = 65535
@@ -116,6 +116,7 @@ class Control:
 
     `dataplane` has the fixed jobs of `config` already. `receive_bytes` is what the
     switch's socket can queue; the recommended window keeps a job's packets within it.
+    `multicast`: a job whose workers all can receive from a multicast group gets one.
     """
 
     def __init__(
@@ -124,10 +125,12 @@ class Control:
         dataplane: Dataplane,
         *,
         receive_bytes: int | None = None,
+        multicast: bool = False,
     ) -> None:
         self._config = config
         self._dataplane = dataplane
         self._receive_bytes = receive_bytes
+        self._multicast = multicast
         self._fixed = {job.job: job for job in config.jobs}
         self._gatherings: dict[str, _Gathering] = {}
         self._running: dict[int, _Running] = {}
@@ -261,12 +264,15 @@ class Control:
 
     def _install(self, requests: list[JoinRequest]) -> JobConfig:
         first = requests[0]
+        number = self._free_job()
+        multicast = self._multicast and all(request.multicast for request in requests)
         job = JobConfig(
-            job=self._free_job(),
+            job=number,
             workers=tuple(numeric(request.data) for request in requests),
             num_slots=first.num_slots,
             slot_bytes=first.slot_bytes,
             overflow=Overflow(first.overflow),
+            group=group_of(number, self._config.port) if multicast else None,
         )
         try:
             self._dataplane.install(job)

@@ -59,7 +59,8 @@ COUNTERS = {
     "copies": (COPIES,),
 }
 
-NUMBERS = ("first_slot", "num_slots", "slot_bytes", "num_workers", "overflow")
+# shared: number of the multicast group's address, or -1
+NUMBERS = "first_slot", "num_slots", "slot_bytes", "num_workers", "overflow", "shared"
 JOB = np.dtype(
     [
         *((name, np.int64) for name in NUMBERS),
@@ -186,7 +187,7 @@ def reach_slot(
         reduce_payload(slot, values, scratch, header, payload, job.overflow)
     if slot.received == num_workers:
         counts[RESULTS] += 1
-        multicast(slot, values, header, job.group[:num_workers], out)
+        multicast(slot, values, header, job.group[:num_workers], job.shared, out)
     return verdict
 
 
@@ -222,7 +223,7 @@ def run(state: State, batch: Rows, count: int, rule: int, out: Copies) -> None:
         start = batch.offset[row]
         packet = batch.buffer[start : start + batch.length[row]]
         step(state, packet, batch.source[row], rule, out)
-    state.counters[0, COPIES] += out.used[0]
+    state.counters[0, COPIES] += out.used[2]
 
 
 class Plane(NamedTuple):
@@ -264,7 +265,7 @@ class Pipeline:
         self.out = Copies(
             np.empty(2 * MAX_ROWS * (HEADER_BYTES + config.slot_bytes), np.uint8),
             np.empty(MAX_ROWS * MAX_WORKERS, PACKET).view(np.recarray),
-            np.zeros(2, np.int64),
+            np.zeros(3, np.int64),
         )
         # the same memory, as kernels like it
         registers = self.state.registers
@@ -301,6 +302,7 @@ class Pipeline:
         table.num_workers = len(job.workers)
         table.overflow = job.overflow
         table.group[: len(job.workers)] = [self.known.number(a) for a in job.workers]
+        table.shared = -1 if job.group is None else self.known.number(job.group)
         slots.clear(self.state.registers, 2 * first_slot, 2 * job.num_slots)
         self._jobs[job.job] = job
         self.state.row_of[job.job] = row
@@ -354,19 +356,16 @@ class Pipeline:
             length = np.array([len(packet) for packet, _ in some], np.int64)
             source = [self.known.number_of.get(address, -1) for _, address in some]
             joined = np.frombuffer(b"".join(packet for packet, _ in some), np.uint8)
-            batch = Rows(
-                joined.copy(), length.cumsum() - length, length, np.array(source)
-            )
+            offset = length.cumsum() - length
+            batch = Rows(joined.copy(), offset, length, np.array(source))
             copies += self._as_datagrams(self.run(batch, len(some)))
         return copies
 
     def _as_datagrams(self, out: Copies) -> list[tuple[bytes, Address]]:
+        data, known = out.buffer, self.known.known
         return [
-            (
-                out.buffer[copy.offset : copy.offset + copy.length].tobytes(),
-                self.known.known[copy.destination],
-            )
-            for copy in out.rows[: out.used[0]]
+            (data[row.offset :][: row.length].tobytes(), known[row.destination])
+            for row in out.rows[: out.used[0]]
         ]
 
     def _row(self, job: int) -> int:

@@ -34,16 +34,20 @@ class Copies(NamedTuple):
     rows: NDArray[Any]
     """Records of `switch.udp.PACKET`."""
     used: Integers
-    """[2]: rows used, bytes of `buffer` used."""
+    """[3]: rows used, bytes of `buffer` used, copies: a row whose destination is a
+    multicast group stands for one to each of its workers."""
 
 
 @kernel
-def address_copy(out: Copies, offset: int, length: int, destination: int) -> None:
+def address_copy(
+    out: Copies, offset: int, length: int, destination: int, receivers: int = 1
+) -> None:
     copy = out.rows[out.used[0]]
     copy.offset = offset
     copy.length = length
     copy.destination = destination
     out.used[0] += 1
+    out.used[2] += receivers
 
 
 @kernel
@@ -96,12 +100,18 @@ def append_result(
 
 @kernel
 def multicast(
-    slot: Slot, values: Bytes, cause: Header, group: Integers, out: Copies
+    slot: Slot, values: Bytes, cause: Header, group: Integers, shared: int, out: Copies
 ) -> None:
-    """One copy to each address of `group`, with the payload to recipients alone."""
+    """One copy to each address of `group`, with the payload to recipients alone.
+
+    `shared`: the number of an address that stands for all of them, or -1.
+    """
     recipient = slot.recipient
     full_at = out.used[1]
     full_length = append_result(slot, values, cause, True, 0, out)
+    if shared >= 0 and recipient == EVERY_WORKER:
+        address_copy(out, full_at, full_length, shared, group.size)
+        return
     bare_at = full_at
     bare_length = full_length
     if recipient != EVERY_WORKER:

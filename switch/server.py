@@ -38,14 +38,15 @@ from switch.protocol import (
 from switch.service import ControlService
 from switch.system import clock, sched_yield
 from switch.tap import PcapTap
-from switch.udp import MAX_ROWS, Integers, couple, open_socket
+from switch.udp import MAX_ROWS, Integers, couple, open_socket, reaches_groups
 
 BATCH_DATAGRAMS = 8  # read at once: half a megabyte stays in the L2 cache
 # The kernel reports twice what it grants, and charges small packets double.
 OVERHEAD = 4
 # Seconds. After its last packet a switch looks for more before it sleeps, and lets
-# others run meanwhile: to be woken costs more than a train does.
-PATIENCE = 2e-4
+# others run meanwhile: to be woken costs as much as a train does. (Ten times as long,
+# and the kernel leaves a worker waiting for one core while we look on the other.)
+PATIENCE = 2e-5
 LONGEST_TURN = 5e-3  # seconds until the control plane may do something
 
 
@@ -100,13 +101,28 @@ def serve_batches(wire: Wire, table: Table) -> int:
             return 0
 
 
+class FairLock:
+    """A lock that goes to who waits for it, not back to who has just let go of it."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._next = threading.Lock()
+
+    def __enter__(self) -> None:
+        with self._next:
+            self._lock.acquire()
+
+    def __exit__(self, *error: object) -> None:
+        self._lock.release()
+
+
 class DataPath:
     """Socket to pipeline to socket. `lock` is held while packets are processed."""
 
     def __init__(self, sock: socket.socket, pipeline: Pipeline) -> None:
         self.sock = sock
         self.pipeline = pipeline
-        self.lock = threading.Lock()
+        self.lock = FairLock()
         self.receiver = Receiver(sock, BATCH_DATAGRAMS)
         self.sender = Sender(sock, pipeline.out.buffer)
         self.wire = Wire(
@@ -165,7 +181,13 @@ def open_switch(config: SwitchConfig) -> Iterator[tuple[DataPath, Address]]:
         path = DataPath(sock, pipeline)
         granted = sock.getsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF)
         bound = replace(config, port=address[1])
-        control = Control(bound, pipeline, receive_bytes=granted // OVERHEAD)
+        control = Control(
+            bound,
+            pipeline,
+            receive_bytes=granted // OVERHEAD,
+            # a copy of its own for everyone who may lose it
+            multicast=config.faults.loss_out == 0 and reaches_groups(sock),
+        )
         service = ControlService(control, path.lock, *address)
         service.start()
         try:

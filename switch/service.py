@@ -11,7 +11,7 @@ import socket
 import threading
 from collections.abc import AsyncIterator, Callable
 from concurrent.futures import Future
-from contextlib import asynccontextmanager
+from contextlib import AbstractContextManager, asynccontextmanager
 from typing import Any, TypeVar
 
 import grpc
@@ -25,6 +25,7 @@ from switch.stubs import control_pb2_grpc as pb_grpc
 
 Context = grpc.aio.ServicerContext[Any, Any]
 Answer = TypeVar("Answer")
+Lock = AbstractContextManager[object]
 
 GRACE = 0.5  # seconds for open streams to take their last event
 
@@ -43,9 +44,7 @@ OPTIONS = (
 class ControlService:
     """Serves `control` on TCP at `address`:`port` between `start` and `stop`."""
 
-    def __init__(
-        self, control: Control, lock: threading.Lock, address: str, port: int
-    ) -> None:
+    def __init__(self, control: Control, lock: Lock, address: str, port: int) -> None:
         self.address = address
         self.port = port
         """0 means any free port; the one that was found is here after `start`."""
@@ -114,7 +113,7 @@ def _try_to_bind(address: Address) -> None:
 class _Switchboard:
     """Between the streams and `Control`: lock, clock, timer, one outbox a stream."""
 
-    def __init__(self, control: Control, lock: threading.Lock) -> None:
+    def __init__(self, control: Control, lock: Lock) -> None:
         self._control = control
         self._lock = lock
         self._outboxes: dict[int, asyncio.Queue[Event]] = {}
@@ -219,6 +218,7 @@ def _request(request: pb.JoinRequest) -> JoinRequest:
         slot_bytes=request.slot_bytes,
         overflow=request.overflow,
         timeout=request.timeout,
+        multicast=request.multicast,
     )
 
 
@@ -237,12 +237,14 @@ def _message(event: Event) -> pb.JoinEvent:
 
 
 def _joined(event: Joined) -> pb.Joined:
+    group = event.job.group
     return pb.Joined(
         member=event.member,
         job=event.job.job,
         data=_data_address(event.data),
         window=event.window,
         workers=[_data_address(worker) for worker in event.job.workers],
+        group=None if group is None else _data_address(group),
     )
 
 

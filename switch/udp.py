@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from switch.compiled import kernel
-from switch.config import Address
+from switch.config import Address, group_of
 
 Bytes = NDArray[np.uint8]
 Integers = NDArray[np.int64]
@@ -30,6 +30,8 @@ MAX_TRAIN_BYTES = 65000  # a datagram's limit, headers of IPv6 included
 MAX_SEGMENTS = 64  # of older kernels; newer ones take 128
 MAX_ROWS = 2048  # packets of a batch: what 16 datagrams can hold
 WANTED_BUFFER = 32 << 20  # bytes; the kernel grants what it allows
+LOOPBACK = socket.inet_aton("127.0.0.1")
+LONGEST_LOOP = 0.5  # seconds until a packet to oneself counts as lost
 
 PACKET = np.dtype(
     [
@@ -55,6 +57,67 @@ class Rows(NamedTuple):
 
 def open_socket(address: Address) -> socket.socket:
     """A UDP socket bound to `address`, with the largest buffers that are allowed."""
+    sock = _new_socket(address)
+    try:
+        sock.bind(address)
+    except OSError as error:
+        sock.close()
+        text = f"cannot use {address[0]}, port {address[1]} (UDP): {error.strerror}"
+        raise OSError(error.errno, text) from error
+    return sock
+
+
+def open_group(group: Address, source: Address) -> socket.socket:
+    """A socket for what `source` sends to a multicast group on the loopback interface.
+
+    Any number of processes may have one. Raises OSError.
+    """
+    sock = _new_socket(group)
+    try:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        sock.bind(group)
+        membership = socket.inet_aton(group[0]) + LOOPBACK
+        sock.setsockopt(socket.IPPROTO_IP, socket.IP_ADD_MEMBERSHIP, membership)
+        sock.connect(source)
+    except OSError:
+        sock.close()
+        raise
+    return sock
+
+
+def hears_groups(address: Address) -> bool:
+    """Whether a worker at `address` could open a multicast group."""
+    try:
+        open_group(group_of(0, address[1]), address).close()
+    except OSError:
+        return False
+    return is_local(address)
+
+
+def is_local(address: Address) -> bool:
+    """On the IPv4 loopback interface, where one packet to a group reaches everyone."""
+    ip = ipaddress.ip_address(address[0])
+    return ip.version == 4 and ip.is_loopback
+
+
+def reaches_groups(sock: socket.socket) -> bool:
+    """Whether what `sock` sends to a multicast group comes back on the loopback
+    interface: seen by sending one packet. It sends there from now on."""
+    address: Address = sock.getsockname()[:2]
+    if not is_local(address):
+        return False
+    group = group_of(0, address[1])
+    try:
+        sock.setsockopt(socket.IPPROTO_IP, socket.IP_MULTICAST_IF, LOOPBACK)
+        with open_group(group, address) as listener:
+            listener.settimeout(LONGEST_LOOP)
+            sock.sendto(b"intswitch", group)
+            return listener.recv(DATAGRAM_BYTES) == b"intswitch"
+    except OSError:
+        return False
+
+
+def _new_socket(address: Address) -> socket.socket:
     is_ipv6 = ipaddress.ip_address(address[0]).version == 6
     family = socket.AF_INET6 if is_ipv6 else socket.AF_INET
     sock = socket.socket(family, socket.SOCK_DGRAM)
@@ -68,12 +131,6 @@ def open_socket(address: Address) -> socket.socket:
             sock.setsockopt(socket.SOL_SOCKET, option, WANTED_BUFFER)
     with contextlib.suppress(OSError):
         sock.setsockopt(SOL_UDP, UDP_GRO, 1)
-    try:
-        sock.bind(address)
-    except OSError as error:
-        sock.close()
-        text = f"cannot use {address[0]}, port {address[1]} (UDP): {error.strerror}"
-        raise OSError(error.errno, text) from error
     return sock
 
 

@@ -73,6 +73,18 @@ class TestJoin:
         assert (job.num_slots, job.slot_bytes) == (4, 64)
         assert job.overflow is Overflow.SATURATE
 
+    @pytest.mark.parametrize("switch", [True, False])
+    @pytest.mark.parametrize("able", [(True, True), (True, False), (False, False)])
+    def test_a_group_if_the_switch_and_all_workers_can(
+        self, switch: bool, able: tuple[bool, bool]
+    ) -> None:
+        dataplane = FakeDataplane()
+        plane = Control(SwitchConfig(), dataplane, multicast=switch)
+        for rank, multicast in enumerate(able):
+            plane.join(request(rank, multicast=multicast), 0.0)
+        group = ("239.255.0.1", 48864) if switch and all(able) else None
+        assert dataplane.jobs[1].group == group
+
     def test_one_worker_is_enough_for_a_job_of_one(self) -> None:
         plane, dataplane = control()
         begin(plane, num_workers=1)

@@ -34,9 +34,12 @@ WAIT = 10.0  # seconds after which a test fails instead of hanging
 
 
 @contextmanager
-def serve(**changes: Any) -> Iterator[tuple[ControlService, FakeDataplane]]:
+def serve(
+    multicast: bool = False, **changes: Any
+) -> Iterator[tuple[ControlService, FakeDataplane]]:
     dataplane = FakeDataplane(FIXED)
-    control = Control(SwitchConfig(jobs=(FIXED,), **changes), dataplane)
+    config = SwitchConfig(jobs=(FIXED,), **changes)
+    control = Control(config, dataplane, multicast=multicast)
     service = ControlService(control, threading.Lock(), "127.0.0.1", 0)
     service.start()
     try:
@@ -108,6 +111,15 @@ def test_join(served: tuple[str, FakeDataplane]) -> None:
             assert member.failure() is None
             assert (member.dead, member.left) == ((), ())
         assert list(dataplane.jobs) == [2, 1]
+
+
+@pytest.mark.parametrize("able", [True, False])
+def test_the_multicast_group_of_a_job(able: bool) -> None:
+    with serve(multicast=True) as (service, _):
+        address = f"127.0.0.1:{service.port}"
+        member = join(address, num_workers=1, multicast=able)
+        assert member.group == (("239.255.0.1", 48864) if able else None)
+        member.leave()
 
 
 def test_a_switch_that_listens_everywhere_is_found_where_it_was_called() -> None:

@@ -28,6 +28,7 @@ RESERVED = 0xA5  # shows up wherever a byte was not written
 VALUES = np.array([1, -2, 300_000], np.int32)
 KIND = kind_of(Reduction.SUM, ElementType.INT8, ElementType.INT32)
 FIRST_ADDRESS = 1000  # of the group: addresses are not ranks
+NOBODY, SHARED = -1, 77  # no address that stands for all workers; or this one
 
 
 class Out:
@@ -37,7 +38,7 @@ class Out:
         self.copies = Copies(
             np.full(4096, RESERVED, np.uint8),
             np.zeros(2 * MAX_WORKERS, PACKET).view(np.recarray),
-            np.zeros(2, np.int64),
+            np.zeros(3, np.int64),
         )
 
     def packets(self) -> list[tuple[int, bytes]]:
@@ -80,7 +81,7 @@ def group_of(num_workers: int) -> NDArray[np.int64]:
 def send(slot: Slot, num_workers: int, sequence: int = 12) -> list[tuple[int, bytes]]:
     out = Out()
     multicast(
-        slot, VALUES.view(np.uint8), cause(0, sequence), group_of(num_workers),
+        slot, VALUES.view(np.uint8), cause(0, sequence), group_of(num_workers), NOBODY,
         out.copies,
     )  # fmt: skip
     return out.packets()
@@ -126,10 +127,28 @@ def test_the_copies_of_a_multicast_share_their_bytes() -> None:
         out = Out()
         slot = full_slot(recipient, MAX_WORKERS)
         group = group_of(MAX_WORKERS)
-        multicast(slot, VALUES.view(np.uint8), cause(), group, out.copies)
+        multicast(slot, VALUES.view(np.uint8), cause(), group, NOBODY, out.copies)
         assert len(set(out.copies.rows.offset[:MAX_WORKERS].tolist())) == parts
         full = HEADER_BYTES + VALUES.nbytes
         assert out.copies.used[1] == full + (parts - 1) * HEADER_BYTES
+
+
+@pytest.mark.parametrize("num_workers", [1, 3, MAX_WORKERS])
+def test_one_packet_to_an_address_that_stands_for_all(num_workers: int) -> None:
+    out, slot = Out(), full_slot(num_workers=num_workers)
+    group = group_of(num_workers)
+    multicast(slot, VALUES.view(np.uint8), cause(), group, SHARED, out.copies)
+    [(number, packet)] = out.packets()
+    assert number == SHARED
+    assert packet == send(slot, num_workers)[0][1]
+    assert out.copies.used[2] == num_workers, "copies"
+
+
+def test_who_is_not_the_recipient_gets_a_packet_of_its_own() -> None:
+    out, slot = Out(), full_slot(recipient=1)
+    multicast(slot, VALUES.view(np.uint8), cause(), group_of(3), SHARED, out.copies)
+    assert out.packets() == send(slot, 3)
+    assert out.copies.used[2] == 3
 
 
 def test_a_result_carries_the_sequence_of_its_cause() -> None:
@@ -159,7 +178,7 @@ def test_payloads_have_the_result_type(element_type: ElementType, wire: bytes) -
     slot.kind = kind_of(Reduction.MAX, ElementType.INT8, element_type)
     values = np.array([1, -2, 127], f"i{1 << element_type}").view(np.uint8)
     out = Out()
-    multicast(slot, values, cause(), group_of(1), out.copies)
+    multicast(slot, values, cause(), group_of(1), NOBODY, out.copies)
     [(_, packet)] = out.packets()
     assert packet[HEADER_BYTES:] == wire
 
@@ -220,7 +239,8 @@ def test_packets_follow_each_other() -> None:
     out = Out()
     answer(full_slot(), cause(), 1, out.copies)
     replay(full_slot(), VALUES.view(np.uint8), cause(), 2, out.copies)
-    multicast(full_slot(), VALUES.view(np.uint8), cause(), group_of(2), out.copies)
+    values, group = VALUES.view(np.uint8), group_of(2)
+    multicast(full_slot(), values, cause(), group, NOBODY, out.copies)
     packets = out.packets()
     assert [number for number, _ in packets] == [1, 2, *group_of(2)]
     opcodes = [header_of(packet).opcode for _, packet in packets]

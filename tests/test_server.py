@@ -6,6 +6,7 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -247,6 +248,25 @@ def test_more_addresses_than_workers_of_one_job() -> None:
 
 
 # opening and closing
+
+
+def test_the_lock_goes_to_who_waits_for_it() -> None:
+    lock, order = server.FairLock(), []
+
+    def wait() -> None:
+        with lock:
+            order.append("who waited")
+
+    with lock:
+        waiting = threading.Thread(target=wait)
+        waiting.start()
+        deadline = time.monotonic() + WAIT
+        while not lock._next.locked() and time.monotonic() < deadline:
+            time.sleep(0.001)
+    with lock:
+        order.append("who had it")
+    waiting.join(WAIT)
+    assert order == ["who waited", "who had it"]
 
 
 def test_a_taken_port_is_an_error() -> None:

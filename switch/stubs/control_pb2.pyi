@@ -25,7 +25,7 @@ class DataAddress(_message.Message):
     def __init__(self, address: _Optional[str] = ..., port: _Optional[int] = ...) -> None: ...
 
 class JoinRequest(_message.Message):
-    __slots__ = ("job", "rank", "num_workers", "data", "format", "num_slots", "slot_bytes", "overflow", "timeout")
+    __slots__ = ("job", "rank", "num_workers", "data", "format", "num_slots", "slot_bytes", "overflow", "timeout", "multicast")
     JOB_FIELD_NUMBER: _ClassVar[int]
     RANK_FIELD_NUMBER: _ClassVar[int]
     NUM_WORKERS_FIELD_NUMBER: _ClassVar[int]
@@ -35,6 +35,7 @@ class JoinRequest(_message.Message):
     SLOT_BYTES_FIELD_NUMBER: _ClassVar[int]
     OVERFLOW_FIELD_NUMBER: _ClassVar[int]
     TIMEOUT_FIELD_NUMBER: _ClassVar[int]
+    MULTICAST_FIELD_NUMBER: _ClassVar[int]
     job: str
     rank: int
     num_workers: int
@@ -44,7 +45,8 @@ class JoinRequest(_message.Message):
     slot_bytes: int
     overflow: Overflow
     timeout: float
-    def __init__(self, job: _Optional[str] = ..., rank: _Optional[int] = ..., num_workers: _Optional[int] = ..., data: _Optional[_Union[DataAddress, _Mapping]] = ..., format: _Optional[int] = ..., num_slots: _Optional[int] = ..., slot_bytes: _Optional[int] = ..., overflow: _Optional[_Union[Overflow, str]] = ..., timeout: _Optional[float] = ...) -> None: ...
+    multicast: bool
+    def __init__(self, job: _Optional[str] = ..., rank: _Optional[int] = ..., num_workers: _Optional[int] = ..., data: _Optional[_Union[DataAddress, _Mapping]] = ..., format: _Optional[int] = ..., num_slots: _Optional[int] = ..., slot_bytes: _Optional[int] = ..., overflow: _Optional[_Union[Overflow, str]] = ..., timeout: _Optional[float] = ..., multicast: _Optional[bool] = ...) -> None: ...
 
 class JoinEvent(_message.Message):
     __slots__ = ("joined", "refused", "death", "left", "closing")
@@ -61,18 +63,20 @@ class JoinEvent(_message.Message):
     def __init__(self, joined: _Optional[_Union[Joined, _Mapping]] = ..., refused: _Optional[_Union[Refused, _Mapping]] = ..., death: _Optional[_Union[Gone, _Mapping]] = ..., left: _Optional[_Union[Gone, _Mapping]] = ..., closing: _Optional[_Union[Closing, _Mapping]] = ...) -> None: ...
 
 class Joined(_message.Message):
-    __slots__ = ("member", "job", "data", "window", "workers")
+    __slots__ = ("member", "job", "data", "window", "workers", "group")
     MEMBER_FIELD_NUMBER: _ClassVar[int]
     JOB_FIELD_NUMBER: _ClassVar[int]
     DATA_FIELD_NUMBER: _ClassVar[int]
     WINDOW_FIELD_NUMBER: _ClassVar[int]
     WORKERS_FIELD_NUMBER: _ClassVar[int]
+    GROUP_FIELD_NUMBER: _ClassVar[int]
     member: int
     job: int
     data: DataAddress
     window: int
     workers: _containers.RepeatedCompositeFieldContainer[DataAddress]
-    def __init__(self, member: _Optional[int] = ..., job: _Optional[int] = ..., data: _Optional[_Union[DataAddress, _Mapping]] = ..., window: _Optional[int] = ..., workers: _Optional[_Iterable[_Union[DataAddress, _Mapping]]] = ...) -> None: ...
+    group: DataAddress
+    def __init__(self, member: _Optional[int] = ..., job: _Optional[int] = ..., data: _Optional[_Union[DataAddress, _Mapping]] = ..., window: _Optional[int] = ..., workers: _Optional[_Iterable[_Union[DataAddress, _Mapping]]] = ..., group: _Optional[_Union[DataAddress, _Mapping]] = ...) -> None: ...
 
 class Refused(_message.Message):
     __slots__ = ("reason", "timed_out")
