@@ -38,12 +38,16 @@ control Fits(in aggregation_t packet, in job_t job, out bool fits) {
 
 // Whose packet it is: which job, and whether it comes from the worker that it names.
 // Both tables are filled by the control plane. `own_bit` is 0 for a stranger.
-control Admission(in headers_t hdr, inout job_t job, out bitmap_t own_bit) {
+control Admission(
+    in headers_t hdr, inout job_t job, out bitmap_t own_bit, inout port_t port
+) {
     // first_version: 2 * the first of the job's slots. epoch: another number for each
     // installation and each reset of a job; what a slot holds of another epoch is void.
+    // loop: where packets go to grow (grow.p4).
     action set_job(
         row_t row, version_t first_version, bit<32> num_slots, bit<16> slot_bytes,
-        bit<16> num_workers, bit<2> overflow, bit<1> rule, group_t group, epoch_t epoch
+        bit<16> num_workers, bit<2> overflow, bit<1> rule, group_t group, epoch_t epoch,
+        port_t loop
     ) {
         job.row = row;
         job.first_version = first_version;
@@ -54,6 +58,7 @@ control Admission(in headers_t hdr, inout job_t job, out bitmap_t own_bit) {
         job.rule = rule;
         job.group = group;
         job.epoch = epoch;
+        job.loop = loop;
     }
 
     action unknown_job() {
@@ -69,12 +74,14 @@ control Admission(in headers_t hdr, inout job_t job, out bitmap_t own_bit) {
         size = NUM_JOBS;
     }
 
-    action set_worker(bitmap_t bit_of_worker) {
+    action set_worker(bitmap_t bit_of_worker, port_t port_of_worker) {
         own_bit = bit_of_worker;
+        port = port_of_worker;
     }
 
     action unknown_source() {
         own_bit = 0;
+        port = 0;
     }
 
     table workers {

@@ -18,6 +18,7 @@ typedef bit<2048> block_t;
 
 const bit<16> TYPE_IPV4 = 0x0800;
 const bit<16> TYPE_ARP = 0x0806;
+const bit<16> TYPE_GROWN = 0x88B5;      // for local experiments (IEEE 802)
 const bit<8> PROTOCOL_ICMP = 1;
 const bit<8> PROTOCOL_UDP = 17;
 
@@ -25,6 +26,13 @@ header ethernet_t {
     mac_t   destination;
     mac_t   source;
     bit<16> type;
+}
+
+// Nothing: it makes a packet GROWTH bytes longer on its way through the loop (grow.p4).
+header grown_t {
+    bit<2048> nothing;
+    bit<2032> more_of_it;
+    bit<16>   type;         // of what follows, as in Ethernet
 }
 
 header arp_t {
@@ -86,6 +94,8 @@ header tail1_t   { bit<8>    value; }
 
 struct headers_t {
     ethernet_t     ethernet;
+    grown_t        grown0;
+    grown_t        grown1;
     arp_t          arp;
     ipv4_header_t  ipv4;
     ipv4_options_t ipv4_options;
@@ -162,6 +172,7 @@ struct job_t {
     bit<1>    rule;
     group_t   group;
     epoch_t   epoch;
+    port_t    loop;
 }
 
 struct metadata_t {
@@ -171,6 +182,7 @@ struct metadata_t {
     bool    is_flooded;
     bool    is_routed;
     worker_t receiver;          // of a reply by unicast
+    port_t   receivers_port;
     job_t   job;
     slot_t  slot;               // as the packet has left it
     values_t values;            // the payload; then the values of the slot

@@ -10,6 +10,7 @@
 #include "checksum.p4"
 #include "admission.p4"
 #include "slots.p4"
+#include "grow.p4"
 #include "replicate.p4"
 #include "forward.p4"
 #include "deparser.p4"
@@ -23,6 +24,7 @@ control Aggregate(
     WellFormed() check_form;
     Fits() check_fit;
     ReachSlot() reach_slot;
+    Grow() grow;
     Reply() reply;
 
     bitmap_t own_bit = 0;
@@ -30,6 +32,7 @@ control Aggregate(
     bool fits;
     verdict_t verdict;
     bool completes = false;
+    bool too_short = false;
 
     apply {
         bit<16> header_bytes = (bit<16>) hdr.ipv4.header_words << 2;
@@ -38,7 +41,7 @@ control Aggregate(
             || hdr.udp.length < UDP_BYTES
             || hdr.ipv4.total_length < header_bytes + hdr.udp.length;
         if (hdr.aggregation.isValid() && !damaged) {
-            admission.apply(hdr, meta.job, own_bit);
+            admission.apply(hdr, meta.job, own_bit, meta.receivers_port);
         }
         check_form.apply(hdr, well_formed);
         check_fit.apply(hdr.aggregation, meta.job, fits);
@@ -56,20 +59,24 @@ control Aggregate(
         } else if (hdr.aggregation.opcode == RESULT || hdr.aggregation.opcode == STATUS) {
             verdict = verdict_t.WRONG_OPCODE;
         } else {
-            reach_slot.apply(hdr, meta.job, own_bit, meta.slot, meta.values,
-                verdict, completes);
+            reach_slot.apply(hdr, meta.job, own_bit, standard.packet_length,
+                meta.slot, meta.values, verdict, completes, too_short);
         }
 
         bit<32> first_counter = (bit<32>) meta.job.row * COUNTERS_PER_JOB;
-        verdicts.count(first_counter + (bit<32>) (bit<4>) verdict);
-        if (completes || verdict == verdict_t.REPLAY || verdict == verdict_t.ANSWER) {
-            reply.apply(hdr, meta, standard, verdict);
+        if (too_short) {
+            grow.apply(hdr, meta.job.loop, standard);
         } else {
-            mark_to_drop(standard);
-        }
-        if (completes) {
-            standard.mcast_grp = meta.job.group;
-            verdicts.count(first_counter + (bit<32>) (bit<4>) verdict_t.RESULTS);
+            verdicts.count(first_counter + (bit<32>) (bit<4>) verdict);
+            if (completes || verdict == verdict_t.REPLAY || verdict == verdict_t.ANSWER) {
+                reply.apply(hdr, meta, standard, verdict);
+            } else {
+                mark_to_drop(standard);
+            }
+            if (completes) {
+                standard.mcast_grp = meta.job.group;
+                verdicts.count(first_counter + (bit<32>) (bit<4>) verdict_t.RESULTS);
+            }
         }
     }
 }

@@ -50,6 +50,24 @@ parser SwitchParser(
         transition select(hdr.ethernet.type) {
             TYPE_ARP: arp;
             TYPE_IPV4: ipv4;
+            TYPE_GROWN: grown0;
+            default: accept;
+        }
+    }
+
+    state grown0 {
+        packet.extract(hdr.grown0);
+        transition select(hdr.grown0.type) {
+            TYPE_IPV4: ipv4;
+            TYPE_GROWN: grown1;
+            default: accept;
+        }
+    }
+
+    state grown1 {
+        packet.extract(hdr.grown1);
+        transition select(hdr.grown1.type) {
+            TYPE_IPV4: ipv4;
             default: accept;
         }
     }

@@ -34,7 +34,7 @@ control Reply(
         hdr.udp.destination = port;
         meta.receiver = hdr.aggregation.worker;
         meta.is_reply = true;
-        standard.egress_spec = standard.ingress_port;
+        standard.egress_spec = meta.receivers_port;
     }
 
     // It has the sequence of the packet that caused it, which differs from the one held
@@ -113,6 +113,9 @@ control Replicate(
 
     // Of the packet that came in, the padding is left behind the payload: cut it off.
     action set_lengths() {
+        hdr.grown0.setInvalid();
+        hdr.grown1.setInvalid();
+        hdr.ethernet.type = TYPE_IPV4;
         hdr.udp.length = UDP_BYTES + HEADER_BYTES + bytes;
         hdr.ipv4_options.setInvalid();
         hdr.ipv4.header_words = 5;

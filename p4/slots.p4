@@ -76,10 +76,12 @@ control DecideSwitchml(
 }
 
 // What an admitted packet does to its slot. `slot` and `values` are left as they are
-// after it: what a reply is made of.
+// after it: what a reply is made of. `too_short`: it does nothing yet, for BMv2 cannot
+// make the result of it.
 control ReachSlot(
     in headers_t hdr, in job_t job, in bitmap_t own_bit,
-    inout slot_t slot, inout values_t values, out verdict_t verdict, out bool completes
+    in bit<32> packet_length, inout slot_t slot, inout values_t values,
+    out verdict_t verdict, out bool completes, out bool too_short
 ) {
     register<epoch_t>(NUM_VERSIONS) epochs;
     register<sequence_t>(NUM_VERSIONS) sequences;
@@ -102,7 +104,7 @@ control ReachSlot(
         job.first_version + (packet.sequence & (2 * job.num_slots - 1));
     epoch_t epoch;
     operation_t operation = operation_t.READ;
-    element_count_t count;
+    bit<16> bytes;
     bool left_range = false;
 
     action read_slot() {
@@ -186,9 +188,6 @@ control ReachSlot(
             if (exceeds(packet.exponent, slot.exponent)) {
                 slot.exponent = packet.exponent;
             }
-            if (job.rule == SWITCHML) {
-                forget_worker();
-            }
         }
         completes = accepted && slot.received == job.num_workers;
 
@@ -199,20 +198,29 @@ control ReachSlot(
                 operation = operation_t.COMBINE;
             }
             slot.element_count = packet.element_count;
-            unpack.apply(hdr, values);
-            widen.apply(values, packet.kind, packet.element_count);
         }
-        if (operation != operation_t.READ || completes || verdict == verdict_t.REPLAY) {
-            count = slot.element_count;
-            reduce_values.apply(values, operation, version,
-                (bit<16>) bytes_of(count, result_type_of(slot.kind)),
-                slot.kind, job.overflow, left_range);
-        }
-        if (left_range) {
-            slot.flags = slot.flags | OVERFLOW;
-        }
-        if (accepted) {
-            write_slot();
+        bytes = (bit<16>) bytes_of(slot.element_count, result_type_of(slot.kind));
+        bool has_result = completes || verdict == verdict_t.REPLAY;
+        too_short = has_result && (bit<32>) (ALL_HEADERS_BYTES + bytes)
+            > packet_length + (bit<32>) GROWTH;
+        if (!too_short) {
+            if (operation != operation_t.READ) {
+                unpack.apply(hdr, values);
+                widen.apply(values, packet.kind, packet.element_count);
+            }
+            if (operation != operation_t.READ || has_result) {
+                reduce_values.apply(values, operation, version, bytes, slot.kind,
+                    job.overflow, left_range);
+            }
+            if (left_range) {
+                slot.flags = slot.flags | OVERFLOW;
+            }
+            if (accepted) {
+                write_slot();
+            }
+            if (accepted && job.rule == SWITCHML) {
+                forget_worker();
+            }
         }
     }
 }

@@ -13,6 +13,8 @@ from switch.p4_tables import (
     COUNTERS,
     COUNTERS_PER_JOB,
     MAX_JOBS,
+    SLOT_BYTES_WITHOUT_LOOP,
+    Entry,
     Place,
     Station,
     Tables,
@@ -26,16 +28,22 @@ class P4Dataplane:
     """A `control.Dataplane` in front of a P4 switch.
 
     The switch must be empty: rows and epochs are counted from here. `stations` has the
-    place of every host that can be a worker, by its IPv4 address.
+    place of every host that can be a worker, by its IPv4 address; `loop` is a port that
+    is wired to another of the switch's, which jobs of wide slots need (p4/grow.p4).
     """
 
     def __init__(
-        self, tables: Tables, config: SwitchConfig, stations: Mapping[str, Station]
+        self,
+        tables: Tables,
+        config: SwitchConfig,
+        stations: Mapping[str, Station],
+        loop: int | None = None,
     ) -> None:
         _check_switch(config)
         self.config = config
         self._tables = tables
         self._stations = stations
+        self._loop = loop
         self._jobs: dict[int, tuple[JobConfig, Place]] = {}
         self._counted_before: dict[int, dict[str, int]] = {}
         """By job: what its row had counted for the jobs before it."""
@@ -58,7 +66,7 @@ class P4Dataplane:
             self._tables.insert(entry)
         self._counted_before[job.job] = self._count(place.row)
         # The job's own entry comes last, so that no packet meets half a job.
-        self._tables.insert(p4_tables.job_entry(job, self.config.rule, place))
+        self._tables.insert(self._entry(job, place))
         self._jobs[job.job] = job, place
 
     def remove(self, job: int) -> None:
@@ -67,7 +75,7 @@ class P4Dataplane:
         What it counted stays in the totals of the switch.
         """
         config, place = self._find(job)
-        self._tables.delete(p4_tables.job_entry(config, self.config.rule, place))
+        self._tables.delete(self._entry(config, place))
         for entry in p4_tables.worker_entries(config, place, self._stations):
             self._tables.delete(entry)
         self._tables.delete_group(place.row)
@@ -77,7 +85,7 @@ class P4Dataplane:
         """Forget what the job's slots hold: it is of an epoch that is over."""
         config, place = self._find(job)
         place = replace(place, epoch=self._next_epoch())
-        self._tables.modify(p4_tables.job_entry(config, self.config.rule, place))
+        self._tables.modify(self._entry(config, place))
         self._jobs[job] = config, place
 
     def counters(self, job: int | None = None) -> dict[str, int]:
@@ -93,6 +101,9 @@ class P4Dataplane:
         before = self._counted_before[job]
         counted = self._count(place.row)
         return {name: counted[name] - before[name] for name in COUNTERS}
+
+    def _entry(self, job: JobConfig, place: Place) -> Entry:
+        return p4_tables.job_entry(job, self.config.rule, place, self._loop or 0)
 
     def _count(self, row: int) -> dict[str, int]:
         first = row * COUNTERS_PER_JOB
@@ -114,6 +125,11 @@ class P4Dataplane:
             raise ValueError(
                 f"job {job.job}: slot_bytes {job.slot_bytes} is more than the P4"
                 f" program's {p4_tables.SLOT_BYTES}"
+            )
+        if job.slot_bytes > SLOT_BYTES_WITHOUT_LOOP and self._loop is None:
+            raise ValueError(
+                f"job {job.job}: slot_bytes {job.slot_bytes} is more than"
+                f" {SLOT_BYTES_WITHOUT_LOOP}, which takes two ports wired to each other"
             )
         for address, _ in job.workers:
             if address not in self._stations:

@@ -13,6 +13,7 @@ from switch.config import JobConfig
 from switch.protocol import DropReason, Rule
 
 SLOT_BYTES = 1280  # sizes.p4
+SLOT_BYTES_WITHOUT_LOOP = 512  # grow.p4
 NUM_SLOTS = 4096
 MAX_JOBS = 255
 COUNTERS_PER_JOB = 16
@@ -97,7 +98,7 @@ def number_of(address: str) -> int:
     return int(ipaddress.IPv4Address(address))
 
 
-def job_entry(job: JobConfig, rule: Rule, place: Place) -> Entry:
+def job_entry(job: JobConfig, rule: Rule, place: Place, loop: int) -> Entry:
     """What the data plane must know of a job; a reset changes the epoch alone."""
     return Entry(
         f"{ADMISSION}.jobs",
@@ -113,6 +114,7 @@ def job_entry(job: JobConfig, rule: Rule, place: Place) -> Entry:
             rule,
             place.row,
             place.epoch,
+            loop,
         ),
     )
 
@@ -129,7 +131,7 @@ def worker_entries(
                 f"{ADMISSION}.workers",
                 (job.job, rank, ipv4, port),
                 f"{ADMISSION}.set_worker",
-                (1 << rank,),
+                (1 << rank, stations[address].port),
             ),
             Entry(
                 f"{REPLICATE}.receivers",

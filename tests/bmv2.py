@@ -11,6 +11,7 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Iterator
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
@@ -21,17 +22,20 @@ from golden import Datagram
 from switch import p4_tables
 from switch.config import Address, SwitchConfig
 from switch.p4_dataplane import P4Dataplane
-from switch.p4_tables import Station
-from switch.protocol import DEFAULT_PORT
+from switch.p4_tables import Entry, Station
+from switch.protocol import DEFAULT_PORT, HEADER_BYTES
 from switch.simple_switch import CLI, SimpleSwitch, SimpleSwitchError
 
 PROGRAM = Path(__file__).parent.parent / "p4" / "intswitch.p4"
 TOOLS = ("simple_switch", "p4c-bm2-ss", CLI, "ip", "ethtool")
-NUM_PORTS = 4
+NUM_PORTS = 4  # to hosts
+LOOP = NUM_PORTS  # and LOOP + 1, at the other end of the wire
+LOOP_PASSES = 2  # that the smallest packet with the largest result takes
 SWITCH = End(0x02_00_00_00_FF_01, "10.255.0.1", DEFAULT_PORT)
 FLOOD_GROUP = 1000
 THRIFT_PORT = 9090  # in the namespace; nobody else is there
 TIMEOUT = 10.0  # seconds that a packet may take before a test fails
+GROWTH = 512  # sizes.p4
 BURST = 16  # packets sent before their handling is awaited: pcap's ring holds 32
 
 CLONE_NEWNET = 0x40000000
@@ -66,7 +70,7 @@ def run(*command: str) -> None:
 
 class Namespace:
     """A network namespace with a pair of interfaces a port: hostN to the test, portN to
-    the switch."""
+    the switch; and two more ports, wired to each other."""
 
     def __init__(self) -> None:
         self.name = f"intswitch-{os.getpid()}-{time.monotonic_ns() % 10**6}"
@@ -75,7 +79,8 @@ class Namespace:
         try:
             run(*self.inside, "ip", "link", "set", "lo", "up")
             for port in range(NUM_PORTS):
-                self._connect(port)
+                self._connect(f"host{port}", f"port{port}")
+            self._connect(f"port{LOOP}", f"port{LOOP + 1}")
             self.sockets = self._open_sockets()
         except BaseException:
             self.close()
@@ -86,11 +91,10 @@ class Namespace:
         """What to put before a command that is to run in it."""
         return ["ip", "netns", "exec", self.name]
 
-    def _connect(self, port: int) -> None:
-        ours, theirs = f"host{port}", f"port{port}"
-        pair = ["type", "veth", "peer", "name", theirs]
-        run(*self.inside, "ip", "link", "add", ours, *pair)
-        for name in (ours, theirs):
+    def _connect(self, one: str, other: str) -> None:
+        pair = ["type", "veth", "peer", "name", other]
+        run(*self.inside, "ip", "link", "add", one, *pair)
+        for name in (one, other):
             # BMv2 must see frames as they are on a wire: no offloads; and no chatter
             offloads = "tx off rx off gro off gso off tso off".split()
             run(*self.inside, "ethtool", "-K", name, *offloads)
@@ -129,7 +133,7 @@ def raw_socket(interface: str) -> socket.socket:
 @contextlib.contextmanager
 def simple_switch(namespace: Namespace, program: Path) -> Iterator[SimpleSwitch]:
     """BMv2 in the namespace, and its command line."""
-    ports = [f"-i{port}@port{port}" for port in range(NUM_PORTS)]
+    ports = [f"-i{port}@port{port}" for port in range(LOOP + 2)]
     address = f"ipc://{program.parent}/{namespace.name}.ipc"
     command = [
         *(*namespace.inside, "simple_switch", *ports),
@@ -157,6 +161,49 @@ def connect(namespace: Namespace) -> SimpleSwitch:
             time.sleep(0.1)
 
 
+STRANGER_MAC = 0x02_00_00_00_FE_01
+MARKER_MAC = 0x02_00_00_00_FD_00
+
+
+@dataclass(frozen=True)
+class Marker:
+    """A frame that the switch sends back to the port that it came from."""
+
+    sent: bytes
+    returned_to: bytes
+
+
+# Answered at once.
+MARKER = Marker(
+    frames.arp_request(End(MARKER_MAC, "10.254.0.1"), SWITCH.address),
+    MARKER_MAC.to_bytes(6, "big"),
+)
+
+
+def loop_marker(port: int) -> Marker:
+    """Routed out of the loop's port, so behind whatever is in the loop; what comes back
+    is switched to where it began."""
+    mac = MARKER_MAC + 1 + port
+    datagram = frames.Udp(End(mac, "10.254.0.1", 1), End(SWITCH.mac, loop_address(port), 1), b"")
+    return Marker(datagram.frame(), mac.to_bytes(6, "big"))
+
+
+def loop_address(port: int) -> str:
+    return f"10.254.1.{port}"
+
+
+def loop_marker_entries(port: int) -> list[Entry]:
+    mac = MARKER_MAC + 1 + port
+    route = f"{p4_tables.number_of(loop_address(port))}/32"
+    return [
+        Entry(
+            p4_tables.ROUTES, (route,), "SwitchIngress.forward.to_hop",
+            (LOOP, SWITCH.mac, mac),
+        ),
+        p4_tables.station_entry(Station(mac, port)),
+    ]  # fmt: skip
+
+
 class Bmv2:
     """A running switch that takes one configuration after the other."""
 
@@ -171,10 +218,10 @@ class Bmv2:
         self.stations = stations_of(config)
         for entry in p4_tables.own_entries(SWITCH.address, SWITCH.mac):
             self.tables.insert(entry)
-        self.dataplane = P4Dataplane(self.tables, config, self.stations)
-
-    def install(self, config: SwitchConfig) -> None:
-        raise NotImplementedError
+        for port in range(NUM_PORTS):
+            for entry in loop_marker_entries(port):
+                self.tables.insert(entry)
+        self.dataplane = P4Dataplane(self.tables, config, self.stations, LOOP)
 
     def counters(self, job: int | None = None) -> dict[str, int]:
         return self.dataplane.counters(job)
@@ -185,18 +232,39 @@ class Bmv2:
     def process(self, datagrams: list[Datagram]) -> list[Datagram]:
         """What leaves the switch because of these packets, port by port."""
         received: list[list[bytes]] = [[] for _ in range(NUM_PORTS)]
-        last_port, waiting = 0, 0
-        for packet, address in datagrams:
-            port = self.place(address).port
-            if waiting and (port != last_port or waiting == BURST):
-                received[last_port] += self.flush(last_port)
-                waiting = 0
-            self.send(port, frames.Udp(self.end(address), SWITCH, packet).frame())
-            last_port, waiting = port, waiting + 1
-        # the one last sent to comes first: then nothing new can reach the others
-        for port in (last_port, *(set(range(NUM_PORTS)) - {last_port})):
-            received[port] += self.flush(port)
-        return [self.check(frame, port) for port in range(NUM_PORTS) for frame in received[port]]
+        for port, may_grow, burst in self.bursts(datagrams):
+            for packet, address in burst:
+                self.send(port, frames.Udp(self.end(address), SWITCH, packet).frame())
+            for _ in range(LOOP_PASSES if may_grow else 0):
+                received[port] += self.await_marker(port, loop_marker(port))
+            received[port] += self.await_marker(port, MARKER)
+        for port in range(NUM_PORTS):  # what is on its way to the other ports
+            received[port] += self.await_marker(port, MARKER)
+        return [
+            self.check(frame, port)
+            for port, frames_of_port in enumerate(received)
+            for frame in frames_of_port
+        ]
+
+    def bursts(
+        self, datagrams: list[Datagram]
+    ) -> Iterator[tuple[int, bool, list[Datagram]]]:
+        """Packets that can be sent at once and still arrive in order: from one port, few
+        enough, and none behind one that may go through the loop (True)."""
+        widest = self.dataplane.config.slot_bytes
+        burst: list[Datagram] = []
+        for datagram in datagrams:
+            packet, address = datagram
+            if burst and self.place(burst[0][1]).port != self.place(address).port:
+                yield self.place(burst[0][1]).port, False, burst
+                burst = []
+            burst.append(datagram)
+            may_grow = len(packet) + GROWTH < HEADER_BYTES + widest
+            if may_grow or len(burst) == BURST:
+                yield self.place(address).port, may_grow, burst
+                burst = []
+        if burst:
+            yield self.place(burst[0][1]).port, False, burst
 
     def place(self, address: Address) -> Station:
         return self.stations.get(address[0], Station(STRANGER_MAC, 0))
@@ -207,17 +275,15 @@ class Bmv2:
     def send(self, port: int, frame: bytes) -> None:
         self.namespace.sockets[port].send(frame)
 
-    def flush(self, port: int) -> list[bytes]:
-        """Wait until the port has nothing more to say, and return what it said.
-
-        The switch handles what comes in at a port in order, so the answer to an ARP
-        request comes after all answers to the packets before it.
+    def await_marker(self, port: int, marker: Marker) -> list[bytes]:
+        """What the switch says at a port before it returns a marker: all that it has to
+        say to the packets before it, for it handles what comes in at a port in order.
         """
-        self.send(port, frames.arp_request(MARKER, SWITCH.address))
+        self.send(port, marker.sent)
         received = []
         while True:
             frame = self.namespace.sockets[port].recv(1 << 16)
-            if frames.is_arp_reply(frame) and frame[:6] == MARKER.mac.to_bytes(6, "big"):
+            if frame[:6] == marker.returned_to:
                 return received
             received.append(frame)
 
@@ -228,10 +294,6 @@ class Bmv2:
         address = (destination.address, destination.port)
         assert self.place(address) == Station(destination.mac, port)
         return packet, address
-
-
-STRANGER_MAC = 0x02_00_00_00_FE_01
-MARKER = End(0x02_00_00_00_FD_01, "10.254.0.1")
 
 
 def stations_of(config: SwitchConfig) -> dict[str, Station]:
