@@ -2,11 +2,12 @@
 
 import random
 
-from golden import STRANGER
+from golden import STRANGER, Datagram
 from traffic import ELEMENT_BYTES, KINDS, LARGE_JOB, SMALL_JOB, Traffic
 
+from switch import protocol
 from switch.config import Address, JobConfig, SwitchConfig
-from switch.protocol import EVERY_WORKER, Overflow, Rule
+from switch.protocol import EVERY_WORKER, Opcode, Overflow, Rule
 
 
 def workers(place: int, count: int, port: int = 5000) -> tuple[Address, ...]:
@@ -62,7 +63,11 @@ def config_of(rule: Rule, jobs: tuple[JobConfig, ...]) -> SwitchConfig:
 
 
 class MixedTraffic(Traffic):
-    """Traffic of the jobs of a mix, with payloads of any length that fits, or nearly."""
+    """Traffic of the jobs of a mix, with payloads of any length that fits, or nearly.
+
+    Workers agree about most chunks, and move on as results come; late, early and
+    damaged packets are among theirs.
+    """
 
     def __init__(self, rng: random.Random, jobs: tuple[JobConfig, ...]) -> None:
         self.jobs = jobs
@@ -70,6 +75,54 @@ class MixedTraffic(Traffic):
         host, port = known[0]
         self.addresses = [*known, STRANGER, (host, port + 7)]
         super().__init__(rng)
+        self.themes: dict[tuple[int, int], tuple[int, int, int]] = {}
+        self.num_slots = {job.job: job.num_slots for job in jobs}
+
+    def receive(self, copies: list[Datagram]) -> None:
+        """Results of the window's first chunk move it on."""
+        for packet, _ in copies:
+            job, sequence = int.from_bytes(packet[2:4], "big"), packet[8:12]
+            if packet[0] & 0xF == Opcode.RESULT:
+                behind = int.from_bytes(sequence, "big") - self.front[job]
+                if 0 <= behind < self.num_slots[job]:
+                    self.front[job] += behind + 1
+
+    def restart(self, job: JobConfig) -> None:
+        """The job has been reset."""
+        self.front[job.job] = 0
+
+    def likely_packet(self) -> Datagram:
+        rng = self.rng
+        job = rng.choice(self.jobs)
+        worker = rng.randrange(len(job.workers))
+        sequence = self.sequence(job)
+        agreed = self.themes.setdefault((job.job, sequence), self.draw_theme(job))
+        kind, count, recipient = agreed if rng.random() < 0.95 else self.draw_theme(job)
+        opcode = Opcode(rng.choice([0] * 27 + [1, 2, 3]))
+        from_switch = opcode in (Opcode.RESULT, Opcode.STATUS)
+        width = ELEMENT_BYTES[kind & 7 if from_switch else kind >> 3 & 7]
+        count *= rng.random() < 0.85
+        packet = protocol.emit(
+            opcode=opcode,
+            kind=kind,
+            job=job.job,
+            worker=worker if rng.random() < 0.98 else rng.randrange(4),
+            recipient=recipient,
+            sequence=sequence,
+            element_count=count,
+            exponent=rng.choice([-128, -128, -1, 0, 127]),
+            flags=rng.choice([0, 0, 0, 1, 2, 4, 255]),
+            payload=self.payload(width, count),
+        )
+        return packet, job.workers[worker]
+
+    def sequence(self, job: JobConfig) -> int:
+        rng, front = self.rng, self.front[job.job]
+        if rng.random() < 0.02:
+            return rng.choice([2**31, 2**32 - 2, 2**32 - 1])
+        if rng.random() < 0.85:
+            return front + rng.randrange(job.num_slots)
+        return max(0, front + rng.randint(-3 * job.num_slots, 2 * job.num_slots))
 
     def draw_theme(self, job: JobConfig) -> tuple[int, int, int]:
         kind = self.rng.choice(KINDS)
@@ -86,5 +139,3 @@ class MixedTraffic(Traffic):
             elements = [self.rng.randbytes(width) for _ in elements]
         pattern = b"".join(elements)
         return (pattern * (width * count // len(pattern) + 1))[: width * count]
-
-
