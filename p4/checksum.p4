@@ -21,18 +21,19 @@
     hdr.aggregation.job, hdr.aggregation.worker, hdr.aggregation.recipient,     \
     hdr.aggregation.sequence, hdr.aggregation.element_count,                    \
     hdr.aggregation.exponent, hdr.aggregation.flags,                            \
-    hdr.block0, hdr.block1, hdr.block2, hdr.block3,     \
-    hdr.block4, hdr.tail128, hdr.tail64, hdr.tail32,    \
-    hdr.tail16, hdr.tail8, hdr.tail4, hdr.tail2,        \
-    hdr.tail1
+    hdr.block0, hdr.block1, hdr.block2, hdr.block3, hdr.block4,                 \
+    hdr.tail128, hdr.tail64, hdr.tail32, hdr.tail16, hdr.tail8, hdr.tail4,      \
+    hdr.tail2, hdr.tail1
 
+// What is right gives 0 when summed up with its checksum, whether the sender has written
+// 0 or 0xFFFF where the two are the same.
 control VerifyChecksums(inout headers_t hdr, inout metadata_t meta) {
     apply {
-        verify_checksum(hdr.ipv4.isValid(), { IPV4_FIELDS }, hdr.ipv4.checksum,
-            HashAlgorithm.csum16);
-        // 0: the sender has computed none
-        verify_checksum(meta.udp_is_whole && hdr.udp.checksum != 0, { UDP_FIELDS },
-            hdr.udp.checksum, HashAlgorithm.csum16);
+        verify_checksum(hdr.ipv4.isValid(), { hdr.ipv4.checksum, IPV4_FIELDS },
+            meta.zero, HashAlgorithm.csum16);
+        // A UDP checksum of 0 says that there is none.
+        verify_checksum(meta.udp_is_whole && hdr.udp.checksum != 0,
+            { hdr.udp.checksum, UDP_FIELDS }, meta.zero, HashAlgorithm.csum16);
     }
 }
 

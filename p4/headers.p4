@@ -178,6 +178,7 @@ struct job_t {
 struct metadata_t {
     bit<16> rest;               // parser: bytes of UDP payload that are still to come
     bool    udp_is_whole;       // the UDP payload has been parsed to its end
+    bit<16> zero;               // never written
     bool    is_reply;           // the packet goes out as a result or a status
     bool    is_flooded;
     bool    is_routed;

@@ -23,8 +23,8 @@ from switch.config import SwitchConfig
 from switch.pipeline import Pipeline
 from switch.protocol import Rule
 
-PACKETS = int(os.environ.get("INTSWITCH_BMV2_PACKETS", "400"))
-BATCH = 50
+PACKETS = int(os.environ.get("INTSWITCH_BMV2_PACKETS", "2000"))
+BATCH = 40
 SEED = 20_000
 STREAMS = [(mix, rule) for mix in MIXES for rule in Rule]
 
@@ -48,7 +48,7 @@ def stream(mix: str, rule: Rule) -> Iterator[tuple[MixedTraffic, list[Datagram] 
     for start in range(0, PACKETS, BATCH):
         count = min(BATCH, PACKETS - start)
         yield traffic, [traffic.packet() for _ in range(count)]
-        if rng.random() < 0.1:
+        if rng.random() < 0.25:
             job = rng.choice(MIXES[mix])
             traffic.restart(job)
             yield traffic, job.job
