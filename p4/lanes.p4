@@ -37,26 +37,27 @@ enum bit<2> operation_t {
 // The lanes of a result type.
 struct lane_t {
     block_t high;   // the top bit of every lane
-    bit<8>  top;    // its number: width - 1
+    block_t low;    // all other bits
+    bit<8>  top;    // number of the top bit: width - 1
 }
 
 control LaneOf(in kind_t kind, out lane_t lane) {
     apply {
         if (result_type_of(kind) == INT8) {
             lane.high = HIGH_INT8;
+            lane.low = ~HIGH_INT8;
             lane.top = 7;
         } else if (result_type_of(kind) == INT16) {
             lane.high = HIGH_INT16;
+            lane.low = ~HIGH_INT16;
             lane.top = 15;
         } else {
             lane.high = HIGH_INT32;
+            lane.low = ~HIGH_INT32;
             lane.top = 31;
         }
     }
 }
-
-// Every bit of the lanes whose top bit is set in `tops`.
-#define WHOLE_LANES(tops, lane) ((tops) | ((tops) - ((tops) >> (lane).top)))
 
 // One block of `values` combined with one block of a payload.
 control Combine(
@@ -64,36 +65,37 @@ control Combine(
     in bit<2> overflow, inout bool left_range
 ) {
     block_t old = value;
-    block_t low = ~lane.high;
-    block_t lanes;
-    block_t tops;
+    block_t tops = 0;   // the top bits of some lanes
+    block_t lanes;      // all bits of these lanes
 
     apply {
         if (reduction == SUM) {
             // The top bits are kept out of the addition, so that no carry leaves a
             // lane, and are added without carry.
-            value = ((old & low) + (element & low)) ^ ((old ^ element) & lane.high);
-            // Both operands differ from the sum in sign.
-            tops = (old ^ value) & (element ^ value) & lane.high;
-            if (overflow != WRAP && tops != 0) {
-                if (overflow == DETECT) {
-                    left_range = true;
-                } else {
-                    lanes = WHOLE_LANES(tops, lane);
-                    // the largest integer; one more, where negative, is the smallest
-                    value = (value & ~lanes)
-                        | ((lanes & low) + ((old & tops) >> lane.top));
-                }
+            value = ((old & lane.low) + (element & lane.low))
+                ^ ((old ^ element) & lane.high);
+            if (overflow != WRAP) {
+                // where both operands differ from the sum in sign
+                tops = (old ^ value) & (element ^ value) & lane.high;
             }
         } else if (reduction == MAX) {
-            // With the same sign the lower bits decide: where `old` has as much, no
-            // borrow has taken the top bit. Else the one that is not negative.
-            tops = (old | lane.high) - (element & low);
-            tops = ((element & ~old) | (~(old ^ element) & tops)) & lane.high;
-            lanes = WHOLE_LANES(tops, lane);
-            value = (old & lanes) | (element & ~lanes);
+            // Where `old` is as large or larger. With the same sign the lower bits
+            // decide: no borrow has taken the top bit. Else it is the positive one.
+            tops = (old | lane.high) - (element & lane.low);
+            tops = ((element & ~old) | (tops & ~(old ^ element))) & lane.high;
         } else {
             value = old | element;
+        }
+
+        lanes = tops | (tops - (tops >> lane.top));
+        if (reduction == MAX) {
+            value = (old & lanes) | (element & ~lanes);
+        } else if (tops != 0 && overflow == SATURATE) {
+            // the largest integer; one more, where negative, is the smallest
+            value = (value & ~lanes)
+                | ((lanes & lane.low) + ((old & tops) >> lane.top));
+        } else if (tops != 0) {
+            left_range = true;
         }
     }
 }
