@@ -1,9 +1,11 @@
 import importlib
 import sys
+from collections.abc import Iterator
 from types import ModuleType
 
 import numba
 import pytest
+from bmv2 import Bmv2, missing, running
 
 
 @pytest.fixture(scope="session")
@@ -27,3 +29,13 @@ def uncompiled() -> ModuleType:
 
 def is_ours(module: str) -> bool:
     return module.split(".")[0] == "switch"
+
+
+@pytest.fixture(scope="session")
+def bmv2() -> Iterator[Bmv2]:
+    """BMv2 running our P4 program, to be configured by each test."""
+    reason = missing()
+    if reason:
+        pytest.skip(f"BMv2: {reason}")
+    with running() as switch:
+        yield switch

@@ -69,18 +69,21 @@ def values_of(packet: bytes) -> list[int]:
 
 
 class Traffic:
-    """Packets of the two jobs, drawn from `rng`: what the rules get their teeth into.
+    """Packets of some jobs, drawn from `rng`: what the rules get their teeth into.
 
     Most agree on what a job reduces and are about chunks around its front, which moves
     on; now and then a field is off, a packet is damaged on its way, or is only noise.
     """
 
+    jobs = (SMALL_JOB, SMALL_JOB, LARGE_JOB)  # as often as they are drawn
+    addresses = ADDRESSES
+
     def __init__(self, rng: random.Random) -> None:
         self.rng = rng
-        self.front = {SMALL_JOB.job: 0, LARGE_JOB.job: 0}
-        self.theme = {job: self.draw_theme() for job in self.front}
+        self.front = {job.job: 0 for job in self.jobs}
+        self.theme = {job.job: self.draw_theme(job) for job in self.jobs}
 
-    def draw_theme(self) -> tuple[int, int, int]:
+    def draw_theme(self, job: JobConfig) -> tuple[int, int, int]:
         """Kind, element_count, recipient."""
         return (
             self.rng.choice(KINDS),
@@ -93,19 +96,19 @@ class Traffic:
         if chance < 0.05:
             length = self.rng.randrange(40)
             noise = bytes(self.rng.randrange(256) for _ in range(length))
-            return noise, self.rng.choice(ADDRESSES)
+            return noise, self.rng.choice(self.addresses)
         packet, address = self.likely_packet()
         if chance < 0.15:
             packet = self.damaged(packet)
         if chance > 0.97:
-            address = self.rng.choice(ADDRESSES)
+            address = self.rng.choice(self.addresses)
         return packet, address
 
     def likely_packet(self) -> Datagram:
         rng = self.rng
-        job = rng.choice([SMALL_JOB, SMALL_JOB, LARGE_JOB])
+        job = rng.choice(self.jobs)
         worker = rng.randrange(len(job.workers))
-        theme = self.theme[job.job] if rng.random() < 0.85 else self.draw_theme()
+        theme = self.theme[job.job] if rng.random() < 0.85 else self.draw_theme(job)
         kind, count, recipient = theme
         opcode = Opcode(rng.choice([0] * 17 + [1, 2, 3]))
         from_switch = opcode in (Opcode.RESULT, Opcode.STATUS)
@@ -121,18 +124,21 @@ class Traffic:
             element_count=count,
             exponent=rng.choice([-128, -128, -1, 0, 127]),
             flags=rng.choice([0, 0, 0, 1, 2, 4, 255]),
-            payload=b"".join(self.element(width) for _ in range(count)),
+            payload=self.payload(width, count),
         )
         return packet, job.workers[worker]
 
     def sequence(self, job: JobConfig) -> int:
         if self.rng.random() < 0.1:
             self.front[job.job] += 1
-            self.theme[job.job] = self.draw_theme()
+            self.theme[job.job] = self.draw_theme(job)
         if self.rng.random() < 0.03:
             return self.rng.choice([2**31, 2**32 - 2, 2**32 - 1])
         offset = self.rng.choice([0, 0, 0, 0, 1, -1, job.num_slots, -2 * job.num_slots])
         return max(0, self.front[job.job] + offset)
+
+    def payload(self, width: int, count: int) -> bytes:
+        return b"".join(self.element(width) for _ in range(count))
 
     def element(self, width: int) -> bytes:
         edge = 1 << (8 * width - 1)

@@ -1,0 +1,105 @@
+// The checks that come before any slot, and the tables that they need.
+
+#ifndef ADMISSION_P4
+#define ADMISSION_P4
+
+#include <core.p4>
+#include "headers.p4"
+
+// All of the malformed checks that need no job.
+control WellFormed(in headers_t hdr, out bool well_formed) {
+    kind_t kind = hdr.aggregation.kind;
+    bit<3> payload_type;
+
+    apply {
+        if (hdr.aggregation.opcode == RESULT || hdr.aggregation.opcode == STATUS) {
+            payload_type = result_type_of(kind);
+        } else {
+            payload_type = element_type_of(kind);
+        }
+        well_formed = hdr.aggregation.format == FORMAT
+            && hdr.aggregation.opcode <= STATUS
+            && reduction_of(kind) <= OR
+            && result_type_of(kind) <= INT32
+            && element_type_of(kind) <= result_type_of(kind)
+            && (bit<32>) hdr.udp.length == (bit<32>) (UDP_BYTES + HEADER_BYTES)
+                + bytes_of(hdr.aggregation.element_count, payload_type);
+    }
+}
+
+// The malformed checks that need the job.
+control Fits(in aggregation_t packet, in job_t job, out bool fits) {
+    apply {
+        fits = (packet.recipient == EVERY_WORKER || packet.recipient < job.num_workers)
+            && bytes_of(packet.element_count, result_type_of(packet.kind))
+                <= (bit<32>) job.slot_bytes;
+    }
+}
+
+// Whose packet it is: which job, and whether it comes from the worker that it names.
+// Both tables are filled by the control plane. `own_bit` is 0 for a stranger.
+control Admission(
+    in headers_t hdr, inout job_t job, out bitmap_t own_bit, inout port_t port
+) {
+    // first_version: 2 * the first of the job's slots. epoch: another number for each
+    // installation and each reset of a job; what a slot holds of another epoch is void.
+    // loop: where packets go to grow (grow.p4).
+    action set_job(
+        row_t row, version_t first_version, bit<32> num_slots, bit<16> slot_bytes,
+        bit<16> num_workers, bit<2> overflow, bit<1> rule, group_t group, epoch_t epoch,
+        port_t loop
+    ) {
+        job.row = row;
+        job.first_version = first_version;
+        job.num_slots = num_slots;
+        job.slot_bytes = slot_bytes;
+        job.num_workers = num_workers;
+        job.overflow = overflow;
+        job.rule = rule;
+        job.group = group;
+        job.epoch = epoch;
+        job.loop = loop;
+    }
+
+    action unknown_job() {
+        job.row = 0;
+    }
+
+    table jobs {
+        key = {
+            hdr.aggregation.job: exact @name("job");
+        }
+        actions = { set_job; @defaultonly unknown_job; }
+        const default_action = unknown_job();
+        size = NUM_JOBS;
+    }
+
+    action set_worker(bitmap_t bit_of_worker, port_t port_of_worker) {
+        own_bit = bit_of_worker;
+        port = port_of_worker;
+    }
+
+    action unknown_source() {
+        own_bit = 0;
+        port = 0;
+    }
+
+    table workers {
+        key = {
+            hdr.aggregation.job: exact @name("job");
+            hdr.aggregation.worker: exact @name("worker");
+            hdr.ipv4.source: exact @name("address");
+            hdr.udp.source: exact @name("port");
+        }
+        actions = { set_worker; @defaultonly unknown_source; }
+        const default_action = unknown_source();
+        size = NUM_BINDINGS;
+    }
+
+    apply {
+        jobs.apply();
+        workers.apply();
+    }
+}
+
+#endif

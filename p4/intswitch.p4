@@ -1,0 +1,134 @@
+// A switch that aggregates: workers send integers, it adds them slot by slot, and
+// multicasts the sums. It does what the Python switch in switch/ does, byte for byte;
+// docs/protocol.md says what that is.
+
+#include <core.p4>
+#include <v1model.p4>
+#include "sizes.p4"
+#include "headers.p4"
+#include "parser.p4"
+#include "checksum.p4"
+#include "admission.p4"
+#include "slots.p4"
+#include "grow.p4"
+#include "replicate.p4"
+#include "forward.p4"
+#include "deparser.p4"
+
+// A packet of this protocol, addressed to the switch. It is counted exactly once.
+control Aggregate(
+    inout headers_t hdr, inout metadata_t meta, inout standard_metadata_t standard
+) {
+    counter(NUM_COUNTERS, CounterType.packets) verdicts;
+    Admission() admission;
+    WellFormed() check_form;
+    Fits() check_fit;
+    ReachSlot() reach_slot;
+    Grow() grow;
+    Reply() reply;
+
+    bitmap_t own_bit = 0;
+    bool well_formed;
+    bool fits;
+    verdict_t verdict;
+    bool completes = false;
+    bool too_short = false;
+
+    apply {
+        bit<16> header_bytes = (bit<16>) hdr.ipv4.header_words << 2;
+        bool damaged = standard.parser_error != error.NoError
+            || standard.checksum_error == 1
+            || hdr.udp.length < UDP_BYTES
+            || hdr.ipv4.total_length < header_bytes + hdr.udp.length;
+        if (hdr.aggregation.isValid() && !damaged) {
+            admission.apply(hdr, meta.job, own_bit, meta.receivers_port);
+        }
+        check_form.apply(hdr, well_formed);
+        check_fit.apply(hdr.aggregation, meta.job, fits);
+
+        if (damaged) {
+            verdict = verdict_t.DAMAGED;
+        } else if (!hdr.aggregation.isValid() || !well_formed) {
+            verdict = verdict_t.MALFORMED;
+        } else if (meta.job.row == 0) {
+            verdict = verdict_t.UNKNOWN_JOB;
+        } else if (!fits) {
+            verdict = verdict_t.MALFORMED;
+        } else if (own_bit == 0) {
+            verdict = verdict_t.UNKNOWN_SOURCE;
+        } else if (hdr.aggregation.opcode == RESULT || hdr.aggregation.opcode == STATUS) {
+            verdict = verdict_t.WRONG_OPCODE;
+        } else {
+            reach_slot.apply(hdr, meta.job, own_bit, standard.packet_length,
+                meta.slot, meta.values, verdict, completes, too_short);
+        }
+
+        bit<32> first_counter = (bit<32>) meta.job.row * COUNTERS_PER_JOB;
+        if (too_short) {
+            grow.apply(hdr, meta.job.loop, standard);
+        } else {
+            verdicts.count(first_counter + (bit<32>) (bit<4>) verdict);
+            if (completes || verdict == verdict_t.REPLAY || verdict == verdict_t.ANSWER) {
+                reply.apply(hdr, meta, standard, verdict);
+            } else {
+                mark_to_drop(standard);
+            }
+            if (completes) {
+                standard.mcast_grp = meta.job.group;
+                verdicts.count(first_counter + (bit<32>) (bit<4>) verdict_t.RESULTS);
+            }
+        }
+    }
+}
+
+control SwitchIngress(
+    inout headers_t hdr, inout metadata_t meta, inout standard_metadata_t standard
+) {
+    OwnAddress() own_address;
+    AnswerArp() answer_arp;
+    AnswerEcho() answer_echo;
+    Aggregate() aggregate;
+    Forward() forward;
+
+    bool is_own = false;
+    bool is_answered = false;
+
+    apply {
+        if (hdr.ipv4.isValid()) {
+            own_address.apply(hdr, is_own);
+        }
+        if (hdr.arp.isValid()) {
+            answer_arp.apply(hdr, standard, is_answered);
+        }
+        if (is_own && hdr.udp.isValid() && hdr.udp.destination == SWITCH_PORT) {
+            aggregate.apply(hdr, meta, standard);
+        } else if (is_own && hdr.icmp.isValid() && hdr.icmp.type == ECHO_REQUEST) {
+            answer_echo.apply(hdr, meta, standard);
+        } else if (!is_answered) {
+            forward.apply(hdr, meta, standard);
+        }
+    }
+}
+
+control SwitchEgress(
+    inout headers_t hdr, inout metadata_t meta, inout standard_metadata_t standard
+) {
+    Replicate() replicate;
+
+    apply {
+        if (meta.is_reply) {
+            replicate.apply(hdr, meta, standard);
+        } else if (meta.is_flooded && standard.egress_port == standard.ingress_port) {
+            mark_to_drop(standard);
+        }
+    }
+}
+
+V1Switch(
+    SwitchParser(),
+    VerifyChecksums(),
+    SwitchIngress(),
+    SwitchEgress(),
+    UpdateChecksums(),
+    SwitchDeparser()
+) main;

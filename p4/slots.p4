@@ -1,0 +1,228 @@
+// The registers, and the decision tables: what one packet does to one slot.
+//
+// Registers are indexed by `first_version + sequence mod 2 * num_slots` of the job,
+// which is (version, slot): each slot of a job is kept in two versions.
+
+#ifndef SLOTS_P4
+#define SLOTS_P4
+
+#include <core.p4>
+#include <v1model.p4>
+#include "headers.p4"
+#include "lanes.p4"
+#include "payload.p4"
+
+const sequence_t HALF_OF_SEQUENCES = 0x80000000;
+
+// The verdict of the rule `safe`, whose rows stand here in their order.
+control DecideSafe(
+    in aggregation_t packet, in job_t job, in bitmap_t own_bit, in slot_t slot,
+    in bool matches, out verdict_t verdict
+) {
+    bool complete = slot.received == job.num_workers;
+    sequence_t behind = slot.sequence - packet.sequence;
+
+    apply {
+        if (packet.opcode == QUERY) {
+            verdict = verdict_t.ANSWER;
+        } else if (slot.received == 0 && packet.sequence < 2 * job.num_slots) {
+            verdict = verdict_t.TAKE_OVER;
+        } else if (slot.received == 0) {
+            verdict = verdict_t.AHEAD;
+        } else if (complete && packet.sequence == slot.sequence + 2 * job.num_slots) {
+            // A worker sends chunk c + 2S only with the result of c + S in hand, which
+            // took everybody's c + S, sent only after the result of c: nobody needs c.
+            verdict = verdict_t.TAKE_OVER;
+        } else if (behind != 0 && behind <= HALF_OF_SEQUENCES) {
+            verdict = verdict_t.STALE;
+        } else if (behind != 0) {
+            verdict = verdict_t.AHEAD;
+        } else if (!matches) {
+            verdict = verdict_t.MISMATCH;
+        } else if (slot.bitmap & own_bit == 0) {
+            verdict = verdict_t.REDUCE;
+        } else if (complete) {
+            verdict = verdict_t.REPLAY;
+        } else {
+            verdict = verdict_t.DUPLICATE;
+        }
+    }
+}
+
+// The verdict of Algorithm 3 of Sapio et al. (NSDI 2021). No sequence is compared.
+// `received` counts 1 to n where the paper counts modulo n.
+control DecideSwitchml(
+    in aggregation_t packet, in job_t job, in bitmap_t own_bit, in slot_t slot,
+    in bool matches, out verdict_t verdict
+) {
+    bool complete = slot.received == job.num_workers;
+    bool has_contributed = slot.bitmap & own_bit != 0;
+
+    apply {
+        if (packet.opcode == QUERY) {
+            verdict = verdict_t.ANSWER;
+        } else if (has_contributed && complete) {
+            verdict = verdict_t.REPLAY;
+        } else if (has_contributed) {
+            verdict = verdict_t.DUPLICATE;
+        } else if (slot.received == 0 || complete) {
+            verdict = verdict_t.START_AGAIN;
+        } else if (!matches) {
+            verdict = verdict_t.MISMATCH;
+        } else {
+            verdict = verdict_t.REDUCE;
+        }
+    }
+}
+
+// What an admitted packet does to its slot. `slot` and `values` are left as they are
+// after it: what a reply is made of. `too_short`: it does nothing yet, for BMv2 cannot
+// make the result of it.
+control ReachSlot(
+    in headers_t hdr, in job_t job, in bitmap_t own_bit,
+    in bit<32> packet_length, inout slot_t slot, inout values_t values,
+    out verdict_t verdict, out bool completes, out bool too_short
+) {
+    register<epoch_t>(NUM_VERSIONS) epochs;
+    register<sequence_t>(NUM_VERSIONS) sequences;
+    register<bitmap_t>(NUM_VERSIONS) bitmaps;
+    register<bit<16>>(NUM_VERSIONS) received;
+    register<kind_t>(NUM_VERSIONS) kinds;
+    register<worker_t>(NUM_VERSIONS) recipients;
+    register<element_count_t>(NUM_VERSIONS) element_counts;
+    register<exponent_t>(NUM_VERSIONS) exponents;
+    register<flags_t>(NUM_VERSIONS) flags;
+
+    DecideSafe() decide_safe;
+    DecideSwitchml() decide_switchml;
+    Unpack() unpack;
+    Widen() widen;
+    Values() reduce_values;
+
+    aggregation_t packet = hdr.aggregation;
+    version_t version =
+        job.first_version + (packet.sequence & (2 * job.num_slots - 1));
+    epoch_t epoch;
+    operation_t operation = operation_t.READ;
+    bit<16> bytes;
+    bool left_range = false;
+
+    action read_slot() {
+        epochs.read(epoch, version);
+        sequences.read(slot.sequence, version);
+        bitmaps.read(slot.bitmap, version);
+        received.read(slot.received, version);
+        kinds.read(slot.kind, version);
+        recipients.read(slot.recipient, version);
+        element_counts.read(slot.element_count, version);
+        exponents.read(slot.exponent, version);
+        flags.read(slot.flags, version);
+    }
+
+    action write_slot() {
+        epochs.write(version, job.epoch);
+        sequences.write(version, slot.sequence);
+        bitmaps.write(version, slot.bitmap);
+        received.write(version, slot.received);
+        kinds.write(version, slot.kind);
+        recipients.write(version, slot.recipient);
+        element_counts.write(version, slot.element_count);
+        exponents.write(version, slot.exponent);
+        flags.write(version, slot.flags);
+    }
+
+    // Begin a chunk with its first contribution; payload and bits come separately.
+    action begin() {
+        slot.sequence = packet.sequence;
+        slot.received = 0;
+        slot.kind = packet.kind;
+        slot.recipient = packet.recipient;
+        slot.element_count = 0;
+        slot.exponent = packet.exponent;
+        slot.flags = 0;
+    }
+
+    // Count one more contribution.
+    action join_slot() {
+        slot.bitmap = slot.bitmap | own_bit;
+        slot.received = slot.received + 1;
+        slot.flags = slot.flags | (packet.flags & KEPT_FLAGS);
+    }
+
+    // `switchml`: whoever contributes has no part in the other version any more.
+    action forget_worker() {
+        version_t other = job.first_version
+            + ((packet.sequence + job.num_slots) & (2 * job.num_slots - 1));
+        bitmap_t others_bitmap;
+        bitmaps.read(others_bitmap, other);
+        bitmaps.write(other, others_bitmap & ~own_bit);
+    }
+
+    apply {
+        read_slot();
+        if (epoch != job.epoch) {
+            // of another job, or of this one before its reset: nothing is held
+            slot.received = 0;
+            slot.bitmap = 0;
+        }
+        bool same_count = slot.element_count == packet.element_count
+            || slot.element_count == 0 || packet.element_count == 0;
+        bool matches = slot.kind == packet.kind
+            && slot.recipient == packet.recipient && same_count;
+        if (job.rule == SAFE) {
+            decide_safe.apply(packet, job, own_bit, slot, matches, verdict);
+        } else {
+            decide_switchml.apply(packet, job, own_bit, slot, matches, verdict);
+        }
+
+        bool accepted = verdict == verdict_t.TAKE_OVER
+            || verdict == verdict_t.START_AGAIN || verdict == verdict_t.REDUCE;
+        if (verdict == verdict_t.TAKE_OVER) {
+            slot.bitmap = 0;
+        }
+        if (accepted && verdict != verdict_t.REDUCE) {
+            begin();
+        }
+        if (accepted) {
+            join_slot();
+            if (exceeds(packet.exponent, slot.exponent)) {
+                slot.exponent = packet.exponent;
+            }
+        }
+        completes = accepted && slot.received == job.num_workers;
+
+        if (accepted && packet.element_count != 0) {
+            if (slot.element_count == 0) {
+                operation = operation_t.WRITE;
+            } else {
+                operation = operation_t.COMBINE;
+            }
+            slot.element_count = packet.element_count;
+        }
+        bytes = (bit<16>) bytes_of(slot.element_count, result_type_of(slot.kind));
+        bool has_result = completes || verdict == verdict_t.REPLAY;
+        too_short = has_result && (bit<32>) (ALL_HEADERS_BYTES + bytes)
+            > packet_length + (bit<32>) GROWTH;
+        if (!too_short) {
+            if (operation != operation_t.READ) {
+                unpack.apply(hdr, values);
+                widen.apply(values, packet.kind, packet.element_count);
+            }
+            if (operation != operation_t.READ || has_result) {
+                reduce_values.apply(values, operation, version, bytes, slot.kind,
+                    job.overflow, left_range);
+            }
+            if (left_range) {
+                slot.flags = slot.flags | OVERFLOW;
+            }
+            if (accepted) {
+                write_slot();
+            }
+            if (accepted && job.rule == SWITCHML) {
+                forget_worker();
+            }
+        }
+    }
+}
+
+#endif

@@ -1,0 +1,120 @@
+"""The golden packets, against BMv2 running our P4 program."""
+
+from pathlib import Path
+
+import golden
+import pytest
+from bmv2 import Bmv2, by_receiver
+from golden import Count, Packets, Script
+from test_golden import by_name, check_identities, num_packets, shown
+
+from switch import p4_tables
+from switch.config import JobConfig, SwitchConfig
+
+SCRIPTS = golden.scripts()
+
+
+def fits(script: Script) -> bool:
+    """Whether the switch has the slots; see below for what one file shows beyond."""
+    return script.config.num_slots <= p4_tables.NUM_SLOTS
+
+
+def replay(script: Script, switch: Bmv2) -> None:
+    """As for the emulator, but copies to different workers come in no order."""
+    for step in script.steps:
+        where = f"{script.path.name}:{step.line}"
+        if isinstance(step, Packets):
+            copies = by_receiver(switch.process(step.sent))
+            assert step.expected is not None
+            assert shown(copies) == shown(by_receiver(step.expected)), where
+        elif isinstance(step, Count):
+            assert switch.counters(step.job)[step.name] == step.value, where
+        else:
+            switch.reset(step.job)
+
+
+@pytest.mark.parametrize("path", SCRIPTS, ids=by_name)
+def test_switch(path: Path, bmv2: Bmv2) -> None:
+    script = golden.read(path)
+    if not fits(script):
+        pytest.skip(f"{script.config.num_slots} slots: test_sequences_wrap is for it")
+    bmv2.configure(script.config)
+    replay(script, bmv2)
+    check_identities(bmv2.counters(), num_packets(script))
+    assert bmv2.counters()["damaged"] == 0
+
+
+def test_one_script_alone_is_too_large() -> None:
+    assert [path.stem for path in SCRIPTS if not fits(golden.read(path))] == [
+        "sequence_wrap"
+    ]
+
+
+WRAP = """
+job 7 workers=1 num_slots=1
+packet 0 contribute sum int32 sequence=0 : 41
+expect 0 result sum int32 sequence=0 : 41
+packet 0 contribute sum int32 sequence=1 : 42
+expect 0 result sum int32 sequence=1 : 42
+"""
+WRAPPED = """
+job 7 workers=1 num_slots=1
+packet 0 query sequence=0
+expect 0 status sequence=4294967294 worker=1 : bitmap 0
+packet 0 contribute sum int32 sequence=4294967292 : 1
+packet 0 contribute sum int32 sequence=2 : 1
+packet 0 contribute sum int32 sequence=0 : 42
+expect 0 result sum int32 sequence=0 : 42
+packet 0 contribute sum int32 sequence=4294967294 : 1
+packet 0 contribute sum int32 sequence=0 : 42
+expect 0 result sum int32 sequence=0 flags=repeated : 42
+packet 0 contribute sum int32 sequence=2 : 43
+expect 0 result sum int32 sequence=2 : 43
+packet 0 contribute sum int32 sequence=1 : 44
+expect 0 result sum int32 sequence=1 : 44
+"""
+
+
+def test_sequences_wrap(bmv2: Bmv2) -> None:
+    """What golden/sequence_wrap.txt shows with a train of 131,072 packets; here the
+    registers are set to the last sequences."""
+    script = golden.parse(WRAP)
+    bmv2.configure(script.config)
+    replay(script, bmv2)
+    for version in (0, 1):
+        value = 2**32 - 2 + version
+        register = "SwitchIngress.aggregate.reach_slot.sequences"
+        bmv2.tables.run(f"register_write {register} {version} {value}")
+    replay(golden.parse(WRAPPED), bmv2)
+    counters = bmv2.counters()
+    assert (counters["stale"], counters["ahead"]) == (2, 1)
+
+
+def test_a_script_can_fail(bmv2: Bmv2) -> None:
+    text = "job 7 workers=1\npacket 0 contribute sum int8 : 1\n"
+    script = golden.parse(f"{text}expect 0 result sum int8 : 2\n")
+    bmv2.configure(script.config)
+    with pytest.raises(AssertionError):
+        replay(script, bmv2)
+
+
+def test_slots_are_found_empty_by_the_next_job(bmv2: Bmv2) -> None:
+    """remove, install and reset, with packets in between: counters and slots."""
+    old, new = (
+        JobConfig(job=job, workers=(("10.3.0.1", 1),), num_slots=1, slot_bytes=64)
+        for job in (1, 2)
+    )
+    bmv2.configure(SwitchConfig(num_slots=1, jobs=(old,)))
+    query = bytes.fromhex("12 00 0001 0000 ffff 00000000 0000 80 00")
+    five = bytes.fromhex("10 00 0001 0000 ffff 00000000 0001 80 00 05")
+    (result, _), = bmv2.process([(five, old.workers[0])])  # fmt: skip
+    assert result[-1] == 5
+    bmv2.dataplane.remove(1)
+    bmv2.dataplane.install(new)
+    assert bmv2.process([(five, old.workers[0])]) == []
+    (status, _), = bmv2.process([(query[:3] + b"\2" + query[4:], new.workers[0])])  # fmt: skip
+    assert status[4:6] == b"\0\0"
+    assert bmv2.counters(2)["statuses"] == 1
+    assert bmv2.counters(2)["accepted"] == 0
+    assert bmv2.counters()["accepted"] == 1, "the old job's packets still count"
+    assert bmv2.counters()["unknown_job"] == 1
