@@ -95,6 +95,8 @@ class Network:
         self.num_workers = membership.num_workers
         self.num_slots = membership.num_slots
         self.slot_bytes = membership.slot_bytes
+        self.address: str = sock.getsockname()[0]
+        """This worker's own IP address."""
         self.timeout = 300.0
         """Seconds that one aggregation may take, waiting for others included."""
         self._sock = sock

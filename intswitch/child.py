@@ -23,19 +23,23 @@ GRACE = 3.0
 """Seconds from the polite signal to the other one."""
 
 
+def python(*module: str) -> list[str]:
+    """The command `python -m module[0] module[1] ...`."""
+    # -P: a user's own switch.py or host.py in the current folder is not ours.
+    return [sys.executable, "-P", "-m", *module]
+
+
 class Child:
     """One started process; `name` is what messages call it."""
 
     def __init__(
-        self, name: str, module: Sequence[str], environment: Mapping[str, str] = {}
+        self, name: str, command: Sequence[str], environment: Mapping[str, str] = {}
     ) -> None:
-        """Run `python -m module[0] module[1] ...`."""
         self.name = name
         self._rest = b""
         self._errors = tempfile.TemporaryFile()  # noqa: SIM115 - lives as long as self
-        # -P: a user's own switch.py or host.py in the current folder is not ours.
         self.process = subprocess.Popen(
-            [sys.executable, "-P", "-m", *module],
+            command,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self._errors,

@@ -81,6 +81,7 @@ def train(
     evaluations: options.Evaluations = 20,
     topology: options.Topology = "star",
     loss: options.Loss = None,
+    fabric: options.Fabric = "loopback",
     output: options.Output = None,
 ) -> None:
     """Train a model through the emulated switch, and see what it cost.
@@ -105,7 +106,7 @@ def train(
         option or [], element_type=element_type, rounding=rounding
     )
     base = training(**locals())
-    run([method], base, 1, topology, loss, output)
+    run([method], base, 1, topology, loss, fabric, output)
 
 
 @app.command()
@@ -124,6 +125,7 @@ def compare(
     evaluations: options.Evaluations = 20,
     topology: options.Topology = "star",
     loss: options.Loss = None,
+    fabric: options.Fabric = "loopback",
     output: options.Output = None,
 ) -> None:
     """Train with several compressors from the same start, and compare.
@@ -146,7 +148,8 @@ def compare(
     texts = compressor or default_set(workload)
     base = training(**locals())
     folder = output or Path("runs") / workload
-    run([Method.parse(text) for text in texts], base, seeds, topology, loss, folder)
+    methods = [Method.parse(text) for text in texts]
+    run(methods, base, seeds, topology, loss, fabric, folder)
 
 
 @app.command()
@@ -197,6 +200,29 @@ def switch(
     except OSError as error:
         text = f"{config.address}, port {config.port}: {error.strerror or error}"
         raise OSError(text) from error
+
+
+@app.command()
+def controller(
+    file: options.ControllerFile, until_stdin_closes: options.Hidden = False
+) -> None:
+    """Start the control plane of a BMv2 switch that runs our P4 program.
+
+    The file says where the switch is and what is attached to it. Prints `listening
+    ADDRESS:PORT` when workers can join, and the switch's counters when it stops.
+
+    \b
+        simple_switch -i 0@veth0 -i 1@veth1 intswitch.json
+        intswitch controller examples/controller.yaml
+    """
+    if until_stdin_closes:
+        from intswitch.child import end_with_parent, stop_politely
+
+        end_with_parent(stop_politely)
+    from intswitch.p4_configuration import read_controller
+    from switch.p4_server import serve
+
+    show_counters(serve(read_controller(file), ready=show_address))
 
 
 @app.command()
@@ -259,6 +285,7 @@ def run(
     seeds: int,
     topology: str,
     loss: float | None,
+    fabric: str,
     folder: Path | None,
 ) -> None:
     """Find mistakes while nothing has been started, then train and report."""
@@ -284,7 +311,7 @@ def run(
     signal.signal(signal.SIGTERM, _terminated)
     network = network.model_copy(update={"seed": network.seed + base.seed})
     try:
-        run_all(base, methods, seeds, network, folder, console)
+        run_all(base, methods, seeds, network, fabric, folder, console)
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         raise SystemExit(INTERRUPTED) from None

@@ -9,7 +9,7 @@ from pathlib import Path
 from rich.console import Console
 
 from intswitch.experiment import Result, Training
-from intswitch.fabrics.loopback import Loopback
+from intswitch.fabrics import open_fabric
 from intswitch.methods import Method
 from intswitch.progress import Display
 from intswitch.report import summarize, tabulate, write_csv, write_json
@@ -36,15 +36,16 @@ def compare(
     methods: Sequence[Method],
     seeds: int,
     topology: Topology,
+    fabric: str,
     display: Display,
 ) -> Iterator[Result]:
     """Do one training after the other on the same processes."""
     trainings = plan(base, methods, seeds)
-    with Loopback(topology, status=display.status) as fabric:
+    with open_fabric(fabric, topology, display.status) as opened:
         for number, training in enumerate(trainings, start=1):
             if len(trainings) > 1:
                 display.prefix = f"{number}/{len(trainings)} "
-            yield run(fabric, training, display)
+            yield run(opened, training, display)
 
 
 def run_all(
@@ -52,6 +53,7 @@ def run_all(
     methods: Sequence[Method],
     seeds: int,
     topology: Topology,
+    fabric: str,
     folder: Path | None,
     console: Console,
 ) -> None:
@@ -61,7 +63,7 @@ def run_all(
     results: list[Result] = []
     try:
         with Display(console) as display:
-            for result in compare(base, methods, seeds, topology, display):
+            for result in compare(base, methods, seeds, topology, fabric, display):
                 results.append(result)
     finally:
         if results:

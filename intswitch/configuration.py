@@ -98,7 +98,7 @@ def _expect(text: str, allowed: Callable[[Any], bool]) -> BeforeValidator:
     return BeforeValidator(check)
 
 
-def _whole(low: int, high: int) -> BeforeValidator:
+def whole(low: int, high: int) -> BeforeValidator:
     text = f"an integer from {low} to {high}"
     return _expect(text, lambda value: type(value) is int and low <= value <= high)
 
@@ -136,33 +136,33 @@ RuleName = Literal["safe", "switchml"]
 OverflowName = Literal["wrap", "saturate", "detect"]
 
 
-class _Part(BaseModel):
+class Part(BaseModel):
     model_config = ConfigDict(strict=True, extra="forbid", frozen=True)
 
 
-class SwitchPart(_Part):
+class SwitchPart(Part):
     address: Annotated[str, AfterValidator(_check_host)] = DEFAULTS.address
-    port: Annotated[int, _whole(0, 65535)] = DEFAULTS.port
+    port: Annotated[int, whole(0, 65535)] = DEFAULTS.port
     rule: RuleName = "safe"
-    num_slots: Annotated[int, _whole(1, MAX_SLOTS)] = DEFAULTS.num_slots
+    num_slots: Annotated[int, whole(1, MAX_SLOTS)] = DEFAULTS.num_slots
     slot_bytes: Annotated[int, WIDTH] = DEFAULTS.slot_bytes
 
 
-class FaultsPart(_Part):
+class FaultsPart(Part):
     loss_in: Probability = 0.0
     loss_out: Probability = 0.0
-    seed: Annotated[int, _whole(0, 2**63 - 1)] = 0
+    seed: Annotated[int, whole(0, 2**63 - 1)] = 0
 
 
-class JobPart(_Part):
-    job: Annotated[int, _whole(1, 65535)]
+class JobPart(Part):
+    job: Annotated[int, whole(1, 65535)]
     workers: Annotated[list[str], WORKERS]
     num_slots: Annotated[int, SLOTS] = JOB_DEFAULTS.num_slots
     slot_bytes: Annotated[int, WIDTH] = JOB_DEFAULTS.slot_bytes
     overflow: OverflowName = "detect"
 
 
-class SwitchFile(_Part):
+class SwitchFile(Part):
     switch: Annotated[SwitchPart, MAPPING] = SwitchPart()
     faults: Annotated[FaultsPart, MAPPING] = FaultsPart()
     jobs: Annotated[list[Annotated[JobPart, MAPPING]], JOBS] = []
@@ -297,11 +297,11 @@ def _switch_config(file: SwitchFile) -> SwitchConfig:
         num_slots=file.switch.num_slots,
         slot_bytes=file.switch.slot_bytes,
         faults=FaultConfig(**file.faults.model_dump()),
-        jobs=tuple(_job_config(job, version) for job in file.jobs),
+        jobs=tuple(job_config(job, version) for job in file.jobs),
     )
 
 
-def _job_config(job: JobPart, version: int) -> JobConfig:
+def job_config(job: JobPart, version: int) -> JobConfig:
     return JobConfig(
         job=job.job,
         workers=tuple(resolve_worker(text, version) for text in job.workers),

@@ -10,24 +10,23 @@ from typing import Any
 import torch.distributed as distributed
 from torch.distributed import TCPStore  # type: ignore[attr-defined]
 
-LOOPBACK = "127.0.0.1"
 PATIENCE = timedelta(seconds=60)
 
 
 @contextmanager
 def process_group(network: Any) -> Iterator[None]:
-    """A gloo group of the workers of `network`, on this machine, for the `with` block.
+    """A gloo group of the workers of `network`, for the `with` block.
 
     Rank 0 takes any free port for the rendezvous, and tells it through the switch.
     """
     rank, size = network.rank, network.num_workers
     store = None
     if rank == 0:
-        store = TCPStore(LOOPBACK, 0, size, True, PATIENCE, False)
-    port = b"" if store is None else str(store.port).encode()
-    ports = network.gather(port)
+        store = TCPStore(network.address, 0, size, True, PATIENCE, False)
+    own = "" if store is None else f"{network.address} {store.port}"
+    host, port = network.gather(own.encode())[0].decode().split()
     if store is None:
-        store = TCPStore(LOOPBACK, int(ports[0]), size, False, PATIENCE)
+        store = TCPStore(host, int(port), size, False, PATIENCE)
     distributed.init_process_group(
         "gloo", store=store, rank=rank, world_size=size, timeout=PATIENCE
     )

@@ -118,6 +118,16 @@ Loss = Annotated[
         rich_help_panel=NETWORK,
     ),
 ]
+Fabric = Annotated[
+    str,
+    Option(
+        metavar="NAME",
+        help="[b]loopback[/]: the emulated switch, processes on this machine. "
+        "[b]bmv2[/]: our P4 program on BMv2, every host in a network namespace; "
+        "needs root, BMv2 and p4c.",
+        rich_help_panel=NETWORK,
+    ),
+]
 Output = Annotated[
     Path | None, Option(metavar="DIR", help="Write table, results and figure here.")
 ]
@@ -125,6 +135,10 @@ Output = Annotated[
 SwitchFile = Annotated[
     Path | None,
     Argument(metavar="FILE.yaml", help="The switch, its faults, its fixed jobs."),
+]
+ControllerFile = Annotated[
+    Path,
+    Argument(metavar="FILE.yaml", help="The switch, its hosts, its fixed jobs."),
 ]
 Address = Annotated[
     str | None,

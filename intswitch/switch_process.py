@@ -8,7 +8,7 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import Self
 
-from intswitch.child import Child, lines_until
+from intswitch.child import Child, lines_until, python
 
 START_TIMEOUT = 300.0
 """Seconds. The first start compiles every kernel, which takes about a minute."""
@@ -65,7 +65,7 @@ class Switch:
         for name, value in self.options.items():
             arguments += [f"--{name.replace('_', '-')}", str(value)]
         command = ["intswitch", "switch", "--until-stdin-closes", *arguments]
-        self.child = Child("the switch", command)
+        self.child = Child("the switch", python(*command))
         try:
             self.port = self._wait(self.child)
         except BaseException:

@@ -7,7 +7,7 @@ from collections import defaultdict
 from typing import Any, Protocol
 
 from intswitch.experiment import Evaluated, Finished, Result, Started, Training
-from intswitch.fabrics.loopback import Loopback
+from intswitch.fabrics.fabric import Fabric
 
 
 class Watcher(Protocol):
@@ -73,7 +73,7 @@ class _Gathering:
         self.watcher.evaluated(whole)
 
 
-def run(fabric: Loopback, training: Training, watcher: Watcher | None = None) -> Result:
+def run(fabric: Fabric, training: Training, watcher: Watcher | None = None) -> Result:
     """Train once on `fabric`. Raises FabricError when a process fails."""
     gathering = _Gathering(training, fabric.num_workers, watcher or Silent())
     events = fabric.train(training, gathering)

@@ -117,6 +117,7 @@ class Control:
     `dataplane` has the fixed jobs of `config` already. `receive_bytes` is what the
     switch's socket can queue; the recommended window keeps a job's packets within it.
     `multicast`: a job whose workers all can receive from a multicast group gets one.
+    `most_outstanding`: chunks of one worker, if the switch's ports limit them.
     """
 
     def __init__(
@@ -126,11 +127,13 @@ class Control:
         *,
         receive_bytes: int | None = None,
         multicast: bool = False,
+        most_outstanding: int | None = None,
     ) -> None:
         self._config = config
         self._dataplane = dataplane
         self._receive_bytes = receive_bytes
         self._multicast = multicast
+        self._most_outstanding = most_outstanding
         self._fixed = {job.job: job for job in config.jobs}
         self._gatherings: dict[str, _Gathering] = {}
         self._running: dict[int, _Running] = {}
@@ -294,10 +297,13 @@ class Control:
         return Joined(member, job, data, self._window(job))
 
     def _window(self, job: JobConfig) -> int:
-        if self._receive_bytes is None:
-            return job.num_slots
-        burst = len(job.workers) * (HEADER_BYTES + job.slot_bytes)
-        return max(1, min(job.num_slots, self._receive_bytes // burst))
+        window = job.num_slots
+        if self._receive_bytes is not None:
+            burst = len(job.workers) * (HEADER_BYTES + job.slot_bytes)
+            window = max(1, min(window, self._receive_bytes // burst))
+        if self._most_outstanding is not None:
+            window = min(window, self._most_outstanding)
+        return window
 
     # parting
 

@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 
 from intswitch.experiment import Training
-from intswitch.fabrics.loopback import Event, FabricError, Loopback, refuse
+from intswitch.fabrics.fabric import Event, FabricError, refuse
+from intswitch.fabrics.loopback import Loopback
 from intswitch.topology import LinkPart, load
 
 LONG = Training(
@@ -117,7 +118,7 @@ def test_refuses_what_it_cannot_do() -> None:
     pair = load("pair")
     first = pair.links[0].model_copy(update={"rate": 1e9, "delay": 1e-3, "loss": 0.5})
     with pytest.raises(ValueError, match=r"links\.0\.rate: the loopback") as caught:
-        refuse(pair.model_copy(update={"links": (first, pair.links[1])}))
+        refuse(pair.model_copy(update={"links": (first, pair.links[1])}), "loopback")
     _, delay, loss = str(caught.value).splitlines()
     assert delay.startswith("links.0.delay: the loopback fabric cannot do this yet")
     assert loss == "links: the loopback fabric has one loss for all links, not 0.0, 0.5"
@@ -134,15 +135,15 @@ def test_refuses_two_switches_and_two_jobs() -> None:
         }
     )
     with pytest.raises(ValueError, match="has one, not 2") as caught:
-        refuse(two)
+        refuse(two, "loopback")
     assert "runs one, not 2" in str(caught.value)
 
 
 def test_children_are_not_in_the_parents_session() -> None:
     """Or Ctrl-C at a terminal would reach them, too, and they would complain."""
-    from intswitch.child import Child
+    from intswitch.child import Child, python
 
-    child = Child("child", ["intswitch", "--version"])
+    child = Child("child", python("intswitch", "--version"))
     try:
         assert os.getsid(child.process.pid) != os.getsid(0)
     finally:

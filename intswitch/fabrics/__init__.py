@@ -1,1 +1,27 @@
 """Where a topology runs. Each fabric starts switch and workers, and ends them."""
+
+from __future__ import annotations
+
+from importlib import import_module
+
+from intswitch.fabrics.fabric import Fabric, Status
+from intswitch.topology import Topology
+
+FABRICS = {
+    "loopback": ("intswitch.fabrics.loopback", "Loopback"),
+    "bmv2": ("intswitch.fabrics.bmv2", "Bmv2"),
+}
+
+
+def open_fabric(name: str, topology: Topology, status: Status) -> Fabric:
+    """A fabric by its name, not started yet.
+
+    Raises ValueError for a topology that it cannot honour, FabricError for what it
+    lacks on this machine.
+    """
+    if name not in FABRICS:
+        known = ", ".join(FABRICS)
+        raise ValueError(f"--fabric {name}: expected one of {known}")
+    module, kind = FABRICS[name]
+    fabric: Fabric = getattr(import_module(module), kind)(topology, status=status)
+    return fabric

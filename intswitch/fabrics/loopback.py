@@ -1,83 +1,25 @@
-"""Switch and workers as processes on this machine, real UDP on the loopback interface.
-
-The processes are started once and do one training after the other. They end with the
-`with` block, on an error, on Ctrl-C, and when this process is killed.
-"""
+"""Switch and workers as processes on this machine, real UDP on the loopback interface."""
 
 from __future__ import annotations
 
-import json
-import time
-from collections.abc import Callable, Iterator
-from dataclasses import asdict
-from types import TracebackType
-from typing import Any, Self
-
-from intswitch.child import Child, close_all, lines_until
-from intswitch.experiment import Training
+from intswitch.child import Child
+from intswitch.fabrics.fabric import ENVIRONMENT, WORKER, Fabric, Status
 from intswitch.switch_process import Switch
 from intswitch.topology import Topology
 
-Event = dict[str, Any]
-Listener = Callable[[int, Event], None]
-"""Called with a worker's rank and what it reports."""
-
-ENVIRONMENT = {
-    # a worker is one core's worth of machine
-    "OMP_NUM_THREADS": "1",
-    "MKL_NUM_THREADS": "1",
-    "OPENBLAS_NUM_THREADS": "1",
-    # or gloo looks up the machine's name, which may lead anywhere
-    "GLOO_SOCKET_IFNAME": "lo",
-}
-LAST_WORDS = 4.0
-"""Seconds that the others have, after a failure, to say how they see it."""
-JOIN_TIMEOUT = 60.0
-"""Seconds. A worker imports torch and reads its data before it joins."""
+# or gloo looks up the machine's name, which may lead anywhere
+GLOO = {"GLOO_SOCKET_IFNAME": "lo"}
 
 
-class FabricError(RuntimeError):
-    """Some process is gone, or has given up. The text names it."""
-
-
-def refuse(topology: Topology) -> None:
-    """Raise ValueError, a line each, for what the loopback cannot do."""
-    mistakes = []
-    if len(topology.switches) != 1:
-        mistakes.append(
-            f"switches: the loopback fabric has one, not {len(topology.switches)}"
-        )
-    if len(topology.jobs) != 1:
-        mistakes.append(f"jobs: the loopback fabric runs one, not {len(topology.jobs)}")
-    for number, link in enumerate(topology.links):
-        for name in ("rate", "delay", "duplication", "reordering"):
-            if getattr(link, name):
-                mistakes.append(
-                    f"links.{number}.{name}: the loopback fabric cannot do this yet; "
-                    "of a link's fields it knows loss"
-                )
-    losses = {link.loss for link in topology.links}
-    if len(losses) > 1:
-        mistakes.append(
-            "links: the loopback fabric has one loss for all links, not "
-            + ", ".join(map(str, sorted(losses)))
-        )
-    if mistakes:
-        raise ValueError("\n".join(mistakes))
-
-
-class Loopback:
+class Loopback(Fabric):
     """A topology at work. `status` is told what takes long."""
 
+    name = "loopback"
+
     def __init__(
-        self, topology: Topology, *, status: Callable[[str], None] = lambda text: None
+        self, topology: Topology, *, status: Status = lambda text: None
     ) -> None:
-        refuse(topology)
-        self.topology = topology
-        self.job = topology.jobs[0]
-        self.status = status
-        self.warm: set[str] = set()
-        self.jobs = 0
+        super().__init__(topology, status)
         (part,) = topology.switches.values()
         loss = topology.links[0].loss
         self.switch = Switch(
@@ -90,136 +32,22 @@ class Loopback:
             loss_out=loss,
             fault_seed=topology.seed,
         )
-        self.workers: list[Child] = []
 
     @property
-    def num_workers(self) -> int:
-        return len(self.job.workers)
+    def endpoint(self) -> str:
+        return self.switch.endpoint
 
     @property
-    def processes(self) -> list[Child]:
-        """Switch and workers, as far as they have been started."""
-        switch = [self.switch.child] if self.switch.child else []
-        return [*switch, *self.workers]
+    def others(self) -> list[Child]:
+        return [self.switch.child] if self.switch.child else []
 
-    def __enter__(self) -> Self:
-        try:
-            self.status("starting switch and workers")
-            # Workers first: they import torch while the switch gets ready.
-            for rank in range(self.num_workers):
-                module = ["intswitch.worker"]
-                self.workers.append(Child(f"worker {rank}", module, ENVIRONMENT))
-            self.switch.start()
-        except BaseException:
-            self.close()
-            raise
-        return self
+    def start(self) -> None:
+        self.status("starting switch and workers")
+        # Workers first: they import torch while the switch gets ready.
+        for rank in range(self.num_workers):
+            child = Child(f"worker {rank}", WORKER, ENVIRONMENT | GLOO)
+            self.workers.append(child)
+        self.switch.start()
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self.close()
-
-    def close(self) -> None:
-        """End every process. Safe to call twice."""
-        close_all(self.workers)
-        self.workers = []
+    def stop(self) -> None:
         self.switch.close()
-
-    def train(self, training: Training, listener: Listener) -> list[Event]:
-        """One training on all workers; their `finished` events, by rank.
-
-        Raises FabricError when a process ends or a worker gives up; the fabric is of
-        no use then, and only to be closed.
-        """
-        self._warm_up(training)
-        for rank, worker in enumerate(self.workers):
-            join = self._join(rank, self.num_workers)
-            send(worker, "train", training=asdict(training), join=join)
-        self.jobs += 1
-        finished: dict[int, Event] = {}
-        for rank, event in self._events():
-            listener(rank, event)
-            if event["event"] == "finished":
-                finished[rank] = event
-                if len(finished) == self.num_workers:
-                    break
-        return [finished[rank] for rank in range(self.num_workers)]
-
-    def _warm_up(self, training: Training) -> None:
-        """Have worker 0 alone compile what this compressor needs, once."""
-        method = {"compressor": training.compressor, "options": training.options}
-        key = json.dumps(method, sort_keys=True)
-        if key in self.warm:
-            return
-        self.status(f"preparing {training.label} (the first time, kernels compile)")
-        send(self.workers[0], "warm_up", **method, join=self._join(0, 1))
-        self.jobs += 1
-        for _, event in self._events():
-            if event["event"] == "warm":
-                break
-        self.warm.add(key)
-
-    def _join(self, rank: int, num_workers: int) -> Event:
-        """Arguments of `intswitch.join`."""
-        return {
-            "address": self.switch.endpoint,
-            "job": f"{self.job.name}-{self.jobs}",
-            "rank": rank,
-            "num_workers": num_workers,
-            "timeout": JOIN_TIMEOUT,
-            "num_slots": self.job.num_slots,
-            "slot_bytes": self.job.slot_bytes,
-            "overflow": self.job.overflow,
-        }
-
-    def _events(self) -> Iterator[tuple[int, Event]]:
-        """What the workers report. The first failure ends it with a FabricError."""
-        for child, line in lines_until(self.processes):
-            if child not in self.workers:
-                if line is None:
-                    raise self._failure(child, None)
-                continue
-            event = None if line is None else json.loads(line)
-            if event is None or event["event"] == "error":
-                raise self._failure(child, event)
-            yield self.workers.index(child), event
-
-    def _failure(self, first: Child, event: Event | None) -> FabricError:
-        """Wait for the others' last words, and put together who is gone and why.
-
-        Who has ended without a word is the cause; who complains, a consequence.
-        """
-        silent = [first] if event is None else []
-        words = {} if event is None else {first: event["message"]}
-        deadline = time.monotonic() + LAST_WORDS
-        others = [child for child in self.processes if child is not first]
-        left = set(others) & set(self.workers)
-        for child, line in lines_until(others, deadline if left else 0.0):
-            if line is None and child not in words:
-                silent.append(child)
-            elif line is not None and '"event": "error"' in line:
-                words[child] = json.loads(line)["message"]
-            if line is None or child in words:
-                left.discard(child)
-            if not left:
-                break
-        # who has ended may not have been read to the end yet
-        dead = [each for each in others if each not in silent and each.has_ended()]
-        silent += [child for child in dead if child not in words]
-        gone = [f"{child.name} {child.ending()}{tail(child)}" for child in silent]
-        said = [f"{child.name}: {text}" for child, text in words.items()]
-        return FabricError("\n".join([*gone, *said]))
-
-
-def send(worker: Child, task: str, **arguments: Any) -> None:
-    worker.write(json.dumps({"task": task, **arguments}))
-
-
-def tail(child: Child) -> str:
-    """The end of what a process that ended without a report has printed."""
-    text = child.errors()
-    return f": {text[-2000:]}" if text else ""

@@ -1,0 +1,215 @@
+"""BMv2 with our P4 program as the switch; every host in a network namespace.
+
+host0 (worker 0) --- port 0 +--------+
+host1 (worker 1) --- port 1 | switch | port n ------ control plane
+      ...                   +--------+ ports n+1, n+2: a wire from one to the other
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+import subprocess
+import tempfile
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import yaml
+
+from intswitch.child import Child, close_all, lines_until, python
+from intswitch.fabrics.fabric import ENVIRONMENT, WORKER, Fabric, FabricError, Status
+from intswitch.fabrics.namespaces import End, Namespaces
+from intswitch.topology import Topology
+from switch.protocol import DEFAULT_PORT
+
+_HERE = Path(__file__).resolve().parent
+FOLDERS = (_HERE.parent / "p4", _HERE.parent.parent / "p4")
+"""Where the P4 program lies: installed, or in the sources."""
+
+TOOLS = {
+    "simple_switch": "BMv2 (p4lang's packages, see p4/README.md)",
+    "simple_switch_CLI": "BMv2's command line",
+    "p4c-bm2-ss": "p4c, the compiler of P4",
+    "nsenter": "util-linux",
+}
+SWITCH = "switch"  # the namespace
+SWITCH_ADDRESS, CONTROL_ADDRESS = "10.0.0.253", "10.0.0.254"
+THRIFT_PORT = 9090  # in the switch's namespace; nobody else is there
+START_TIMEOUT = 30.0
+LOSS_RULES = """
+table inet intswitch {
+  chain lose_in {
+    type filter hook input priority 0
+    udp sport PORT numgen random mod 1000000 < PARTS drop
+  }
+  chain lose_out {
+    type filter hook output priority 0
+    udp dport PORT numgen random mod 1000000 < PARTS drop
+  }
+}
+"""
+
+
+def missing() -> list[str]:
+    """What this fabric needs and does not find here."""
+    reasons = [
+        f"{tool} is not on PATH: {what}"
+        for tool, what in TOOLS.items()
+        if shutil.which(tool) is None
+    ]
+    if os.geteuid() != 0:
+        reasons.append("network namespaces need root: sudo, or run as root")
+    return reasons
+
+
+class Bmv2(Fabric):
+    """A topology at work. `status` is told what takes long."""
+
+    name = "bmv2"
+
+    def __init__(
+        self, topology: Topology, *, status: Status = lambda text: None
+    ) -> None:
+        super().__init__(topology, status)
+        reasons = missing()
+        if reasons:
+            raise FabricError("the bmv2 fabric: " + "; ".join(reasons))
+        self.namespaces: Namespaces | None = None
+        self.folder = tempfile.TemporaryDirectory(prefix="intswitch-bmv2-")
+        self._others: list[Child] = []
+
+    @property
+    def endpoint(self) -> str:
+        return f"{CONTROL_ADDRESS}:{DEFAULT_PORT}"
+
+    @property
+    def others(self) -> list[Child]:
+        return self._others
+
+    def start(self) -> None:
+        self.status("compiling the P4 program")
+        program = compile_program(Path(self.folder.name))
+        self.status("starting BMv2 and workers")
+        self.namespaces = Namespaces()
+        self._connect(self.namespaces)
+        for rank, host in enumerate(self.job.workers):
+            self.workers.append(self._child(f"worker {rank}", host, WORKER))
+        ports = [f"-i{port}@{name}" for port, name in enumerate(self._ports())]
+        notifications = f"ipc://{self.folder.name}/notifications"
+        self._start_switch(
+            "BMv2",
+            *python("intswitch.tether", "simple_switch", *ports),
+            *("--thrift-port", str(THRIFT_PORT)),
+            *("--notifications-addr", notifications, str(program)),
+        )
+        file = Path(self.folder.name) / "controller.yaml"
+        file.write_text(yaml.safe_dump(self._controller_file(), sort_keys=False))
+        arguments = ["controller", "--until-stdin-closes", str(file)]
+        self._start_switch("the controller", *python("intswitch", *arguments))
+        self._await_controller()
+
+    def stop(self) -> None:
+        close_all(self._others)
+        self._others = []
+        if self.namespaces is not None:
+            self.namespaces.close()
+        self.folder.cleanup()
+
+    def _start_switch(self, name: str, *command: str) -> None:
+        self._others.append(self._child(name, SWITCH, command))
+
+    def _child(self, name: str, namespace: str, command: Sequence[str]) -> Child:
+        assert self.namespaces is not None
+        inside = [*self.namespaces.enter(namespace), *command]
+        return Child(name, inside, ENVIRONMENT | {"GLOO_SOCKET_IFNAME": "eth0"})
+
+    def _ports(self) -> list[str]:
+        """Interfaces of the switch, by port."""
+        hosts = [f"port{number}" for number in range(len(self.topology.hosts))]
+        return [*hosts, "control", "loop0", "loop1"]
+
+    def _connect(self, namespaces: Namespaces) -> None:
+        for name in (SWITCH, *self.topology.hosts):
+            namespaces.add(name)
+        for number, host in enumerate(self.topology.hosts):
+            eth0 = End(host, "eth0", address_of(number), mac_of(number))
+            namespaces.connect(eth0, End(SWITCH, f"port{number}"))
+            loss = self.topology.links[0].loss
+            if loss:
+                lose(namespaces.enter(host), loss)
+        number = len(self.topology.hosts)
+        own = End(SWITCH, "eth0", CONTROL_ADDRESS, mac_of(number))
+        namespaces.connect(own, End(SWITCH, "control"))
+        namespaces.connect(End(SWITCH, "loop0"), End(SWITCH, "loop1"))
+
+    def _controller_file(self) -> dict[str, object]:
+        (part,) = self.topology.switches.values()
+        count = len(self.topology.hosts)
+        addresses = [*map(address_of, range(count)), CONTROL_ADDRESS]
+        return {
+            "switch": {
+                "address": SWITCH_ADDRESS,
+                "mac": mac_of(count + 1),
+                "rule": part.rule,
+                "thrift_port": THRIFT_PORT,
+                "loop": count + 1,
+            },
+            "control": {"address": CONTROL_ADDRESS, "port": DEFAULT_PORT},
+            "stations": [
+                {"address": address, "mac": mac_of(number), "port": number}
+                for number, address in enumerate(addresses)
+            ],
+        }
+
+    def _await_controller(self) -> None:
+        deadline = time.monotonic() + START_TIMEOUT
+        for child, line in lines_until(self._others, deadline):
+            if line is None:
+                raise FabricError(f"{child.name} {child.ending()}: {child.errors()}")
+            if line.startswith("listening "):
+                return
+        raise FabricError(f"the controller did not start in {START_TIMEOUT:.0f} s")
+
+
+def address_of(number: int) -> str:
+    """IPv4 of a host."""
+    return f"10.0.0.{number + 1}"
+
+
+def mac_of(number: int) -> str:
+    return f"02:00:00:00:00:{number + 1:02x}"
+
+
+def lose(enter: list[str], probability: float) -> None:
+    """Drop aggregation packets of a host at random, each way.
+
+    A train of packets that the host's kernel has not cut yet is dropped as a whole.
+    """
+    parts = str(round(probability * 1_000_000))
+    rules = LOSS_RULES.replace("PORT", str(DEFAULT_PORT)).replace("PARTS", parts)
+    command = [*enter, "nft", "-f", "-"]
+    done = subprocess.run(command, input=rules, capture_output=True, text=True)
+    if done.returncode:
+        raise FabricError(f"nft (loss on links): {done.stderr.strip()}")
+
+
+def compile_program(folder: Path) -> Path:
+    """The P4 program as BMv2 takes it; compiled once for each version of it."""
+    source = next(each for each in FOLDERS if each.is_dir())
+    files = sorted(source.glob("*.p4"))
+    digest = hashlib.sha256(b"".join(file.read_bytes() for file in files)).hexdigest()
+    home = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
+    output = Path(home) / "intswitch" / f"p4-{digest[:16]}.json"
+    if not output.exists():
+        output.parent.mkdir(parents=True, exist_ok=True)
+        fresh = folder / "intswitch.json"
+        main = str(source / "intswitch.p4")
+        command = ["p4c-bm2-ss", "--std", "p4-16", "-o", str(fresh), main]
+        done = subprocess.run(command, capture_output=True, text=True)
+        if done.returncode:
+            raise FabricError(f"p4c-bm2-ss: {done.stderr.strip()}")
+        shutil.copy(fresh, output.with_suffix(f".{os.getpid()}"))
+        output.with_suffix(f".{os.getpid()}").replace(output)
+    return output

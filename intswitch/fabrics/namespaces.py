@@ -1,0 +1,136 @@
+"""Network namespaces and the cables between them, by pyroute2. Needs root.
+
+Interfaces behave like cables with a packet a frame: no offload joins packets, and
+checksums are on the wire, because a switch in software sees what is on the wire.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import secrets
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from pyroute2 import IPRoute, netns
+from pyroute2.ethtool import Ethtool
+
+FOLDER = Path("/run/netns")
+PREFIX_BITS = 24
+OFFLOADS = (
+    "tx-checksum-ip-generic", "rx-checksum", "rx-gro", "tx-generic-segmentation",
+    "tx-tcp-segmentation", "tx-tcp-ecn-segmentation", "tx-tcp-mangleid-segmentation",
+    "tx-tcp6-segmentation", "tx-udp-segmentation", "tx-gso-list",
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class End:
+    """One end of a cable. Without an address it is a port of a switch."""
+
+    namespace: str
+    interface: str
+    address: str | None = None
+    """IPv4."""
+    mac: str | None = None
+
+
+class Namespaces:
+    """Those of one fabric. Their names say which process made them."""
+
+    def __init__(self) -> None:
+        self.prefix = f"intswitch-{os.getpid()}-{secrets.token_hex(2)}"
+        command = [sys.executable, "-P", "-m", __name__, self.prefix]
+        self._remover = subprocess.Popen(
+            command, stdin=subprocess.PIPE, start_new_session=True
+        )
+
+    def close(self) -> None:
+        """Remove them, and with them their interfaces. Safe to call twice."""
+        if self._remover.stdin and not self._remover.stdin.closed:
+            self._remover.stdin.close()
+        self._remover.wait()
+
+    def add(self, name: str) -> None:
+        netns.create(f"{self.prefix}-{name}")
+        with self.opened(name) as stack:
+            (index,) = stack.link_lookup(ifname="lo")
+            stack.link("set", index=index, state="up")
+
+    @contextlib.contextmanager
+    def opened(self, name: str) -> Iterator[IPRoute]:
+        """This thread is in the namespace during the `with` block.
+
+        (pyroute2's NetNS would be shorter, but forks this process, with all it has.)
+        """
+        netns.pushns(f"{self.prefix}-{name}")
+        try:
+            with IPRoute() as stack:
+                yield stack
+        finally:
+            netns.popns()
+
+    def enter(self, name: str) -> list[str]:
+        """What to put before a command that is to run there."""
+        return ["nsenter", f"--net={FOLDER}/{self.prefix}-{name}"]
+
+    def connect(self, one: End, other: End) -> None:
+        """A veth pair."""
+        with self.opened(one.namespace) as stack:
+            peer = {
+                "ifname": other.interface,
+                "net_ns_fd": f"{self.prefix}-{other.namespace}",
+            }
+            stack.link("add", ifname=one.interface, kind="veth", peer=peer)
+        for end in (one, other):
+            self._bring_up(end)
+
+    def _bring_up(self, end: End) -> None:
+        with self.opened(end.namespace) as stack:
+            (index,) = stack.link_lookup(ifname=end.interface)
+            if end.mac is not None:
+                stack.link("set", index=index, address=end.mac)
+            if end.address is not None:
+                stack.addr(
+                    "add", index=index, address=end.address, prefixlen=PREFIX_BITS
+                )
+            _as_on_a_wire(end.interface)
+            stack.link("set", index=index, state="up")
+
+
+def _as_on_a_wire(interface: str) -> None:
+    """Offloads off; and no neighbour discovery, which nobody asked for."""
+    ethtool = Ethtool()
+    try:
+        features = ethtool.get_features(interface)
+        for name in OFFLOADS:
+            if name in features.features:
+                features.features[name].enable = False
+        ethtool.set_features(interface, features)
+    finally:
+        ethtool.close()
+    switch = Path(f"/proc/sys/net/ipv6/conf/{interface}/disable_ipv6")
+    if switch.exists():
+        switch.write_text("1")
+
+
+def main() -> None:
+    """Once our parent has ended, or closed our input, remove what it has made.
+
+    It may have been killed, so this process does it in any case.
+    """
+    prefix = sys.argv[1]
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)
+    sys.stdin.read()
+    for name in netns.listnetns():
+        if name.startswith(f"{prefix}-"):
+            netns.remove(name)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,138 @@
+"""The YAML file of `intswitch controller` -> P4SwitchConfig; all mistakes at once.
+
+switch:
+  address: 10.0.0.253         # packets are sent to it, at port 48864
+  mac: 02:00:00:00:01:fd
+  rule: safe                  # or switchml
+  thrift_port: 9090           # of simple_switch
+  loop: 5                     # a port wired to another; may be left out, see p4/README.md
+control: {address: 10.0.0.254, port: 48864}
+stations:                     # every host: its address, and the port that leads to it
+  - {address: 10.0.0.1, mac: "02:00:00:00:00:01", port: 0}
+  - {address: 10.0.0.2, mac: "02:00:00:00:00:02", port: 1}
+jobs: []                      # fixed ones, as in the file of `intswitch switch`
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from ipaddress import IPv4Address
+from pathlib import Path
+from typing import Annotated, Any, Self
+
+from pydantic import AfterValidator, model_validator
+
+from intswitch.configuration import (
+    JOBS,
+    MAPPING,
+    JobPart,
+    Part,
+    RuleName,
+    job_config,
+    whole,
+)
+from intswitch.yaml_model import read_model
+from switch.config import SwitchConfig
+from switch.p4_server import P4SwitchConfig
+from switch.p4_tables import NUM_SLOTS, SLOT_BYTES, Station
+from switch.protocol import DEFAULT_PORT, Rule
+
+MAX_PORT = 511  # of v1model
+MAC_BYTES = 6
+
+
+def read_controller(path: Path | str) -> P4SwitchConfig:
+    """The switch that a file describes.
+
+    Raises FileError, with a line for every mistake, and OSError if it cannot be read.
+    """
+    file = read_model(Path(path), ControllerFile)
+    return P4SwitchConfig(
+        switch=SwitchConfig(
+            address=file.switch.address,
+            port=DEFAULT_PORT,
+            rule=Rule[file.switch.rule.upper()],
+            num_slots=NUM_SLOTS,
+            slot_bytes=SLOT_BYTES,
+            jobs=tuple(job_config(job, version=4) for job in file.jobs),
+        ),
+        mac=number_of_mac(file.switch.mac),
+        control=(file.control.address, file.control.port),
+        thrift_port=file.switch.thrift_port,
+        stations={
+            station.address: Station(number_of_mac(station.mac), station.port)
+            for station in file.stations
+        },
+        loop=file.switch.loop,
+    )
+
+
+def number_of_mac(text: str) -> int:
+    """'02:00:00:00:00:01' -> 0x020000000001. Raises ValueError."""
+    parts = text.split(":")
+    if len(parts) != MAC_BYTES or not all(len(part) == 2 for part in parts):
+        raise ValueError("expected six bytes, as in 02:00:00:00:00:01; quote them")
+    return int("".join(parts), 16)
+
+
+def _check_mac(text: str) -> str:
+    number_of_mac(text)
+    return text
+
+
+def _check_ipv4(text: str) -> str:
+    try:
+        IPv4Address(text)
+    except ValueError:
+        raise ValueError("expected an IPv4 address, as in 10.0.0.1") from None
+    return text
+
+
+IPv4 = Annotated[str, AfterValidator(_check_ipv4)]
+Mac = Annotated[str, AfterValidator(_check_mac)]
+SwitchPort = Annotated[int, whole(0, MAX_PORT)]
+TcpPort = Annotated[int, whole(1, 65535)]
+
+
+class SwitchPart(Part):
+    address: IPv4
+    mac: Mac
+    rule: RuleName = "safe"
+    thrift_port: TcpPort = 9090
+    loop: SwitchPort | None = None
+
+
+class ControlPart(Part):
+    address: IPv4
+    port: Annotated[int, whole(0, 65535)] = DEFAULT_PORT
+
+
+class StationPart(Part):
+    address: IPv4
+    mac: Mac
+    port: SwitchPort
+
+
+class ControllerFile(Part):
+    switch: Annotated[SwitchPart, MAPPING]
+    control: Annotated[ControlPart, MAPPING]
+    stations: list[Annotated[StationPart, MAPPING]]
+    jobs: Annotated[list[Annotated[JobPart, MAPPING]], JOBS] = []
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        mistakes = [*self._repeated("address"), *self._repeated("mac")]
+        if mistakes:
+            raise ValueError("\n".join(mistakes))
+        return self
+
+    def _repeated(self, field: str) -> Iterator[str]:
+        """Every mistake begins with the path of its field, see `yaml_model`."""
+        first: dict[Any, int] = {}
+        for number, station in enumerate(self.stations):
+            value = getattr(station, field)
+            if first.setdefault(value, number) != number:
+                yield (
+                    f"stations.{number}.{field}:"
+                    f" stations.{first[value]} has {value} too"
+                )
