@@ -5,7 +5,7 @@ switch:
   mac: 02:00:00:00:01:fd
   rule: safe                  # or switchml
   thrift_port: 9090           # of simple_switch
-  loop: 5                     # a port wired to another; may be left out, see p4/README.md
+  loop: 5                     # a port wired to another; see p4/README.md. Or none
 control: {address: 10.0.0.254, port: 48864}
 stations:                     # every host: its address, and the port that leads to it
   - {address: 10.0.0.1, mac: "02:00:00:00:00:01", port: 0}
@@ -20,7 +20,7 @@ from ipaddress import IPv4Address
 from pathlib import Path
 from typing import Annotated, Any, Self
 
-from pydantic import AfterValidator, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
 from intswitch.configuration import (
     JOBS,
@@ -117,7 +117,7 @@ class ControllerFile(Part):
     switch: Annotated[SwitchPart, MAPPING]
     control: Annotated[ControlPart, MAPPING]
     stations: list[Annotated[StationPart, MAPPING]]
-    jobs: Annotated[list[Annotated[JobPart, MAPPING]], JOBS] = []
+    jobs: Annotated[list[Annotated[JobPart, MAPPING]], JOBS] = Field([])
 
     @model_validator(mode="after")
     def _check(self) -> Self:

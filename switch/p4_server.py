@@ -5,6 +5,7 @@ The packets go through the P4 switch; nothing here sees them.
 
 import select
 import threading
+import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -16,11 +17,12 @@ from switch.p4_dataplane import P4Dataplane
 from switch.p4_tables import Replica, Station, Tables
 from switch.server import stop_signals
 from switch.service import ControlService
-from switch.simple_switch import SimpleSwitch
+from switch.simple_switch import SimpleSwitch, SimpleSwitchError
 
 EVERYBODY = 1000  # the group of all ports; jobs have the numbers of their rows
 # Packets of one worker: BMv2 reads them from a ring of 32.
 MOST_OUTSTANDING = 16
+START_TIMEOUT, RETRY = 10.0, 0.1  # seconds
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,13 +58,25 @@ def serve(
     """
     with (
         stop_signals() as stop,
-        SimpleSwitch(config.thrift_port) as tables,
+        connect(config.thrift_port) as tables,
         open_control(config, tables) as (dataplane, address),
     ):
         if ready is not None:
             ready(address)
         select.select([stop], [], [])
         return dataplane.counters()
+
+
+def connect(thrift_port: int) -> SimpleSwitch:
+    """The switch may still be starting."""
+    deadline = time.monotonic() + START_TIMEOUT
+    while True:
+        try:
+            return SimpleSwitch(thrift_port)
+        except SimpleSwitchError:
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(RETRY)
 
 
 @contextmanager

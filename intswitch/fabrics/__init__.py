@@ -10,6 +10,7 @@ from intswitch.topology import Topology
 FABRICS = {
     "loopback": ("intswitch.fabrics.loopback", "Loopback"),
     "bmv2": ("intswitch.fabrics.bmv2", "Bmv2"),
+    "mininet": ("intswitch.fabrics.mininet", "Mininet"),
 }
 
 
@@ -19,9 +20,15 @@ def open_fabric(name: str, topology: Topology, status: Status) -> Fabric:
     Raises ValueError for a topology that it cannot honour, FabricError for what it
     lacks on this machine.
     """
+    return find_fabric(name)(topology, status=status)  # type: ignore[call-arg]
+
+
+def find_fabric(name: str) -> type[Fabric]:
+    """Raises ValueError for a name that is none, ModuleNotFoundError if a package is
+    missing that it needs."""
     if name not in FABRICS:
         known = ", ".join(FABRICS)
         raise ValueError(f"--fabric {name}: expected one of {known}")
     module, kind = FABRICS[name]
-    fabric: Fabric = getattr(import_module(module), kind)(topology, status=status)
+    fabric: type[Fabric] = getattr(import_module(module), kind)
     return fabric

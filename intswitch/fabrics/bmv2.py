@@ -32,7 +32,7 @@ TOOLS = {
     "simple_switch": "BMv2 (p4lang's packages, see p4/README.md)",
     "simple_switch_CLI": "BMv2's command line",
     "p4c-bm2-ss": "p4c, the compiler of P4",
-    "nsenter": "util-linux",
+    "ip": "iproute2",
 }
 SWITCH = "switch"  # the namespace
 SWITCH_ADDRESS, CONTROL_ADDRESS = "10.0.0.253", "10.0.0.254"
@@ -52,18 +52,6 @@ table inet intswitch {
 """
 
 
-def missing() -> list[str]:
-    """What this fabric needs and does not find here."""
-    reasons = [
-        f"{tool} is not on PATH: {what}"
-        for tool, what in TOOLS.items()
-        if shutil.which(tool) is None
-    ]
-    if os.geteuid() != 0:
-        reasons.append("network namespaces need root: sudo, or run as root")
-    return reasons
-
-
 class Bmv2(Fabric):
     """A topology at work. `status` is told what takes long."""
 
@@ -73,12 +61,22 @@ class Bmv2(Fabric):
         self, topology: Topology, *, status: Status = lambda text: None
     ) -> None:
         super().__init__(topology, status)
-        reasons = missing()
-        if reasons:
-            raise FabricError("the bmv2 fabric: " + "; ".join(reasons))
         self.namespaces: Namespaces | None = None
         self.folder = tempfile.TemporaryDirectory(prefix="intswitch-bmv2-")
+        self.enter: dict[str, list[str]] = {}
+        """What to put before a command that is to run at a host, or at SWITCH."""
         self._others: list[Child] = []
+
+    @classmethod
+    def missing(cls) -> list[str]:
+        reasons = [
+            f"{tool} is not on PATH: it comes with {what}"
+            for tool, what in TOOLS.items()
+            if shutil.which(tool) is None
+        ]
+        if os.geteuid() != 0:
+            reasons.append("network namespaces need root: sudo, or run as root")
+        return reasons
 
     @property
     def endpoint(self) -> str:
@@ -92,8 +90,10 @@ class Bmv2(Fabric):
         self.status("compiling the P4 program")
         program = compile_program(Path(self.folder.name))
         self.status("starting BMv2 and workers")
-        self.namespaces = Namespaces()
-        self._connect(self.namespaces)
+        self.build()
+        for host in self.topology.hosts:
+            if self.topology.links[0].loss:
+                lose(self.enter[host], self.topology.links[0].loss)
         for rank, host in enumerate(self.job.workers):
             self.workers.append(self._child(f"worker {rank}", host, WORKER))
         ports = [f"-i{port}@{name}" for port, name in enumerate(self._ports())]
@@ -113,17 +113,31 @@ class Bmv2(Fabric):
     def stop(self) -> None:
         close_all(self._others)
         self._others = []
+        self.remove()
+        self.folder.cleanup()
+
+    def build(self) -> None:
+        """Make the network, and fill `enter`."""
+        self.namespaces = Namespaces()
+        self._connect(self.namespaces)
+        names = (SWITCH, *self.topology.hosts)
+        self.enter = {name: self.namespaces.enter(name) for name in names}
+
+    def remove(self) -> None:
+        """The network. Safe to call twice, and when it has not been made."""
         if self.namespaces is not None:
             self.namespaces.close()
-        self.folder.cleanup()
+
+    def interface(self, host: str) -> str:
+        """Of a host's own end of its link."""
+        return "eth0"
 
     def _start_switch(self, name: str, *command: str) -> None:
         self._others.append(self._child(name, SWITCH, command))
 
-    def _child(self, name: str, namespace: str, command: Sequence[str]) -> Child:
-        assert self.namespaces is not None
-        inside = [*self.namespaces.enter(namespace), *command]
-        return Child(name, inside, ENVIRONMENT | {"GLOO_SOCKET_IFNAME": "eth0"})
+    def _child(self, name: str, place: str, command: Sequence[str]) -> Child:
+        gloo = {"GLOO_SOCKET_IFNAME": self.interface(place)}
+        return Child(name, [*self.enter[place], *command], ENVIRONMENT | gloo)
 
     def _ports(self) -> list[str]:
         """Interfaces of the switch, by port."""
@@ -136,9 +150,6 @@ class Bmv2(Fabric):
         for number, host in enumerate(self.topology.hosts):
             eth0 = End(host, "eth0", address_of(number), mac_of(number))
             namespaces.connect(eth0, End(SWITCH, f"port{number}"))
-            loss = self.topology.links[0].loss
-            if loss:
-                lose(namespaces.enter(host), loss)
         number = len(self.topology.hosts)
         own = End(SWITCH, "eth0", CONTROL_ADDRESS, mac_of(number))
         namespaces.connect(own, End(SWITCH, "control"))

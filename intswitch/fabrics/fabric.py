@@ -74,6 +74,9 @@ class Fabric(ABC):
 
     def __init__(self, topology: Topology, status: Status) -> None:
         refuse(topology, self.name)
+        missing = self.missing()
+        if missing:
+            raise FabricError(f"the {self.name} fabric: " + "; ".join(missing))
         self.topology = topology
         self.job = topology.jobs[0]
         self.status = status
@@ -81,6 +84,11 @@ class Fabric(ABC):
         self.jobs = 0
         self.workers: list[Child] = []
         """By rank."""
+
+    @classmethod
+    def missing(cls) -> list[str]:
+        """What it needs and does not find on this machine, and where to get it."""
+        return []
 
     @property
     @abstractmethod

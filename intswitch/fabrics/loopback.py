@@ -1,4 +1,4 @@
-"""Switch and workers as processes on this machine, real UDP on the loopback interface."""
+"""Switch and workers as processes on this machine, real UDP on loopback."""
 
 from __future__ import annotations
 

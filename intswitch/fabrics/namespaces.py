@@ -19,7 +19,6 @@ from pathlib import Path
 from pyroute2 import IPRoute, netns
 from pyroute2.ethtool import Ethtool
 
-FOLDER = Path("/run/netns")
 PREFIX_BITS = 24
 OFFLOADS = (
     "tx-checksum-ip-generic", "rx-checksum", "rx-gro", "tx-generic-segmentation",
@@ -76,7 +75,7 @@ class Namespaces:
 
     def enter(self, name: str) -> list[str]:
         """What to put before a command that is to run there."""
-        return ["nsenter", f"--net={FOLDER}/{self.prefix}-{name}"]
+        return ["ip", "netns", "exec", f"{self.prefix}-{name}"]
 
     def connect(self, one: End, other: End) -> None:
         """A veth pair."""
