@@ -1,5 +1,5 @@
-"""BMv2 for tests: our P4 program on a `simple_switch` in a network namespace of its own,
-with the interface of `switch.pipeline.Pipeline`.
+"""BMv2 for tests: our P4 program on a `simple_switch` in a network namespace of its
+own, with the interface of `switch.pipeline.Pipeline`.
 """
 
 import contextlib
@@ -32,7 +32,7 @@ NUM_PORTS = 4  # to hosts
 LOOP = NUM_PORTS  # and LOOP + 1, at the other end of the wire
 LOOP_PASSES = 2  # that the smallest packet with the largest result takes
 SWITCH = End(0x02_00_00_00_FF_01, "10.255.0.1", DEFAULT_PORT)
-FLOOD_GROUP = 1000
+OFFLOADS = ("tx", "rx", "gro", "gso", "tso")
 THRIFT_PORT = 9090  # in the namespace; nobody else is there
 TIMEOUT = 10.0  # seconds that a packet may take before a test fails
 GROWTH = 512  # sizes.p4
@@ -56,7 +56,15 @@ def compiled(*options: str) -> Path:
     """The program's JSON; a warning of the compiler is an error."""
     folder = Path(tempfile.mkdtemp(prefix="intswitch-p4-"))
     output = folder / "intswitch.json"
-    command = ["p4c-bm2-ss", "--std", "p4-16", *options, "-o", str(output), str(PROGRAM)]
+    command = [
+        "p4c-bm2-ss",
+        "--std",
+        "p4-16",
+        *options,
+        "-o",
+        str(output),
+        str(PROGRAM),
+    ]
     done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert done.stderr == "", done.stderr
@@ -96,7 +104,7 @@ class Namespace:
         run(*self.inside, "ip", "link", "add", one, *pair)
         for name in (one, other):
             # BMv2 must see frames as they are on a wire: no offloads; and no chatter
-            offloads = "tx off rx off gro off gso off tso off".split()
+            offloads = (word for each in OFFLOADS for word in (each, "off"))
             run(*self.inside, "ethtool", "-K", name, *offloads)
             silent = f"net.ipv6.conf.{name}.disable_ipv6=1"
             run(*self.inside, "sysctl", "-qw", silent)
@@ -184,7 +192,9 @@ def loop_marker(port: int) -> Marker:
     """Routed out of the loop's port, so behind whatever is in the loop; what comes back
     is switched to where it began."""
     mac = MARKER_MAC + 1 + port
-    datagram = frames.Udp(End(mac, "10.254.0.1", 1), End(SWITCH.mac, loop_address(port), 1), b"")
+    datagram = frames.Udp(
+        End(mac, "10.254.0.1", 1), End(SWITCH.mac, loop_address(port), 1), b""
+    )
     return Marker(datagram.frame(), mac.to_bytes(6, "big"))
 
 
@@ -249,8 +259,8 @@ class Bmv2:
     def bursts(
         self, datagrams: list[Datagram]
     ) -> Iterator[tuple[int, bool, list[Datagram]]]:
-        """Packets that can be sent at once and still arrive in order: from one port, few
-        enough, and none behind one that may go through the loop (True)."""
+        """Packets that can be sent at once and still arrive in order: from one port,
+        few enough, and none behind one that may go through the loop (True)."""
         widest = self.dataplane.config.slot_bytes
         burst: list[Datagram] = []
         for datagram in datagrams:

@@ -1,5 +1,5 @@
-"""Around the aggregation: checksums, padding and other shapes of frames; what is not for
-the switch passes through it.
+"""Around the aggregation: checksums, padding and other shapes of frames; what is not
+for the switch passes through it.
 """
 
 from collections.abc import Callable
@@ -151,6 +151,14 @@ def test_damaged_datagrams_are_counted_and_do_nothing(
     after = switch.counters()
     assert after == {**before, "damaged": before["damaged"] + 1}
     assert results(switch, udp.frame()) == [[5] * count] * 2
+
+
+@pytest.mark.parametrize("missing", [1, 40, 1000])
+def test_a_frame_cut_short_is_damaged(switch: Bmv2, missing: int) -> None:
+    udp = sent_by_worker_1(switch, [5] * 300)
+    before = switch.counters()["damaged"]
+    assert results(switch, udp.frame()[:-missing]) == []
+    assert switch.counters()["damaged"] == before + 1
 
 
 def test_a_fragment_is_not_taken_for_a_packet(switch: Bmv2) -> None:
