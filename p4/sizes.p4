@@ -1,11 +1,11 @@
 // What the program is compiled for. Each value can be set on p4c's command line:
-// p4c-bm2-ss -DNUM_SLOTS=16384 ...
+// p4c-bm2-ss -DNUM_SLOTS=4096 ...
 
 #ifndef SIZES_P4
 #define SIZES_P4
 
 #ifndef NUM_SLOTS
-#define NUM_SLOTS 4096          // of all jobs together; a power of two
+#define NUM_SLOTS 32768         // of all jobs together
 #endif
 #ifndef NUM_JOBS
 #define NUM_JOBS 255            // at once

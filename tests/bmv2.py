@@ -12,7 +12,6 @@ import tempfile
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
 
 import frames
@@ -25,6 +24,9 @@ from switch.p4_dataplane import P4Dataplane
 from switch.p4_tables import Entry, Station
 from switch.protocol import DEFAULT_PORT, HEADER_BYTES
 from switch.simple_switch import CLI, SimpleSwitch, SimpleSwitchError
+
+PACKETS = int(os.environ.get("INTSWITCH_BMV2_PACKETS", "2000"))  # of a random stream
+ENOUGH = 10_000  # to reach everything, and for a file of 131,072 packets to be replayed
 
 PROGRAM = Path(__file__).parent.parent / "p4" / "intswitch.p4"
 TOOLS = ("simple_switch", "p4c-bm2-ss", CLI, "ip", "ethtool")
@@ -51,23 +53,13 @@ def missing() -> str | None:
     return None if os.geteuid() == 0 else "network namespaces need root"
 
 
-@cache
-def compiled(*options: str) -> Path:
+def compile_program(folder: Path) -> Path:
     """The program's JSON; a warning of the compiler is an error."""
-    folder = Path(tempfile.mkdtemp(prefix="intswitch-p4-"))
     output = folder / "intswitch.json"
-    command = [
-        "p4c-bm2-ss",
-        "--std",
-        "p4-16",
-        *options,
-        "-o",
-        str(output),
-        str(PROGRAM),
-    ]
+    command = ["p4c-bm2-ss", "--std", "p4-16", "-o", str(output), str(PROGRAM)]
     done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
-    assert done.stderr == "", done.stderr
+    assert done.stderr == ""
     return output
 
 
@@ -316,14 +308,14 @@ def stations_of(config: SwitchConfig) -> dict[str, Station]:
 
 
 @contextlib.contextmanager
-def running(*options: str) -> Iterator[Bmv2]:
-    """BMv2 with the program, compiled with these options of p4c."""
-    namespace = Namespace()
-    try:
-        with simple_switch(namespace, compiled(*options)) as tables:
-            yield Bmv2(namespace, tables)
-    finally:
-        namespace.close()
+def running() -> Iterator[Bmv2]:
+    """BMv2 with the program, in a namespace of its own."""
+    with (
+        tempfile.TemporaryDirectory(prefix="intswitch-p4-") as folder,
+        contextlib.closing(Namespace()) as namespace,
+        simple_switch(namespace, compile_program(Path(folder))) as tables,
+    ):
+        yield Bmv2(namespace, tables)
 
 
 def by_receiver(datagrams: list[Datagram]) -> list[Datagram]:

@@ -192,7 +192,7 @@ def test_wide_slots_with_a_loop() -> None:
 @pytest.mark.parametrize(
     ("fields", "message"),
     [
-        ({"num_slots": 8192}, "num_slots 8192 is more than the P4 program's 4096"),
+        ({"num_slots": 65536}, "num_slots 65536 is more than the P4 program's 32768"),
         (
             {"port": 5},
             f"port 5: the P4 program takes packets at UDP port {DEFAULT_PORT}",
