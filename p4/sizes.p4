@@ -35,8 +35,8 @@ const bit<16> HEADER_BYTES = 16;
 const bit<16> ALL_HEADERS_BYTES =
     ETHERNET_BYTES + IPV4_BYTES + UDP_BYTES + HEADER_BYTES;
 
-// BMv2 gives a packet room to become this much longer, and stops with a failed assertion
-// when it becomes longer still.
+// BMv2 gives a packet room to become this much longer, and stops with a failed
+// assertion when it becomes longer still.
 const bit<16> GROWTH = 512;
 
 // Counters of a job: one for each verdict, the multicasts and the copies.
