@@ -280,6 +280,9 @@ class Bmv2:
     def send(self, port: int, frame: bytes) -> None:
         self.namespace.sockets[port].send(frame)
 
+    def receive(self, port: int) -> bytes:
+        return self.namespace.sockets[port].recv(1 << 16)
+
     def await_marker(self, port: int, marker: Marker) -> list[bytes]:
         """What the switch says at a port before it returns a marker: all that it has to
         say to the packets before it, for it handles what comes in at a port in order.
@@ -287,7 +290,7 @@ class Bmv2:
         self.send(port, marker.sent)
         received = []
         while True:
-            frame = self.namespace.sockets[port].recv(1 << 16)
+            frame = self.receive(port)
             if frame[:6] == marker.returned_to:
                 return received
             received.append(frame)

@@ -2,12 +2,13 @@
 for the switch passes through it.
 """
 
+import time
 from collections.abc import Callable
 from dataclasses import replace
 
 import frames
 import pytest
-from bmv2 import MARKER, NUM_PORTS, SWITCH, Bmv2
+from bmv2 import MARKER, NUM_PORTS, PROGRAM, SWITCH, Bmv2
 from frames import End, Udp
 from traffic import contribution, values_of
 
@@ -260,3 +261,28 @@ def test_the_switch_routes(switch: Bmv2) -> None:
 def test_what_has_a_wrong_header_is_not_routed(switch: Bmv2) -> None:
     _, received = routed(switch, ttl_error=1)
     assert received == [[], [], [], []]
+
+
+def test_the_entries_in_the_readme_make_a_switch(bmv2: Bmv2) -> None:
+    """p4/README.md sets up two hosts and a job by hand."""
+    text = (PROGRAM.parent / "README.md").read_text()
+    block = text[text.index("    set_queue_depth 1024\n    table_add") :].split("\n\n")[
+        0
+    ]
+    bmv2.tables.reset()
+    for line in block.splitlines():
+        bmv2.tables.run(line.strip())
+    switch = End(0x02_00_00_00_00_64, "10.0.0.100", SWITCH.port)
+    hosts = [End(0x02_00_00_00_00_01 + n, f"10.0.0.{n + 1}", 5000) for n in range(2)]
+    job = replace(JOB, workers=tuple((host.address, host.port) for host in hosts))
+    for rank, host in enumerate(hosts):
+        packet, _ = contribution(job, rank, 0, [1, 20])
+        bmv2.send(rank, Udp(host, switch, packet).frame())
+        time.sleep(0.1)  # two ports: no order else
+    for rank, host in enumerate(hosts):
+        source, destination, packet = frames.read_udp(bmv2.receive(rank))
+        assert (source, destination) == (switch, host)
+        assert values_of(packet) == [2, 40]
+    request = frames.arp_request(hosts[0], hosts[1].address)
+    bmv2.send(0, request)
+    assert bmv2.receive(1) == request
