@@ -7,10 +7,10 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import replace
 from types import FrameType
-from typing import BinaryIO, NamedTuple
+from typing import Any, BinaryIO, NamedTuple
 
 import numpy as np
 
@@ -36,7 +36,7 @@ from switch.protocol import (
     kind_of,
 )
 from switch.service import ControlService
-from switch.system import clock, sched_yield
+from switch.system import POLL, POLL_IN, clock, poll, sched_yield
 from switch.tap import PcapTap
 from switch.udp import MAX_ROWS, Integers, couple, open_socket, reaches_groups
 
@@ -47,7 +47,11 @@ OVERHEAD = 4
 # others run meanwhile: to be woken costs as much as a train does. (Ten times as long,
 # and the kernel leaves a worker waiting for one core while we look on the other.)
 PATIENCE = 2e-5
-LONGEST_TURN = 5e-3  # seconds until the control plane may do something
+LONGEST_TURN = 1e-3  # seconds without a look at what else there is to do
+LONGEST_WAIT = 500  # milliseconds; a signal that comes before the wait is seen after it
+
+# Places in Wire.polled: packets; the end; somebody who wants the lock.
+DATA, STOP, WANTED = range(3)
 
 
 class Wire(NamedTuple):
@@ -62,6 +66,17 @@ class Wire(NamedTuple):
     """[packets of a batch, 4] what is being sent; see `udp.couple`."""
     progress: Integers
     """[2] trains in `trains`, and how many of them have been sent."""
+    polled: Any
+    """[3] records of `switch.system.POLL`."""
+
+
+@kernel
+def await_packets(wire: Wire, milliseconds: int) -> bool:
+    """Whether there are packets, and nothing else to do; waits for either."""
+    polled = wire.polled
+    if poll(polled.ctypes.data, polled.size, np.int32(milliseconds)) <= 0:
+        return False
+    return bool(polled[STOP]["returned"] == 0 and polled[WANTED]["returned"] == 0)
 
 
 @kernel
@@ -75,11 +90,12 @@ def send_copies(wire: Wire, table: Table) -> bool:
 
 
 @kernel
-def serve_batches(wire: Wire, table: Table) -> int:
-    """Process packets as long as they come; -errno if receiving fails.
+def serve_batches(wire: Wire, table: Table, milliseconds: int) -> int:
+    """Process packets, waiting so long for the next; -errno if receiving fails.
 
-    Stops after PATIENCE without any, after LONGEST_TURN, or when the kernel refuses to
-    send, with the rest of what is to be sent in `wire`.
+    Returns when there is something else to do, at the latest after LONGEST_TURN of
+    work, or when the kernel refuses to send, with the rest of what is to be sent in
+    `wire`.
     """
     room = wire.inlet.room
     began = heard = clock(room)
@@ -93,27 +109,49 @@ def serve_batches(wire: Wire, table: Table) -> int:
             copies = pass_through(wire.plane, wire.inlet.rows, count)
             if copies > 0 and not send_copies(wire, table):
                 return 0
-        elif now - heard > PATIENCE:
-            return 0
-        else:
+        elif now - heard <= PATIENCE:
             sched_yield()
-        if now - began > LONGEST_TURN:
+        elif await_packets(wire, milliseconds):
+            began = heard = clock(room)
+        else:
+            return 0
+        if now - began > LONGEST_TURN and not await_packets(wire, 0):
             return 0
 
 
-class FairLock:
-    """A lock that goes to who waits for it, not back to who has just let go of it."""
+class DataLock:
+    """Held by the data path as long as nobody else wants it; others use `with`.
+
+    It goes to who waits for it, not back to who has just let go of it.
+    """
 
     def __init__(self) -> None:
+        self.wanted = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC | os.EFD_SEMAPHORE)
+        """Readable while somebody wants or has it who is not the data path."""
         self._lock = threading.Lock()
         self._next = threading.Lock()
 
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """For the data path."""
+        with self._next:
+            self._lock.acquire()
+        try:
+            yield
+        finally:
+            self._lock.release()
+
     def __enter__(self) -> None:
+        os.eventfd_write(self.wanted, 1)
         with self._next:
             self._lock.acquire()
 
     def __exit__(self, *error: object) -> None:
+        os.eventfd_read(self.wanted)
         self._lock.release()
+
+    def close(self) -> None:
+        os.close(self.wanted)
 
 
 class DataPath:
@@ -122,7 +160,7 @@ class DataPath:
     def __init__(self, sock: socket.socket, pipeline: Pipeline) -> None:
         self.sock = sock
         self.pipeline = pipeline
-        self.lock = FairLock()
+        self.lock = DataLock()
         self.receiver = Receiver(sock, BATCH_DATAGRAMS)
         self.sender = Sender(sock, pipeline.out.buffer)
         self.wire = Wire(
@@ -132,21 +170,29 @@ class DataPath:
             np.zeros(MAX_WORKERS, np.int64),
             np.zeros((MAX_ROWS * MAX_WORKERS, 4), np.int64),
             np.zeros(2, np.int64),
+            np.zeros(3, POLL),
         )
+        self.wire.polled["descriptor"] = sock.fileno(), -1, self.lock.wanted
+        self.wire.polled["events"] = POLL_IN
         self.unsent = 0
         """Packets that the kernel refused to send."""
 
-    def turn(self) -> None:
-        """Process what has arrived, and what follows at once."""
-        with self.lock:
+    def close(self) -> None:
+        """The socket stays open: it is the caller's."""
+        self.lock.close()
+
+    def turn(self, milliseconds: int = 0) -> None:
+        """Process what has arrived, and what follows; wait so long for the next."""
+        with self.lock.held():
             known = self.pipeline.known
             if len(known.table.names) > self.wire.open_train.size:
                 more = np.zeros(2 * len(known.table.names), np.int64)
                 self.wire = self.wire._replace(open_train=more)
             if self.pipeline.tap is not None:
-                self._turn_traced(known)
+                if await_packets(self.wire, milliseconds):
+                    self._turn_traced(known)
                 return
-            error = serve_batches(self.wire, known.table)
+            error = serve_batches(self.wire, known.table, milliseconds)
             self._send_rest(known)
         if error < 0:
             self.receiver.note(-error)
@@ -176,9 +222,11 @@ def open_switch(config: SwitchConfig) -> Iterator[tuple[DataPath, Address]]:
     fit.
     """
     pipeline = Pipeline(config)
-    with open_socket((config.address, config.port)) as sock:
+    with (
+        open_socket((config.address, config.port)) as sock,
+        closing(DataPath(sock, pipeline)) as path,
+    ):
         address: Address = sock.getsockname()[:2]
-        path = DataPath(sock, pipeline)
         granted = sock.getsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF)
         bound = replace(config, port=address[1])
         control = Control(
@@ -220,14 +268,10 @@ def serve(
 
 def loop(path: DataPath, stop: int) -> None:
     """Turn whenever packets have come, until `stop` (an eventfd) is written to."""
-    poll = select.poll()
-    poll.register(path.sock, select.POLLIN)
-    poll.register(stop, select.POLLIN)
-    while True:
-        ready = poll.poll()
-        if any(which == stop for which, _ in ready):
-            return
-        path.turn()
+    polled = path.wire.polled
+    polled[STOP]["descriptor"], polled[STOP]["returned"] = stop, 0
+    while not polled[STOP]["returned"]:
+        path.turn(LONGEST_WAIT)
 
 
 @contextmanager
@@ -256,9 +300,7 @@ def warm_up() -> None:
     with open_socket(("127.0.0.1", 0)) as sock:
         job = JobConfig(job=1, workers=(sock.getsockname(),), num_slots=1, slot_bytes=4)
         faulty = FaultConfig(loss_in=1e-9, loss_out=1e-9)
-        path = DataPath(
-            sock, Pipeline(SwitchConfig(num_slots=1, jobs=(job,), faults=faulty))
-        )
+        config = SwitchConfig(num_slots=1, jobs=(job,), faults=faulty)
         kind = kind_of(Reduction.SUM, ElementType.INT8, ElementType.INT8)
         packet = emit(
             opcode=Opcode.CONTRIBUTE, job=1, worker=0, sequence=0,
@@ -266,4 +308,5 @@ def warm_up() -> None:
         )  # fmt: skip
         sock.sendto(packet, sock.getsockname())
         select.select([sock], [], [])
-        path.turn()
+        with closing(DataPath(sock, Pipeline(config))) as path:
+            path.turn()

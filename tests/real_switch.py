@@ -70,6 +70,11 @@ class RealSwitch:
     def endpoint(self) -> str:
         return text_of(self.address)
 
+    def tap(self, change: Callable[[Copies], None]) -> None:
+        """Change what the switch sends, from now on."""
+        with self.path.lock:
+            self.path.pipeline.tap = OnSend(change)
+
     def settle(self) -> dict[str, int]:
         """Stop, process what still lies in the socket, and count."""
         if self.thread.is_alive():

@@ -4,7 +4,6 @@ import numpy as np
 import pytest
 from real_switch import (
     WAIT,
-    OnSend,
     array_of,
     attempt,
     check_identities,
@@ -84,8 +83,7 @@ def test_one_packet_for_all_workers(faults: FaultConfig, grouped: bool) -> None:
         return np.array_equal(network.sum(own), total(3, SIZE, np.int32))
 
     with running(faults=faults) as switch:
-        tap = OnSend(lambda out: packets.append(int(out.used[0])))
-        switch.path.pipeline.tap = tap
+        switch.tap(lambda out: packets.append(int(out.used[0])))
         outcome = attempt(switch, 3, work)
         assert outcome.values == [True] * 3
         counters = switch.settle()

@@ -1,15 +1,18 @@
 """The gRPC shell over real TCP on loopback, beneath a fake data plane."""
 
+import select
 import socket
 import threading
+import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from typing import Any
 
 import grpc
 import pytest
 from fake_dataplane import FakeDataplane
 
+from switch import server
 from switch.config import JobConfig, SwitchConfig
 from switch.control import Control
 from switch.protocol import FORMAT
@@ -183,6 +186,28 @@ def test_calls_wait_for_the_lock() -> None:
             assert dict(counters.result().counters) == {"accepted": 0}
     finally:
         service.stop()
+
+
+def test_the_lock_goes_to_who_waits_for_it() -> None:
+    order = []
+
+    def wait() -> None:
+        with lock:
+            order.append("who waited")
+
+    with closing(server.DataLock()) as lock:
+        with lock.held():
+            waiting = threading.Thread(target=wait)
+            waiting.start()
+            assert select.select([lock.wanted], [], [], WAIT)[0]
+            deadline = time.monotonic() + WAIT
+            while not lock._next.locked() and time.monotonic() < deadline:
+                time.sleep(0.001)
+        with lock.held():
+            order.append("the data path")
+        waiting.join(WAIT)
+        assert order == ["who waited", "the data path"]
+        assert not select.select([lock.wanted], [], [], 0)[0]
 
 
 def test_a_taken_port_is_a_clear_error() -> None:

@@ -14,7 +14,6 @@ import numpy as np
 import pytest
 from real_switch import (
     WAIT,
-    OnSend,
     Outcome,
     RealSwitch,
     array_of,
@@ -181,7 +180,7 @@ def test_who_was_late_and_left_is_not_blamed() -> None:
                 kept = kept[kept.destination == 1].copy()
                 out.rows[: len(kept)], out.used[0] = kept, len(kept)
 
-        switch.path.pipeline.tap = OnSend(lose)
+        switch.tap(lose)
         outcome = attempt(switch, 2, work)
         assert outcome.values == [[2, 2, 2]] * 2
 
@@ -388,7 +387,7 @@ def test_late_answers_are_counted_as_ignored() -> None:
             out.rows[copies : 2 * copies] = out.rows[:copies]
             out.used[0] *= 2
 
-        switch.path.pipeline.tap = OnSend(twice)
+        switch.tap(twice)
         outcome = attempt(switch, 1, work)
         outcome.check()
     [worker] = outcome.statistics
