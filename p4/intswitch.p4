@@ -25,6 +25,7 @@ control Aggregate(
     WellFormed() check_form;
     Fits() check_fit;
     ReachSlot() reach_slot;
+    Room() how_much_room;
     Grow() grow;
     Reply() reply;
 
@@ -32,6 +33,7 @@ control Aggregate(
     bool damaged;
     bool well_formed;
     bool fits;
+    bit<16> room;
     verdict_t verdict;
     bool completes = false;
     bool too_short = false;
@@ -59,8 +61,9 @@ control Aggregate(
         } else if (from_switch) {
             verdict = verdict_t.WRONG_OPCODE;
         } else {
-            reach_slot.apply(hdr, meta.job, own_bit, standard.packet_length,
-                meta.slot, meta.values, verdict, completes, too_short);
+            how_much_room.apply(hdr, room);
+            reach_slot.apply(hdr, meta.job, own_bit, room, meta.slot, meta.values,
+                verdict, completes, too_short);
         }
 
         bool is_answered = verdict == verdict_t.REPLAY || verdict == verdict_t.ANSWER;

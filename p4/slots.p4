@@ -98,11 +98,11 @@ control Decide(
 }
 
 // What an admitted packet does to its slot. `slot` and `values` are left as they are
-// after it: what a reply is made of. `too_short`: it does nothing yet, for BMv2 cannot
-// make the result of it.
+// after it: what a reply is made of. `too_short`: it does nothing yet, for there is no
+// room for its result (grow.p4).
 control ReachSlot(
     in headers_t hdr, in job_t job, in bitmap_t own_bit,
-    in bit<32> packet_length, inout slot_t slot, inout values_t values,
+    in bit<16> room, inout slot_t slot, inout values_t values,
     out verdict_t verdict, out bool completes, out bool too_short
 ) {
     register<epoch_t>(NUM_VERSIONS) epochs;
@@ -219,8 +219,7 @@ control ReachSlot(
             bytes =
                 (bit<16>) bytes_of(slot.element_count, result_type_of(slot.kind));
             bool has_result = completes || verdict == verdict_t.REPLAY;
-            too_short = has_result && (bit<32>) (ALL_HEADERS_BYTES + bytes)
-                > packet_length + (bit<32>) GROWTH;
+            too_short = has_result && ALL_HEADERS_BYTES + bytes > room;
             if (!too_short) {
                 if (operation != operation_t.READ) {
                     unpack.apply(hdr, values);

@@ -2,6 +2,7 @@
 for the switch passes through it.
 """
 
+import random
 import time
 from collections.abc import Callable
 from dataclasses import replace
@@ -286,3 +287,40 @@ def test_the_entries_in_the_readme_make_a_switch(bmv2: Bmv2) -> None:
     request = frames.arp_request(hosts[0], hosts[1].address)
     bmv2.send(0, request)
     assert bmv2.receive(1) == request
+
+
+def damaged_frame(rng: random.Random, frame: bytes) -> bytes:
+    """Some bits of the headers flipped; cut short, or gone on with."""
+    out = bytearray(frame)
+    for _ in range(rng.choice([0, 1, 1, 3])):
+        bit = rng.randrange(8 * min(len(out), 60))
+        out[bit // 8] ^= 1 << bit % 8
+    if rng.random() < 0.1:
+        out[12:14] = rng.choice([b"\x88\xb5", b"\x08\x06", b"\x08\x00"])
+    if rng.random() < 0.2:
+        del out[rng.randrange(15, len(out)) :]
+    return bytes(out) + rng.randbytes(rng.choice([0, 0, 0, 1, 600]))
+
+
+def test_no_frame_stops_the_switch(switch: Bmv2) -> None:
+    """BMv2 ends with a failed assertion when a program asks too much of it."""
+    rng = random.Random(5)
+    empty = Udp(switch.end(JOB.workers[1]), SWITCH, contribution(JOB, 1, 0, [])[0])
+    frames_sent = [
+        sent_by_worker_1(switch, [7] * 320).frame(),
+        empty.frame(),
+        replace(empty, options=b"\1" * 40).frame(),
+        b"\2\0\0\0\xff\1" + empty.frame()[6:12] + b"\x88\xb5" + bytes(512),
+        frames.arp_request(HOSTS[1], SWITCH.address),
+        Udp(HOSTS[0], HOSTS[2], bytes(1200)).frame(),
+        *(replace(empty, payload=rng.randbytes(n)).frame() for n in (0, 3, 15, 900)),
+    ]
+    for _ in range(100):
+        for _ in range(10):
+            switch.send(1, damaged_frame(rng, rng.choice(frames_sent))[:1514])
+        switch.await_marker(1, MARKER)
+    for port in range(NUM_PORTS):
+        switch.await_marker(port, MARKER)
+    switch.reset(JOB.job)
+    udp = sent_by_worker_1(switch, [5])
+    assert results(switch, udp.frame()) == [[5], [5]]
