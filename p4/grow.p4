@@ -1,9 +1,9 @@
 // Small packets with large results. BMv2 makes room for a packet when it arrives: its
-// length and GROWTH bytes more. A result needs more when the packet that causes it is an
-// empty contribution, or one whose elements the result widens. Such a packet, before it
-// has touched anything, is made longer and sent out of a port that is wired to another
-// port of this switch, and comes back as one for which there is room. Twice is enough for
-// the largest slot, and slots of 512 bytes never need it.
+// length and GROWTH bytes more. A result needs more when the packet that causes it is
+// an empty contribution, or one whose elements the result widens. Such a packet, before
+// it has touched anything, is made longer and sent out of a port that is wired to
+// another port of this switch, and comes back as one for which there is room. Twice is
+// enough for the largest slot, and slots of 512 bytes never need it.
 
 #ifndef GROW_P4
 #define GROW_P4
