@@ -165,6 +165,17 @@ def test_jobs_run_out() -> None:
         switch.install(job_of(MAX_JOBS + 1, num_slots=1))
 
 
+def test_places_for_workers_run_out() -> None:
+    switch = dataplane(FakeTables(), num_slots=128)
+    many = tuple(("10.0.0.1", port) for port in range(64))
+    for number in range(1, 65):
+        switch.install(job_of(number, num_slots=1, workers=many))
+    with pytest.raises(ValueError, match="2 workers, but .* have room for 0 more"):
+        switch.install(job_of(65, num_slots=1))
+    switch.remove(1)
+    switch.install(job_of(65, num_slots=1))
+
+
 @pytest.mark.parametrize(
     ("job", "message"),
     [
@@ -226,6 +237,8 @@ def test_sizes_are_those_of_the_program() -> None:
     assert number_in("sizes.p4", r"SLOT_BYTES = (\d+);") == p4_tables.SLOT_BYTES
     assert number_in("sizes.p4", r"#define NUM_SLOTS (\d+)") == p4_tables.NUM_SLOTS
     assert number_in("sizes.p4", r"#define NUM_JOBS (\d+)") == p4_tables.MAX_JOBS
+    bindings = number_in("sizes.p4", r"#define NUM_BINDINGS (\d+)")
+    assert bindings == p4_tables.NUM_BINDINGS
     assert number_in("sizes.p4", r"#define SWITCH_PORT (\d+)") == DEFAULT_PORT
     per_job = number_in("sizes.p4", r"COUNTERS_PER_JOB = (\d+);")
     assert per_job == p4_tables.COUNTERS_PER_JOB
