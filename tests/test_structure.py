@@ -42,11 +42,13 @@ SOCKETS = (
     "host/agent.py",
     "host/transport.py",
     "host/controller.py",
+    "switch/p4_server.py",
     "intswitch/fabrics/",
     "intswitch/child.py",  # pipes of child processes
 )
 CLOCKS = (
     "switch/server.py",
+    "switch/p4_server.py",  # how long a switch may take to start
     "switch/service.py",
     "host/agent.py",
     "host/transport.py",
@@ -70,13 +72,15 @@ ONLY_IN: dict[str, tuple[str, ...]] = {
     "pydantic": (
         "intswitch/yaml_model.py",
         "intswitch/configuration.py",
+        "intswitch/p4_configuration.py",
         "intswitch/topology.py",
     ),
     "yaml": ("intswitch/yaml_model.py",),
     "grpc": ("switch/service.py", "host/controller.py"),
     "switch.stubs": ("switch/service.py", "host/controller.py"),
     # names to addresses, where YAML is read
-    "socket": (*SOCKETS, "intswitch/configuration.py"),
+    # ... and what sockets can do on this machine
+    "socket": (*SOCKETS, "intswitch/configuration.py", "intswitch/doctor.py"),
     "select": SOCKETS,
     "selectors": SOCKETS,
     "ctypes": ("switch/compiled.py",),  # the C library, where nothing is compiled
@@ -88,7 +92,13 @@ ONLY_IN: dict[str, tuple[str, ...]] = {
         "host/transport.py",
     ),
     "asyncio": ("switch/service.py",),
-    "subprocess": ("switch/simple_switch.py", "intswitch/child.py"),
+    "subprocess": (
+        "switch/simple_switch.py",
+        "intswitch/child.py",
+        "intswitch/tether.py",
+        "intswitch/fabrics/",
+    ),
+    "pyroute2": ("intswitch/fabrics/namespaces.py",),
     "time": CLOCKS,
 }
 

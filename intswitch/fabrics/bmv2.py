@@ -8,6 +8,7 @@ host1 (worker 1) --- port 1 | switch | port n ------ control plane
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import shutil
 import subprocess
@@ -16,8 +17,6 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
-
-import yaml
 
 from intswitch.child import Child, close_all, lines_until, python
 from intswitch.fabrics.fabric import ENVIRONMENT, Fabric, FabricError
@@ -104,8 +103,8 @@ class Bmv2(Fabric):
             *("--thrift-port", str(THRIFT_PORT)),
             *("--notifications-addr", notifications, str(program)),
         )
-        file = Path(self.folder.name) / "controller.yaml"
-        file.write_text(yaml.safe_dump(self._controller_file(), sort_keys=False))
+        file = Path(self.folder.name) / "controller.json"
+        file.write_text(json.dumps(self._controller_file()))  # JSON is YAML
         arguments = ["controller", "--until-stdin-closes", str(file)]
         self._start_switch("the controller", *python("intswitch", *arguments))
         self._await_controller()
