@@ -1,0 +1,1 @@
+"""The test kit for other people's switches: golden packets against any target."""
