@@ -64,7 +64,9 @@ def hexed(packet: bytes) -> str:
     ends = [*OFFSET.values(), HEADER_BYTES]
     header = [packet[a:b].hex() for a, b in itertools.pairwise(ends)]
     width = lane_bytes(packet)
-    payload = packet[HEADER_BYTES:].hex(" ", -width) if len(packet) > HEADER_BYTES else ""
+    payload = (
+        packet[HEADER_BYTES:].hex(" ", -width) if len(packet) > HEADER_BYTES else ""
+    )
     return f"{' '.join(header)}  {payload}".rstrip()
 
 
@@ -85,7 +87,9 @@ def field_text(name: str, expected: int, received: int) -> Iterator[str]:
         if expected >> 4 != received >> 4:
             yield pair("format", str(expected >> 4), str(received >> 4))
         if expected & 15 != received & 15:
-            yield pair("opcode", *(opcode_text(each & 15) for each in (expected, received)))
+            yield pair(
+                "opcode", *(opcode_text(each & 15) for each in (expected, received))
+            )
     elif name == "kind":
         yield pair(name, kind_text(expected), kind_text(received))
     elif name == "exponent":

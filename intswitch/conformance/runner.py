@@ -88,7 +88,9 @@ class Replay:
     def outcome(self) -> Outcome:
         began = time.perf_counter()
         result, reason = self.result()
-        statement = "" if self.line is None else self.script.lines[self.line - 1].strip()
+        statement = (
+            "" if self.line is None else self.script.lines[self.line - 1].strip()
+        )
         difference = self.difference
         return Outcome(
             script=self.script.name,
@@ -165,7 +167,9 @@ class Replay:
 
     def check_total(self) -> None:
         """Every packet is counted exactly once."""
-        total = self.read(None, lambda counters: sum(counters[name] for name in ONCE), self.sent)
+        total = self.read(
+            None, lambda counters: sum(counters[name] for name in ONCE), self.sent
+        )
         if total not in (None, self.sent):
             raise Failure(
                 f"{self.sent} packets were sent, {total} counted: every packet counts "
@@ -175,7 +179,7 @@ class Replay:
     def read(
         self, job: int | None, pick: Callable[[Mapping[str, int]], int], wanted: int
     ) -> int | None:
-        """What a counter comes to, within `patience`. None: the target does not tell."""
+        """What a counter comes to, within `patience`. None: nobody tells."""
         until = time.monotonic() + self.patience
         while True:
             counters = self.target.counters(job)

@@ -118,8 +118,15 @@ class Script:
     def section(self) -> str:
         """The part of docs/protocol.md that it holds a switch to."""
         return next(
-            heading for start, heading in SECTIONS.items() if self.name.startswith(start)
+            heading
+            for start, heading in SECTIONS.items()
+            if self.name.startswith(start)
         )
+
+    @property
+    def num_packets(self) -> int:
+        """That enter the switch."""
+        return sum(len(step.sent) for step in self.steps if isinstance(step, Packets))
 
     @property
     def config(self) -> SwitchConfig:

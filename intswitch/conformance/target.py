@@ -1,11 +1,14 @@
-"""What a switch under test looks like to the kit, whatever it is and wherever it runs."""
+"""What a switch under test looks like to the kit, wherever it runs."""
 
 from __future__ import annotations
 
 from typing import Protocol
 
 from intswitch.conformance.script import Datagram
-from switch.config import SwitchConfig
+from switch.config import Address, SwitchConfig
+
+Places = dict[Address, Address]
+"""Address of a worker in the script -> its address on the network."""
 
 
 class Target(Protocol):
