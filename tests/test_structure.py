@@ -44,6 +44,7 @@ SOCKETS = (
     "host/controller.py",
     "intswitch/fabrics/",
     "intswitch/child.py",  # pipes of child processes
+    "intswitch/conformance/udp.py",  # the workers of a switch under test
 )
 CLOCKS = (
     "switch/server.py",
@@ -56,6 +57,9 @@ CLOCKS = (
     "intswitch/switch_process.py",  # ... and to start
     "intswitch/train.py",  # the time a training takes
     "intswitch/trainer.py",  # ... and its phases
+    "intswitch/conformance/udp.py",  # how long a switch under test may take to answer
+    "intswitch/conformance/network.py",
+    "intswitch/conformance/runner.py",
 )
 # Module -> the files of the library (or folders) that may import it.
 ONLY_IN: dict[str, tuple[str, ...]] = {

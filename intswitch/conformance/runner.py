@@ -210,7 +210,7 @@ class Replay:
         if difference.received is None:
             return f"nothing came to {receiver}"
         if difference.expected is None:
-            return f"a packet came to {receiver} that none is expected at"
+            return f"{receiver} got a packet that no line expects"
         return f"not the packet that {receiver} must get"
 
     def name_of(self, address: Address) -> str:
