@@ -236,8 +236,10 @@ def conformance(
     timeout: options.AnswerTimeout = 1.0,
     bind: options.Bind = None,
     fixed: options.Fixed = None,
+    interface: options.Interface = None,
+    switch_mac: options.SwitchMac = None,
     jobs: options.PrintJobs = False,
-    workers_at: options.WorkersAt = "127.0.0.1:20000",
+    workers_at: options.WorkersAt = None,
     list_scripts: options.ListScripts = False,
     json: options.AsJson = False,
 ) -> None:
@@ -262,9 +264,12 @@ def conformance(
     if list_scripts:
         command.list_scripts(names, rule)
     elif jobs:
-        command.print_jobs(names, rule, workers_at)
+        command.print_jobs(names, rule, workers_at or [])
     else:
-        raise typer.Exit(command.check(target, rule, names, timeout, bind, fixed, json))
+        wanted = command.Wanted(
+            target, rule, names, timeout, bind, fixed, interface or [], switch_mac
+        )
+        raise typer.Exit(command.check(wanted, json))
 
 
 def show_address(address: tuple[str, int]) -> None:

@@ -222,11 +222,23 @@ PrintJobs = Annotated[
     Option("--jobs", help="Print the file of jobs that --fixed takes, and end."),
 ]
 WorkersAt = Annotated[
-    str,
+    list[str] | None,
     Option(
         metavar="IP:PORT",
-        help="For --jobs: where the first worker is; the others have the next ports.",
+        help="For --jobs: where the first worker is; the others have the next ports. "
+        "Repeat to spread them over addresses. Default: 127.0.0.1:20000.",
     ),
+]
+Interface = Annotated[
+    list[str] | None,
+    Option(
+        metavar="[IP=]NAME",
+        help="Send and take raw frames here (needs root), for this worker address or, "
+        "without one, for all others; repeat for more ports.",
+    ),
+]
+SwitchMac = Annotated[
+    str | None, Option(metavar="MAC", help="For --interface: that of the switch.")
 ]
 ListScripts = Annotated[bool, Option("--list", help="List the scripts, and end.")]
 AsJson = Annotated[bool, Option("--json", help="Report in JSON, for machines.")]

@@ -78,10 +78,12 @@ class BareSwitch:
 
 @contextmanager
 def bare_switch(
-    config: SwitchConfig, answer: Change = lambda copies: copies
+    config: SwitchConfig,
+    answer: Change = lambda copies: copies,
+    address: str = "127.0.0.1",
 ) -> Iterator[BareSwitch]:
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
-        sock.bind(("127.0.0.1", 0))
+        sock.bind((address, 0))
         switch = BareSwitch(sock, Pipeline(config), answer)
         thread = threading.Thread(target=switch.serve)
         thread.start()

@@ -53,7 +53,7 @@ def jobs_for(chosen: list[Script], folder: Path) -> SwitchConfig:
     """As a user gets them: written into a file, and read."""
     path = folder / "jobs.yaml"
     workers = sum(len(job.workers) for script in chosen for job in script.jobs)
-    path.write_text(fixed_file(chosen, free_ports(workers)))
+    path.write_text(fixed_file(chosen, [free_ports(workers)]))
     return read_switch(path)
 
 
@@ -279,12 +279,12 @@ def test_bursts_end_where_an_answer_could_be_taken_for_the_markers() -> None:
 
 
 def test_the_file_of_jobs_says_when_ports_run_out() -> None:
-    with pytest.raises(ValueError, match=r"^--workers-at 10.0.0.1:65500: .* 72"):
-        fixed_file(some("workers_64", "wire", "one_worker"), ("10.0.0.1", 65500))
+    with pytest.raises(ValueError, match="65500: 36 ports do not suffice"):
+        fixed_file(some("workers_64", "wire", "one_worker"), [("10.0.0.1", 65500)])
 
 
 def test_the_file_of_jobs_takes_ipv6(tmp_path: Path) -> None:
     path = tmp_path / "jobs.yaml"
-    text = fixed_file(some("one_worker"), ("::1", 20000))
+    text = fixed_file(some("one_worker"), [("::1", 20000)])
     path.write_text(text.replace("switch:", 'switch:\n  address: "::1"'))
     assert read_switch(path).jobs[0].workers == (("::1", 20000),)

@@ -45,6 +45,7 @@ SOCKETS = (
     "intswitch/fabrics/",
     "intswitch/child.py",  # pipes of child processes
     "intswitch/conformance/udp.py",  # the workers of a switch under test
+    "intswitch/conformance/ethernet.py",
 )
 CLOCKS = (
     "switch/server.py",
@@ -58,6 +59,7 @@ CLOCKS = (
     "intswitch/train.py",  # the time a training takes
     "intswitch/trainer.py",  # ... and its phases
     "intswitch/conformance/udp.py",  # how long a switch under test may take to answer
+    "intswitch/conformance/ethernet.py",
     "intswitch/conformance/network.py",
     "intswitch/conformance/runner.py",
 )

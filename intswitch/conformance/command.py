@@ -4,25 +4,29 @@ from __future__ import annotations
 
 import fnmatch
 import os
+import re
 from collections.abc import Sequence
 from contextlib import closing, nullcontext
+from dataclasses import dataclass
 from pathlib import Path
 
 from rich.console import Console
 
 from intswitch.configuration import read_switch, resolve_worker
 from intswitch.conformance import script as golden
+from intswitch.conformance.ethernet import EthernetWire
 from intswitch.conformance.jobs import FixedJobs, Jobs, JoinedJobs, fixed_file
-from intswitch.conformance.network import NetworkTarget
+from intswitch.conformance.network import NetworkTarget, Wire
 from intswitch.conformance.report import Report, listing
 from intswitch.conformance.runner import Outcome, run
 from intswitch.conformance.script import Script
 from intswitch.conformance.target import Target
 from intswitch.conformance.udp import UdpWire, own_address
 from switch.admission import text_of
-from switch.config import SwitchConfig
+from switch.config import Address, SwitchConfig
 from switch.protocol import Rule
 
+WORKERS_AT = "127.0.0.1:20000"
 PIPE_WIDTH = 150  # columns, where the output is no terminal
 
 
@@ -33,45 +37,78 @@ def list_scripts(only: Sequence[str], rule: str | None) -> None:
     new_console().print(listing(scripts))
 
 
-def print_jobs(only: Sequence[str], rule: str | None, first: str) -> None:
+def print_jobs(only: Sequence[str], rule: str | None, first: Sequence[str]) -> None:
     """What a target without a control plane must be set to."""
-    try:
-        address = resolve_worker(first)
-    except ValueError as error:
-        raise ValueError(f"--workers-at {first}: {error}") from None
     scripts = of_rule(chosen(only), Rule[(rule or "safe").upper()])
-    print(fixed_file(scripts, address), end="")
+    addresses = [worker_at(text) for text in first or [WORKERS_AT]]
+    print(fixed_file(scripts, addresses), end="")
 
 
-def check(
-    target: str | None,
-    rule: str | None,
-    only: Sequence[str],
-    timeout: float,
-    bind: str | None,
-    fixed: Path | None,
-    as_json: bool,
-) -> int:
+def worker_at(text: str) -> Address:
+    try:
+        return resolve_worker(text)
+    except ValueError as error:
+        raise ValueError(f"--workers-at {text}: {error}") from None
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What to test, and how: the options of the command."""
+
+    target: str | None
+    rule: str | None
+    only: Sequence[str]
+    timeout: float
+    bind: str | None
+    fixed: Path | None
+    interface: Sequence[str]
+    switch_mac: str | None
+
+
+def check(wanted: Wanted, as_json: bool) -> int:
     """Hold the target to the scripts, and report. Returns the exit status."""
-    file = read_switch(fixed) if fixed else None
-    endpoint, kept_to = endpoint_of(target, file), rule_of(rule, file)
-    found = chosen(only)
-    scripts = of_rule(found, kept_to)
+    file = read_switch(wanted.fixed) if wanted.fixed else None
+    endpoint, rule = endpoint_of(wanted.target, file), rule_of(wanted.rule, file)
+    found = chosen(wanted.only)
+    scripts = of_rule(found, rule)
+    wire = wire_of(wanted.interface, wanted.switch_mac)
     jobs: Jobs
     if file:
-        jobs = FixedJobs(file, endpoint, timeout)
+        jobs = FixedJobs(file, endpoint, wanted.timeout)
     else:
-        jobs = JoinedJobs(endpoint, bind or own_address(endpoint))
+        jobs = JoinedJobs(endpoint, wanted.bind or own_address(endpoint))
     console = Console(stderr=True) if as_json else new_console()
-    with closing(NetworkTarget(jobs, UdpWire(), timeout)) as network:
-        outcomes = outcomes_of(scripts, network, timeout, console)
-    others = [script.name for script in found if script.rule != kept_to]
-    report = Report(endpoint, kept_to, outcomes, others)
+    with closing(NetworkTarget(jobs, wire, wanted.timeout)) as network:
+        outcomes = outcomes_of(scripts, network, wanted.timeout, console)
+    others = [script.name for script in found if script.rule != rule]
+    report = Report(endpoint, rule, outcomes, others)
     if as_json:
         print(report.as_json())
     else:
         report.show(console)
     return 0 if report.passed else 1
+
+
+def wire_of(interfaces: Sequence[str], switch_mac: str | None) -> Wire:
+    """UDP sockets; frames, where interfaces are named."""
+    if not interfaces:
+        return UdpWire()
+    named: dict[str, str] = {}
+    for text in interfaces:
+        host, _, name = text.rpartition("=")
+        if not name or host in named:
+            raise ValueError(
+                f"--interface {text}: expected NAME, or IP=NAME once for each address"
+            )
+        named[host] = name
+    octets = re.fullmatch(r"([0-9a-f]{2}(:|$)){6}", (switch_mac or "").lower())
+    if octets is None:
+        found = f" {switch_mac}" if switch_mac else ""
+        raise ValueError(
+            f"--switch-mac{found}: expected the MAC that frames to the switch go to, "
+            "such as 02:00:00:00:00:01"
+        )
+    return EthernetWire(named, bytes.fromhex(octets[0].replace(":", "")))
 
 
 def outcomes_of(

@@ -6,7 +6,7 @@ target has fixed jobs, written down in a file in the form of the switch's own.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from itertools import count
 from typing import Protocol
@@ -22,6 +22,7 @@ from switch.protocol import MAX_WORKERS, Overflow
 
 JOIN_TIMEOUT = 10.0  # seconds; all workers join at the same time
 MAX_JOB = 65535
+MAX_PORT = 65535
 JOB_NUMBERS = count(1)
 
 
@@ -222,18 +223,18 @@ def has_control_plane(endpoint: str, timeout: float) -> bool:
     return True
 
 
-def fixed_file(scripts: Iterable[Script], first: Address) -> str:
+def fixed_file(scripts: Iterable[Script], first: Sequence[Address]) -> str:
     """The file of a switch whose jobs serve all `scripts` without a reset.
 
-    Workers are at `first` and the ports that follow. Raises ValueError if these
-    do not suffice.
+    Workers are at the addresses `first` in turn, and at the ports that follow. Raises
+    ValueError if these do not suffice.
     """
-    numbers, ports = count(1), count(first[1])
+    numbers, places = count(1), addresses_from(first)
     rule, lines, num_slots, slot_bytes = "safe", [], 0, 0
     for script in scripts:
         rule = script.rule.name.lower()
         for job in script.jobs:
-            workers = [text_of((first[0], next(ports))) for _ in job.workers]
+            workers = [text_of(next(places)) for _ in job.workers]
             lines += [
                 f"  - job: {next(numbers)}  # {script.path.name}, job {job.job}",
                 f"    num_slots: {job.num_slots}",
@@ -243,11 +244,6 @@ def fixed_file(scripts: Iterable[Script], first: Address) -> str:
             ]
             num_slots += job.num_slots
             slot_bytes = max(slot_bytes, job.slot_bytes)
-    if next(ports) > 65536:
-        raise ValueError(
-            f"--workers-at {text_of(first)}: the ports up to 65535 do not suffice for "
-            f"{next(ports) - first[1] - 1} workers"
-        )
     head = [
         "# For `intswitch conformance --fixed`: one job for each job of each script.",
         "switch:",
@@ -257,6 +253,17 @@ def fixed_file(scripts: Iterable[Script], first: Address) -> str:
         "jobs:",
     ]
     return "\n".join([*head, *lines]) + "\n"
+
+
+def addresses_from(first: Sequence[Address]) -> Iterator[Address]:
+    for further in count():
+        for host_name, port in first:
+            if port + further > MAX_PORT:
+                at = text_of((host_name, port))
+                raise ValueError(
+                    f"--workers-at {at}: {MAX_PORT + 1 - port} ports do not suffice"
+                )
+            yield host_name, port + further
 
 
 def quoted(address: str) -> str:

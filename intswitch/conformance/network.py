@@ -14,6 +14,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 from typing import Protocol
 
+from intswitch.conformance.difference import hexed
 from intswitch.conformance.jobs import Jobs
 from intswitch.conformance.script import Datagram
 from intswitch.conformance.target import Places, Unanswered, Violation
@@ -29,6 +30,7 @@ from switch.protocol import (
 
 BURST = 64  # packets that a target must be able to queue
 GREETINGS = 3  # markers until a target that says nothing is held to be absent
+SHOWN = 3  # packets that came instead
 LOOKED_AT = 64  # slots of a fixed job that are asked whether they are empty
 
 QUERY, STATUS = (FORMAT << 4 | code for code in (Opcode.QUERY, Opcode.STATUS))
@@ -153,7 +155,7 @@ class NetworkTarget:
         while waiting:
             came = self.receive(until)
             if not came:
-                raise Unanswered(self.silence(waiting), received)
+                raise Unanswered(self.silence(waiting, received), received)
             for packet, address in came:
                 if address in waiting and self.answers(
                     packet, address, waiting[address]
@@ -172,15 +174,17 @@ class NetworkTarget:
             == slot
         )
 
-    def silence(self, waiting: dict[Address, int]) -> str:
+    def silence(self, waiting: dict[Address, int], received: list[Datagram]) -> str:
         address, slot = next(iter(waiting.items()))
         job, rank = self.places[address]
         asked = query(self.numbers[job], rank, slot).hex()
         more = f", nor to {len(waiting) - 1} other workers" if len(waiting) > 1 else ""
+        came = [hexed(packet) for packet, to in received if to == address][-SHOWN:]
+        instead = f"; what came: {', '.join(came)}" if came else ""
         return (
             f"no status came to worker {rank} of job {job} within {self.timeout:g} s"
             f"{more}, in answer to the query that the kit sends behind the packets: "
-            f"{asked}"
+            f"{asked}{instead}"
         )
 
     def speaker(self, source: Address) -> Address:

@@ -126,7 +126,10 @@ class Replay:
             return "fail", str(violation)
         except Unanswered as silence:
             self.received += len(silence.received)
-            return "timeout", str(silence)
+            instead = "".join(
+                f"; {hexed(packet)}" for packet, _ in silence.received[:3]
+            )
+            return "timeout", f"{silence}{instead and '. What came' + instead}"
         return "pass", ""
 
     def take(self, step: Step) -> None:
