@@ -166,7 +166,7 @@ MISTAKES = {
     "--list --only safe": "--only safe: no such script; --list shows them all",
     "--jobs --only switchml_add": "--only switchml_add: is of the rule switchml: add",
     "--jobs --workers-at 10.0.0.1": "--workers-at 10.0.0.1: expected ADDRESS:PORT",
-    "--jobs --workers-at 10.0.0.1:65500": "--workers-at 10.0.0.1:65500: the ports up",
+    "--jobs --workers-at 10.0.0.1:65500": "--workers-at 10.0.0.1:65500: 36 ports do",
     "--fixed no.yaml": "no.yaml: No such file or directory",
 }
 

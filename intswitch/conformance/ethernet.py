@@ -13,6 +13,7 @@ import struct
 import sys
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 
 from intswitch.conformance import frames
@@ -48,17 +49,18 @@ class EthernetWire:
         self.selector = selectors.DefaultSelector()
 
     def open(self, places: Places) -> Places:
-        taken = set(places.values())
-        for address, (host, port) in places.items():
+        self.places = with_ports(places)
+        for host, _ in self.places.values():
             if host not in self.interfaces and EVERYWHERE not in self.interfaces:
                 raise ValueError(f"--interface: none is named for the address {host}")
-            if port == 0:
-                port = next(p for p in range(65535, 0, -1) if (host, p) not in taken)
-                taken.add((host, port))
-            self.places[address] = host, port
-        for name in dict.fromkeys(self.interfaces.values()):
-            self.ports[name] = open_port(name)
-            self.selector.register(self.ports[name].sock, selectors.EVENT_READ, name)
+        if not self.ports:  # to close a raw socket takes the kernel long: keep them
+            for name in dict.fromkeys(self.interfaces.values()):
+                self.ports[name] = open_port(name)
+                self.selector.register(
+                    self.ports[name].sock, selectors.EVENT_READ, name
+                )
+        for port in self.ports.values():
+            forget(port.sock)
         return dict(self.places)
 
     def aim(self, switch: Address) -> None:
@@ -110,9 +112,26 @@ class EthernetWire:
         for port in self.ports.values():
             port.sock.close()
         self.ports.clear()
-        self.places = {}
         self.selector.close()
         self.selector = selectors.DefaultSelector()
+
+
+def with_ports(places: Places) -> Places:
+    """With ports that are free, for those who asked for any."""
+    taken, complete = set(places.values()), {}
+    for address, (host, port) in places.items():
+        if port == 0:
+            port = next(p for p in range(65535, 0, -1) if (host, p) not in taken)
+            taken.add((host, port))
+        complete[address] = host, port
+    return complete
+
+
+def forget(sock: socket.socket) -> None:
+    """What lies in the socket was for the script before."""
+    with suppress(BlockingIOError):
+        while True:
+            sock.recv(1)
 
 
 def open_port(interface: str) -> Port:

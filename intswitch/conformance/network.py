@@ -43,7 +43,7 @@ class Wire(Protocol):
     """What carries packets to and from the switch; addresses are the script's."""
 
     def open(self, places: Places) -> Places:
-        """Be ready to send from and receive at these; where they are in the end."""
+        """Send from and receive at these, and no others; where they are in the end."""
 
     def aim(self, switch: Address) -> None:
         """Send to this address from now on, and take packets from nowhere else."""
@@ -70,7 +70,7 @@ class NetworkTarget:
     # the four methods of a Target
 
     def configure(self, config: SwitchConfig) -> None:
-        self.close()
+        self.jobs.give_back()
         places = self.wire.open(self.jobs.places(config))
         self.config = config
         self.numbers = self.jobs.take(config, places)

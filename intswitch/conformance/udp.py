@@ -24,6 +24,7 @@ class UdpWire:
         self.selector = selectors.DefaultSelector()
 
     def open(self, places: Places) -> Places:
+        self.close()
         for address, place in places.items():
             sock = socket.socket(family_of(place), socket.SOCK_DGRAM)
             self.sockets[address] = sock
