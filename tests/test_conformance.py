@@ -1,7 +1,7 @@
 """The test kit judges: what is right passes, what is wrong fails in the right rows."""
 
 import re
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
@@ -223,6 +223,47 @@ def test_what_cannot_be_run_is_skipped_with_the_reason() -> None:
     assert (first.result, first.reason) == ("skipped", "no reset here")
     assert first.statement == "reset 7"
     assert second.result == "pass"
+
+
+@dataclass
+class Dies(Emulated):
+    """At its `lives`-th packet, as a program that crashes on it; or after it."""
+
+    lives: int
+    late: bool = False
+
+    def configure(self, config: SwitchConfig) -> None:
+        self.live(self.lives > 0)
+        super().configure(config)
+
+    def process(self, datagrams: list[Datagram]) -> list[Datagram]:
+        self.lives -= len(datagrams)
+        self.live(self.lives > 0 or self.late)
+        return super().process(datagrams)
+
+    def live(self, lives: bool) -> None:
+        if not lives:
+            raise ConnectionError("connection refused")
+
+
+def test_a_target_that_dies_is_told_where() -> None:
+    chosen = some("drop_malformed", "drop_opcode", "wire")
+    dead, *others = run(chosen, Dies(20))
+    assert (dead.result, dead.reason) == ("timeout", "connection refused")
+    assert dead.statement == "packet 0 contribute sum int32 element_count=65535 : 1"
+    gone = "the target is gone: connection refused"
+    assert [(each.result, each.reason) for each in others] == [("skipped", gone)] * 2
+
+
+def test_a_target_that_dies_between_two_scripts_is_no_success() -> None:
+    chosen = some("drop_malformed", "drop_opcode", "wire")
+    outcomes = run(chosen, Dies(chosen[0].num_packets, late=True))
+    assert [each.result for each in outcomes] == ["pass", "timeout", "skipped"]
+
+
+def test_a_target_that_is_not_there_is_an_error() -> None:
+    with pytest.raises(ConnectionError, match="connection refused"):
+        list(run(some("wire"), Dies(0)))
 
 
 def test_a_counter_may_come_to_its_value_late() -> None:

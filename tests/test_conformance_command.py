@@ -209,3 +209,13 @@ def test_wrong_usage(words: str, monkeypatch: Monkey, capsys: Capture) -> None:
     status, _, errors = conformance(monkeypatch, capsys, *words.split())
     assert status == 2
     assert "Usage: intswitch conformance" in errors
+
+
+def test_what_is_skipped_alike_is_told_once(
+    monkeypatch: Monkey, capsys: Capture
+) -> None:
+    with running(slot_bytes=8) as switch:
+        _, output, _ = conformance(
+            monkeypatch, capsys, "--target", switch.endpoint, "--only", "lanes_*"
+        )
+    assert "\nlanes_max, lanes_or, lanes_sum: skipped\n    the target refuses" in output

@@ -115,13 +115,14 @@ def outcomes_of(
     scripts: list[Script], target: Target, timeout: float, console: Console
 ) -> list[Outcome]:
     """Runs them all, with a line that moves where somebody looks on."""
-    moving = console.status("") if console.is_terminal else nullcontext()
+    moving = console.status(scripts[0].name) if console.is_terminal else nullcontext()
     outcomes: list[Outcome] = []
     with moving as status:
-        for script in scripts:
-            if status:
-                status.update(f"{script.name} ({len(outcomes) + 1} of {len(scripts)})")
-            outcomes += run([script], target, timeout)
+        for outcome in run(scripts, target, timeout):
+            outcomes.append(outcome)
+            if status and len(outcomes) < len(scripts):
+                name = scripts[len(outcomes)].name
+                status.update(f"{name} ({len(outcomes) + 1} of {len(scripts)})")
     return outcomes
 
 

@@ -53,13 +53,7 @@ class Report:
 
     def show(self, console: Console) -> None:
         console.print(self.table())
-        for outcome in self.outcomes:
-            if outcome.reason:
-                console.print()
-                for line in told(outcome):
-                    console.print(line, markup=False, highlight=False, soft_wrap=True)
-        console.print()
-        for line in self.summary():
+        for line in [*self.told(), "", *self.summary()]:
             console.print(line, markup=False, highlight=False, soft_wrap=True)
 
     def table(self) -> Table:
@@ -75,6 +69,17 @@ class Report:
             )
         return table
 
+    def told(self) -> Iterable[str]:
+        """Why scripts failed or were skipped; those skipped alike in one."""
+        skipped: dict[str, list[str]] = {}
+        for outcome in self.outcomes:
+            if outcome.result == "skipped" and not outcome.line:
+                skipped.setdefault(outcome.reason, []).append(outcome.script)
+            elif outcome.reason:
+                yield from ["", *told(outcome)]
+        for reason, names in skipped.items():
+            yield from ["", f"{', '.join(names)}: skipped", f"    {reason}"]
+
     def summary(self) -> Iterable[str]:
         counts = ", ".join(f"{self.counts[result]} {result}" for result in COLOURS)
         seconds = sum(outcome.seconds for outcome in self.outcomes)
@@ -88,9 +93,10 @@ class Report:
             )
         if self.other_rule:
             other = "switchml" if self.rule == Rule.SAFE else "safe"
+            plural = "" if len(self.other_rule) == 1 else "s"
             yield (
-                f"not run: {len(self.other_rule)} scripts of the rule {other} (--rule "
-                f"{other}, where the target is set to it)"
+                f"not run: {len(self.other_rule)} script{plural} of the rule {other} "
+                f"(--rule {other}, where the target is set to it)"
             )
 
 

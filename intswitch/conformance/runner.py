@@ -68,10 +68,22 @@ def run(
     """The outcome of every script, as they come.
 
     A script ends with its first failure: what follows builds upon it. `patience`:
-    seconds in which a counter may come to its value.
+    seconds in which a counter may come to its value. Raises ConnectionError if the
+    target is not there at all; if it goes away, what follows is skipped.
     """
-    for script in scripts:
-        yield Replay(script, target, patience).outcome()
+    gone, last = "", ""
+    for number, script in enumerate(scripts):
+        replay = Replay(script, target, patience)
+        try:
+            outcome = replay.told("skipped", gone) if gone else replay.outcome()
+        except ConnectionError as error:
+            if number == 0:
+                raise
+            gone = f"the target is gone: {error}"
+            # the script before may have said so already
+            outcome = replay.told("skipped" if last == "timeout" else "timeout", gone)
+        last = outcome.result
+        yield outcome
 
 
 class Replay:
@@ -81,13 +93,17 @@ class Replay:
         self.script = script
         self.target = target
         self.patience = patience
+        self.began = time.perf_counter()
+        self.begun = False
         self.sent = self.received = self.unchecked = 0
         self.line: int | None = None
         self.difference: Difference | None = None
 
     def outcome(self) -> Outcome:
-        began = time.perf_counter()
-        result, reason = self.result()
+        self.began = time.perf_counter()
+        return self.told(*self.result())
+
+    def told(self, result: Result, reason: str) -> Outcome:
         statement = (
             "" if self.line is None else self.script.lines[self.line - 1].strip()
         )
@@ -99,7 +115,7 @@ class Replay:
             result=result,
             sent=self.sent,
             received=self.received,
-            seconds=round(time.perf_counter() - began, 6),
+            seconds=round(time.perf_counter() - self.began, 6),
             line=self.line,
             statement=statement,
             reason=reason,
@@ -112,6 +128,7 @@ class Replay:
     def result(self) -> tuple[Result, str]:
         try:
             self.target.configure(self.script.config)
+            self.begun = True
             for step in self.script.steps:
                 self.line = step.line
                 self.take(step)
@@ -124,12 +141,13 @@ class Replay:
             return "fail", str(failure)
         except Violation as violation:
             return "fail", str(violation)
+        except ConnectionError as error:
+            if not self.begun:
+                raise
+            return "timeout", str(error)
         except Unanswered as silence:
             self.received += len(silence.received)
-            instead = "".join(
-                f"; {hexed(packet)}" for packet, _ in silence.received[:3]
-            )
-            return "timeout", f"{silence}{instead and '. What came' + instead}"
+            return "timeout", str(silence)
         return "pass", ""
 
     def take(self, step: Step) -> None:
@@ -148,7 +166,7 @@ class Replay:
         difference = first_difference(step.expected, received)
         if difference:
             self.line = self.line_of(step, difference)
-            raise Failure(self.told(difference), difference)
+            raise Failure(self.shown(difference), difference)
 
     def collect(self, step: Packets) -> list[Datagram]:
         """All that comes; what is missing is asked for once more."""
@@ -208,7 +226,7 @@ class Replay:
         place = difference.place - 1
         return lines[place] if place < len(lines) else step.line
 
-    def told(self, difference: Difference) -> str:
+    def shown(self, difference: Difference) -> str:
         receiver = self.name_of(difference.receiver)
         if difference.received is None:
             return f"nothing came to {receiver}"
