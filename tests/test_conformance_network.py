@@ -197,6 +197,22 @@ def test_an_answer_from_another_port_is_told(tmp_path: Path) -> None:
     assert outcome.reason.startswith(f"a packet came from {LOOPBACK}:{port}, not from")
 
 
+def test_an_answer_with_another_job_id_is_told(tmp_path: Path) -> None:
+    """Of all ids the script's own, which the target was never told."""
+
+    def wrong(copies: list[Datagram]) -> list[Datagram]:
+        return [
+            (packet[:2] + b"\0\7" + packet[4:] if packet[0] == 0x11 else packet, to)
+            for packet, to in copies
+        ]
+
+    chosen = some("safe_reduce")
+    with bare(chosen, tmp_path, wrong) as (config, endpoint):
+        (outcome,) = fixed(config, endpoint, chosen)
+    assert outcome.result == "fail"
+    assert outcome.reason.startswith("a packet of job 7, which is not ours: 11 12 0007")
+
+
 def test_silence_is_a_timeout_and_no_hang(tmp_path: Path) -> None:
     """The switch falls silent within the second script."""
     answers = 40

@@ -76,7 +76,7 @@ class JoinedJobs:
 
     def join(self, number: int) -> int:
         job, addresses = self.given[number]
-        name = f"conformance {addresses[0][1]}.{next(JOB_NUMBERS)}"
+        name = f"conformance {text_of(addresses[0])} {next(JOB_NUMBERS)}"
 
         def join_as(rank: int) -> Membership:
             return host.controller.join_job(

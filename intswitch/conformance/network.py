@@ -127,7 +127,9 @@ class NetworkTarget:
         self.numbers[job] = self.jobs.renew(job)
         if counted is not None:
             now = self.jobs.counters(self.numbers[job]) or {}
-            self.base[job] = {name: now[name] - counted[name] for name in counted}
+            self.base[job] = {
+                name: now.get(name, 0) - counted[name] for name in counted
+            }
             self.markers[job] = 0
 
     def close(self) -> None:
@@ -237,12 +239,14 @@ class NetworkTarget:
         return with_job(packet, self.numbers[job])
 
     def inward(self, packet: bytes) -> bytes:
-        """With the job id of the script; others as they are."""
+        """With the job id of the script."""
+        if len(packet) < AT_JOB + 2:
+            return packet
         there = int.from_bytes(packet[AT_JOB:][:2], "big")
         for job, number in self.numbers.items():
             if number == there:
                 return with_job(packet, job)
-        return packet
+        raise Violation(f"a packet of job {there}, which is not ours: {hexed(packet)}")
 
 
 def with_job(packet: bytes, job: int) -> bytes:
