@@ -1,16 +1,18 @@
 """The test kit judges: what is right passes, what is wrong fails in the right rows."""
 
 import re
+import tomllib
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
 from switches_under_test import Wrong, results, scripts_of, some, with_rule
 
+import intswitch
 from intswitch.conformance import Outcome, Skip, parse, read, run, scripts
 from intswitch.conformance.difference import differing, first_difference, hexed
 from intswitch.conformance.emulated import Emulated
-from intswitch.conformance.script import Datagram, Packets
+from intswitch.conformance.script import FOLDERS, Datagram, Packets
 from switch.config import SwitchConfig
 from switch.protocol import HEADER_BYTES, OFFSET, Flag, Opcode, Overflow, Rule
 
@@ -40,6 +42,15 @@ def test_every_script_says_what_it_shows_and_where_the_rule_stands() -> None:
         assert script.title.endswith("."), path.name
         if script.rule == Rule.SWITCHML:
             assert script.section == "The slot rule switchml"
+
+
+def test_an_installed_reader_looks_where_the_wheel_puts_them() -> None:
+    text = (PROTOCOL.parent.parent / "pyproject.toml").read_text()
+    wheel = tomllib.loads(text)["tool"]["hatch"]["build"]["targets"]["wheel"]
+    package = Path(intswitch.__file__).parent
+    place = package.parent / wheel["force-include"]["tests/golden"]
+    assert FOLDERS[0] == place
+    assert {path.parent for path in scripts()} == {FOLDERS[1]}
 
 
 # targets that are wrong in one way
