@@ -25,8 +25,8 @@
     hdr.tail128, hdr.tail64, hdr.tail32, hdr.tail16, hdr.tail8, hdr.tail4,      \
     hdr.tail2, hdr.tail1
 
-// What is right gives 0 when summed up with its checksum, whether the sender has written
-// 0 or 0xFFFF where the two are the same.
+// What is right gives 0 when summed up with its checksum, whether the sender has
+// written 0 or 0xFFFF where the two are the same.
 control VerifyChecksums(inout headers_t hdr, inout metadata_t meta) {
     apply {
         verify_checksum(hdr.ipv4.isValid(), { hdr.ipv4.checksum, IPV4_FIELDS },
@@ -34,6 +34,18 @@ control VerifyChecksums(inout headers_t hdr, inout metadata_t meta) {
         // A UDP checksum of 0 says that there is none.
         verify_checksum(meta.udp_is_whole && hdr.udp.checksum != 0,
             { hdr.udp.checksum, UDP_FIELDS }, meta.zero, HashAlgorithm.csum16);
+    }
+}
+
+// Whether a host's kernel would not deliver a datagram.
+control Damaged(in headers_t hdr, in standard_metadata_t standard, out bool damaged) {
+    apply {
+        bit<32> length = (bit<32>) hdr.udp.length;
+        damaged = standard.parser_error != error.NoError
+            || standard.checksum_error == 1
+            || hdr.udp.length < UDP_BYTES
+            || (bit<32>) hdr.ipv4.total_length
+                < ((bit<32>) hdr.ipv4.header_words << 2) + length;
     }
 }
 

@@ -21,25 +21,27 @@ control Aggregate(
 ) {
     counter(NUM_COUNTERS, CounterType.packets) verdicts;
     Admission() admission;
+    Damaged() check_damage;
     WellFormed() check_form;
     Fits() check_fit;
     ReachSlot() reach_slot;
+    Room() how_much_room;
     Grow() grow;
     Reply() reply;
 
     bitmap_t own_bit = 0;
+    bool damaged;
     bool well_formed;
     bool fits;
+    bit<16> room;
     verdict_t verdict;
     bool completes = false;
     bool too_short = false;
 
     apply {
-        bit<16> header_bytes = (bit<16>) hdr.ipv4.header_words << 2;
-        bool damaged = standard.parser_error != error.NoError
-            || standard.checksum_error == 1
-            || hdr.udp.length < UDP_BYTES
-            || hdr.ipv4.total_length < header_bytes + hdr.udp.length;
+        bool from_switch = hdr.aggregation.opcode == RESULT
+            || hdr.aggregation.opcode == STATUS;
+        check_damage.apply(hdr, standard, damaged);
         if (hdr.aggregation.isValid() && !damaged) {
             admission.apply(hdr, meta.job, own_bit, meta.receivers_port);
         }
@@ -56,19 +58,21 @@ control Aggregate(
             verdict = verdict_t.MALFORMED;
         } else if (own_bit == 0) {
             verdict = verdict_t.UNKNOWN_SOURCE;
-        } else if (hdr.aggregation.opcode == RESULT || hdr.aggregation.opcode == STATUS) {
+        } else if (from_switch) {
             verdict = verdict_t.WRONG_OPCODE;
         } else {
-            reach_slot.apply(hdr, meta.job, own_bit, standard.packet_length,
-                meta.slot, meta.values, verdict, completes, too_short);
+            how_much_room.apply(hdr, room);
+            reach_slot.apply(hdr, meta.job, own_bit, room, meta.slot, meta.values,
+                verdict, completes, too_short);
         }
 
+        bool is_answered = verdict == verdict_t.REPLAY || verdict == verdict_t.ANSWER;
         bit<32> first_counter = (bit<32>) meta.job.row * COUNTERS_PER_JOB;
         if (too_short) {
             grow.apply(hdr, meta.job.loop, standard);
         } else {
             verdicts.count(first_counter + (bit<32>) (bit<4>) verdict);
-            if (completes || verdict == verdict_t.REPLAY || verdict == verdict_t.ANSWER) {
+            if (completes || is_answered) {
                 reply.apply(hdr, meta, standard, verdict);
             } else {
                 mark_to_drop(standard);

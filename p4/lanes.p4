@@ -11,21 +11,22 @@
 #include "headers.p4"
 
 #define TWICE(word) ((word) ++ (word))
-#define OF_1024(word) TWICE(TWICE(TWICE(TWICE(TWICE(word)))))
-#define OF_32_TO_2048(word) TWICE(OF_1024(word))
+#define REPEATED_32(word) TWICE(TWICE(TWICE(TWICE(TWICE(word)))))
+#define REPEATED_64(word) TWICE(REPEATED_32(word))
 
-const block_t HIGH_INT8  = OF_32_TO_2048(32w0x80808080);
-const block_t HIGH_INT16 = OF_32_TO_2048(32w0x80008000);
-const block_t HIGH_INT32 = OF_32_TO_2048(32w0x80000000);
+const block_t HIGH_INT8  = REPEATED_64(32w0x80808080);
+const block_t HIGH_INT16 = REPEATED_64(32w0x80008000);
+const block_t HIGH_INT32 = REPEATED_64(32w0x80000000);
+
+const bit<64> ONES_64 = 0xFFFFFFFFFFFFFFFF;
 
 // Every other 8, 16, ... bits, from the lowest on: what is left when a word is spread.
-const block_t EVERY_OTHER_8   = OF_32_TO_2048(32w0x00FF00FF);
-const block_t EVERY_OTHER_16  = OF_32_TO_2048(32w0x0000FFFF);
-const block_t EVERY_OTHER_32  = OF_1024(32w0 ++ 32w0xFFFFFFFF);
-const block_t EVERY_OTHER_64  = TWICE(TWICE(TWICE(TWICE(64w0 ++ 64w0xFFFFFFFFFFFFFFFF))));
-const block_t EVERY_OTHER_128 = TWICE(TWICE(TWICE(128w0 ++ TWICE(64w0xFFFFFFFFFFFFFFFF))));
-const block_t EVERY_OTHER_256 =
-    TWICE(TWICE(256w0 ++ TWICE(TWICE(64w0xFFFFFFFFFFFFFFFF))));
+const block_t EVERY_OTHER_8   = REPEATED_64(32w0x00FF00FF);
+const block_t EVERY_OTHER_16  = REPEATED_64(32w0x0000FFFF);
+const block_t EVERY_OTHER_32  = REPEATED_32(32w0 ++ 32w0xFFFFFFFF);
+const block_t EVERY_OTHER_64  = TWICE(TWICE(TWICE(TWICE(64w0 ++ ONES_64))));
+const block_t EVERY_OTHER_128 = TWICE(TWICE(TWICE(128w0 ++ TWICE(ONES_64))));
+const block_t EVERY_OTHER_256 = TWICE(TWICE(256w0 ++ TWICE(TWICE(ONES_64))));
 
 // What is done to the values of a slot.
 enum bit<2> operation_t {
@@ -216,13 +217,16 @@ control WidenOnce(inout values_t values, in bit<3> type, in bit<16> bytes) {
 control Widen(inout values_t values, in kind_t kind, in element_count_t element_count) {
     WidenOnce() int8_to_int16;
     WidenOnce() int16_to_int32;
+    bit<16> bytes;
 
     apply {
         if (element_type_of(kind) == INT8 && result_type_of(kind) != INT8) {
-            int8_to_int16.apply(values, INT8, (bit<16>) bytes_of(element_count, INT16));
+            bytes = (bit<16>) bytes_of(element_count, INT16);
+            int8_to_int16.apply(values, INT8, bytes);
         }
         if (element_type_of(kind) != INT32 && result_type_of(kind) == INT32) {
-            int16_to_int32.apply(values, INT16, (bit<16>) bytes_of(element_count, INT32));
+            bytes = (bit<16>) bytes_of(element_count, INT32);
+            int16_to_int32.apply(values, INT16, bytes);
         }
     }
 }

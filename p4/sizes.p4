@@ -1,11 +1,11 @@
 // What the program is compiled for. Each value can be set on p4c's command line:
-// p4c-bm2-ss -DNUM_SLOTS=16384 ...
+// p4c-bm2-ss -DNUM_SLOTS=4096 ...
 
 #ifndef SIZES_P4
 #define SIZES_P4
 
 #ifndef NUM_SLOTS
-#define NUM_SLOTS 4096          // of all jobs together; a power of two
+#define NUM_SLOTS 32768         // of all jobs together
 #endif
 #ifndef NUM_JOBS
 #define NUM_JOBS 255            // at once
@@ -35,8 +35,8 @@ const bit<16> HEADER_BYTES = 16;
 const bit<16> ALL_HEADERS_BYTES =
     ETHERNET_BYTES + IPV4_BYTES + UDP_BYTES + HEADER_BYTES;
 
-// BMv2 gives a packet room to become this much longer, and stops with a failed assertion
-// when it becomes longer still.
+// BMv2 gives a packet room to become this much longer, and stops with a failed
+// assertion when it becomes longer still.
 const bit<16> GROWTH = 512;
 
 // Counters of a job: one for each verdict, the multicasts and the copies.

@@ -75,12 +75,34 @@ control DecideSwitchml(
     }
 }
 
+// The verdict of the job's rule. A contribution can be reduced into what the slot holds
+// when it `matches`.
+control Decide(
+    in aggregation_t packet, in job_t job, in bitmap_t own_bit, in slot_t slot,
+    out verdict_t verdict
+) {
+    DecideSafe() decide_safe;
+    DecideSwitchml() decide_switchml;
+
+    apply {
+        bool same_count = slot.element_count == packet.element_count
+            || slot.element_count == 0 || packet.element_count == 0;
+        bool matches = slot.kind == packet.kind
+            && slot.recipient == packet.recipient && same_count;
+        if (job.rule == SAFE) {
+            decide_safe.apply(packet, job, own_bit, slot, matches, verdict);
+        } else {
+            decide_switchml.apply(packet, job, own_bit, slot, matches, verdict);
+        }
+    }
+}
+
 // What an admitted packet does to its slot. `slot` and `values` are left as they are
-// after it: what a reply is made of. `too_short`: it does nothing yet, for BMv2 cannot
-// make the result of it.
+// after it: what a reply is made of. `too_short`: it does nothing yet, for there is no
+// room for its result (grow.p4).
 control ReachSlot(
     in headers_t hdr, in job_t job, in bitmap_t own_bit,
-    in bit<32> packet_length, inout slot_t slot, inout values_t values,
+    in bit<16> room, inout slot_t slot, inout values_t values,
     out verdict_t verdict, out bool completes, out bool too_short
 ) {
     register<epoch_t>(NUM_VERSIONS) epochs;
@@ -93,8 +115,7 @@ control ReachSlot(
     register<exponent_t>(NUM_VERSIONS) exponents;
     register<flags_t>(NUM_VERSIONS) flags;
 
-    DecideSafe() decide_safe;
-    DecideSwitchml() decide_switchml;
+    Decide() decide;
     Unpack() unpack;
     Widen() widen;
     Values() reduce_values;
@@ -131,7 +152,7 @@ control ReachSlot(
         flags.write(version, slot.flags);
     }
 
-    // Begin a chunk with its first contribution; payload and bits come separately.
+    // Begin a chunk; its first contribution joins it separately.
     action begin() {
         slot.sequence = packet.sequence;
         slot.received = 0;
@@ -142,7 +163,7 @@ control ReachSlot(
         slot.flags = 0;
     }
 
-    // Count one more contribution.
+    // Count one more contribution; its payload and exponent come separately.
     action join_slot() {
         slot.bitmap = slot.bitmap | own_bit;
         slot.received = slot.received + 1;
@@ -158,68 +179,65 @@ control ReachSlot(
         bitmaps.write(other, others_bitmap & ~own_bit);
     }
 
+    // What is read of a slot must hold until it is written: one packet at a time.
+    // (BMv2's own atomicity ends with each action, but it has one thread for ingress.)
     apply {
-        read_slot();
-        if (epoch != job.epoch) {
-            // of another job, or of this one before its reset: nothing is held
-            slot.received = 0;
-            slot.bitmap = 0;
-        }
-        bool same_count = slot.element_count == packet.element_count
-            || slot.element_count == 0 || packet.element_count == 0;
-        bool matches = slot.kind == packet.kind
-            && slot.recipient == packet.recipient && same_count;
-        if (job.rule == SAFE) {
-            decide_safe.apply(packet, job, own_bit, slot, matches, verdict);
-        } else {
-            decide_switchml.apply(packet, job, own_bit, slot, matches, verdict);
-        }
+        @atomic {
+            read_slot();
+            if (epoch != job.epoch) {
+                // of another job, or of this one before its reset: nothing is held
+                slot.received = 0;
+                slot.bitmap = 0;
+            }
+            decide.apply(packet, job, own_bit, slot, verdict);
 
-        bool accepted = verdict == verdict_t.TAKE_OVER
-            || verdict == verdict_t.START_AGAIN || verdict == verdict_t.REDUCE;
-        if (verdict == verdict_t.TAKE_OVER) {
-            slot.bitmap = 0;
-        }
-        if (accepted && verdict != verdict_t.REDUCE) {
-            begin();
-        }
-        if (accepted) {
-            join_slot();
-            if (exceeds(packet.exponent, slot.exponent)) {
-                slot.exponent = packet.exponent;
+            bool accepted = verdict == verdict_t.TAKE_OVER
+                || verdict == verdict_t.START_AGAIN || verdict == verdict_t.REDUCE;
+            if (verdict == verdict_t.TAKE_OVER) {
+                slot.bitmap = 0;
             }
-        }
-        completes = accepted && slot.received == job.num_workers;
-
-        if (accepted && packet.element_count != 0) {
-            if (slot.element_count == 0) {
-                operation = operation_t.WRITE;
-            } else {
-                operation = operation_t.COMBINE;
-            }
-            slot.element_count = packet.element_count;
-        }
-        bytes = (bit<16>) bytes_of(slot.element_count, result_type_of(slot.kind));
-        bool has_result = completes || verdict == verdict_t.REPLAY;
-        too_short = has_result && (bit<32>) (ALL_HEADERS_BYTES + bytes)
-            > packet_length + (bit<32>) GROWTH;
-        if (!too_short) {
-            if (operation != operation_t.READ) {
-                unpack.apply(hdr, values);
-                widen.apply(values, packet.kind, packet.element_count);
-            }
-            if (operation != operation_t.READ || has_result) {
-                reduce_values.apply(values, operation, version, bytes, slot.kind,
-                    job.overflow, left_range);
-            }
-            if (left_range) {
-                slot.flags = slot.flags | OVERFLOW;
+            if (accepted && verdict != verdict_t.REDUCE) {
+                begin();
             }
             if (accepted) {
-                write_slot();
+                join_slot();
+                if (exceeds(packet.exponent, slot.exponent)) {
+                    slot.exponent = packet.exponent;
+                }
             }
-            if (accepted && job.rule == SWITCHML) {
-                forget_worker();
+            completes = accepted && slot.received == job.num_workers;
+
+            if (accepted && packet.element_count != 0) {
+                if (slot.element_count == 0) {
+                    operation = operation_t.WRITE;
+                } else {
+                    operation = operation_t.COMBINE;
+                }
+                slot.element_count = packet.element_count;
+            }
+
+            bytes =
+                (bit<16>) bytes_of(slot.element_count, result_type_of(slot.kind));
+            bool has_result = completes || verdict == verdict_t.REPLAY;
+            too_short = has_result && ALL_HEADERS_BYTES + bytes > room;
+            if (!too_short) {
+                if (operation != operation_t.READ) {
+                    unpack.apply(hdr, values);
+                    widen.apply(values, packet.kind, packet.element_count);
+                }
+                if (operation != operation_t.READ || has_result) {
+                    reduce_values.apply(values, operation, version, bytes, slot.kind,
+                        job.overflow, left_range);
+                }
+                if (left_range) {
+                    slot.flags = slot.flags | OVERFLOW;
+                }
+                if (accepted) {
+                    write_slot();
+                }
+                if (accepted && job.rule == SWITCHML) {
+                    forget_worker();
+                }
             }
         }
     }

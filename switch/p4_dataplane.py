@@ -134,6 +134,12 @@ class P4Dataplane:
         for address, _ in job.workers:
             if address not in self._stations:
                 raise ValueError(f"job {job.job}: no port leads to {address}")
+        bound = sum(len(config.workers) for config, _ in self._jobs.values())
+        if bound + len(job.workers) > p4_tables.NUM_BINDINGS:
+            raise ValueError(
+                f"job {job.job}: {len(job.workers)} workers, but the P4 program's"
+                f" tables have room for {p4_tables.NUM_BINDINGS - bound} more"
+            )
 
     def _next_epoch(self) -> int:
         """Never one that a register may still have."""

@@ -14,8 +14,9 @@ from switch.protocol import DropReason, Rule
 
 SLOT_BYTES = 1280  # sizes.p4
 SLOT_BYTES_WITHOUT_LOOP = 512  # grow.p4
-NUM_SLOTS = 4096
+NUM_SLOTS = 32768
 MAX_JOBS = 255
+NUM_BINDINGS = 4096  # workers of all jobs together
 COUNTERS_PER_JOB = 16
 
 ADMISSION = "SwitchIngress.aggregate.admission"

@@ -200,6 +200,7 @@ def step(state: State, packet: Bytes, source: int, rule: int, out: Copies) -> No
     header = parse(packet)
     row = state.row_of[header.job]
     counts = state.counters[row + 1]
+    copies_before = out.used[2]
     if not well_formed(header, packet.size):
         verdict = slots.MALFORMED
     elif row < 0:
@@ -213,6 +214,7 @@ def step(state: State, packet: Bytes, source: int, rule: int, out: Copies) -> No
                 counts, out,
             )  # fmt: skip
     counts[verdict] += 1
+    counts[COPIES] += out.used[2] - copies_before
 
 
 @kernel
@@ -223,7 +225,6 @@ def run(state: State, batch: Rows, count: int, rule: int, out: Copies) -> None:
         start = batch.offset[row]
         packet = batch.buffer[start : start + batch.length[row]]
         step(state, packet, batch.source[row], rule, out)
-    state.counters[0, COPIES] += out.used[2]
 
 
 class Plane(NamedTuple):

@@ -114,8 +114,9 @@ class SimpleSwitch:
         self.run(f"table_modify {entry.table} {entry.action} {handle} {parameters}")
 
     def delete(self, entry: Entry) -> None:
-        handle = self._handles.pop((entry.table, entry.key))
+        handle = self._handles[entry.table, entry.key]
         self.run(f"table_delete {entry.table} {handle}")
+        del self._handles[entry.table, entry.key]
 
     def insert_group(self, group: int, replicas: Sequence[Replica]) -> None:
         self.run(f"mc_mgrp_create {group}")

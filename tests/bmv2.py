@@ -1,5 +1,5 @@
-"""BMv2 for tests: our P4 program on a `simple_switch` in a network namespace of its own,
-with the interface of `switch.pipeline.Pipeline`.
+"""BMv2 for tests: our P4 program on a `simple_switch` in a network namespace of its
+own, with the interface of `switch.pipeline.Pipeline`.
 """
 
 import contextlib
@@ -12,7 +12,6 @@ import tempfile
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
 
 import frames
@@ -26,13 +25,18 @@ from switch.p4_tables import Entry, Station
 from switch.protocol import DEFAULT_PORT, HEADER_BYTES
 from switch.simple_switch import CLI, SimpleSwitch, SimpleSwitchError
 
+PACKETS = int(os.environ.get("INTSWITCH_BMV2_PACKETS", "2000"))  # of a random stream
+ENOUGH = 10_000  # to reach everything, and for a file of 131,072 packets to be replayed
+
+FEW_SLOTS = 512  # make the registers quick to empty, before each test
+
 PROGRAM = Path(__file__).parent.parent / "p4" / "intswitch.p4"
 TOOLS = ("simple_switch", "p4c-bm2-ss", CLI, "ip", "ethtool")
 NUM_PORTS = 4  # to hosts
 LOOP = NUM_PORTS  # and LOOP + 1, at the other end of the wire
 LOOP_PASSES = 2  # that the smallest packet with the largest result takes
 SWITCH = End(0x02_00_00_00_FF_01, "10.255.0.1", DEFAULT_PORT)
-FLOOD_GROUP = 1000
+OFFLOADS = ("tx", "rx", "gro", "gso", "tso")
 THRIFT_PORT = 9090  # in the namespace; nobody else is there
 TIMEOUT = 10.0  # seconds that a packet may take before a test fails
 GROWTH = 512  # sizes.p4
@@ -51,15 +55,14 @@ def missing() -> str | None:
     return None if os.geteuid() == 0 else "network namespaces need root"
 
 
-@cache
-def compiled(*options: str) -> Path:
+def compile_program(folder: Path) -> Path:
     """The program's JSON; a warning of the compiler is an error."""
-    folder = Path(tempfile.mkdtemp(prefix="intswitch-p4-"))
     output = folder / "intswitch.json"
-    command = ["p4c-bm2-ss", "--std", "p4-16", *options, "-o", str(output), str(PROGRAM)]
+    slots = [] if PACKETS >= ENOUGH else [f"-DNUM_SLOTS={FEW_SLOTS}"]
+    command = ["p4c-bm2-ss", "--std", "p4-16", *slots, "-o", str(output), str(PROGRAM)]
     done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
-    assert done.stderr == "", done.stderr
+    assert done.stderr == ""
     return output
 
 
@@ -96,7 +99,7 @@ class Namespace:
         run(*self.inside, "ip", "link", "add", one, *pair)
         for name in (one, other):
             # BMv2 must see frames as they are on a wire: no offloads; and no chatter
-            offloads = "tx off rx off gro off gso off tso off".split()
+            offloads = (word for each in OFFLOADS for word in (each, "off"))
             run(*self.inside, "ethtool", "-K", name, *offloads)
             silent = f"net.ipv6.conf.{name}.disable_ipv6=1"
             run(*self.inside, "sysctl", "-qw", silent)
@@ -184,7 +187,9 @@ def loop_marker(port: int) -> Marker:
     """Routed out of the loop's port, so behind whatever is in the loop; what comes back
     is switched to where it began."""
     mac = MARKER_MAC + 1 + port
-    datagram = frames.Udp(End(mac, "10.254.0.1", 1), End(SWITCH.mac, loop_address(port), 1), b"")
+    datagram = frames.Udp(
+        End(mac, "10.254.0.1", 1), End(SWITCH.mac, loop_address(port), 1), b""
+    )
     return Marker(datagram.frame(), mac.to_bytes(6, "big"))
 
 
@@ -249,8 +254,8 @@ class Bmv2:
     def bursts(
         self, datagrams: list[Datagram]
     ) -> Iterator[tuple[int, bool, list[Datagram]]]:
-        """Packets that can be sent at once and still arrive in order: from one port, few
-        enough, and none behind one that may go through the loop (True)."""
+        """Packets that can be sent at once and still arrive in order: from one port,
+        few enough, and none behind one that may go through the loop (True)."""
         widest = self.dataplane.config.slot_bytes
         burst: list[Datagram] = []
         for datagram in datagrams:
@@ -275,6 +280,9 @@ class Bmv2:
     def send(self, port: int, frame: bytes) -> None:
         self.namespace.sockets[port].send(frame)
 
+    def receive(self, port: int) -> bytes:
+        return self.namespace.sockets[port].recv(1 << 16)
+
     def await_marker(self, port: int, marker: Marker) -> list[bytes]:
         """What the switch says at a port before it returns a marker: all that it has to
         say to the packets before it, for it handles what comes in at a port in order.
@@ -282,7 +290,7 @@ class Bmv2:
         self.send(port, marker.sent)
         received = []
         while True:
-            frame = self.namespace.sockets[port].recv(1 << 16)
+            frame = self.receive(port)
             if frame[:6] == marker.returned_to:
                 return received
             received.append(frame)
@@ -306,14 +314,14 @@ def stations_of(config: SwitchConfig) -> dict[str, Station]:
 
 
 @contextlib.contextmanager
-def running(*options: str) -> Iterator[Bmv2]:
-    """BMv2 with the program, compiled with these options of p4c."""
-    namespace = Namespace()
-    try:
-        with simple_switch(namespace, compiled(*options)) as tables:
-            yield Bmv2(namespace, tables)
-    finally:
-        namespace.close()
+def running() -> Iterator[Bmv2]:
+    """BMv2 with the program, in a namespace of its own."""
+    with (
+        tempfile.TemporaryDirectory(prefix="intswitch-p4-") as folder,
+        contextlib.closing(Namespace()) as namespace,
+        simple_switch(namespace, compile_program(Path(folder))) as tables,
+    ):
+        yield Bmv2(namespace, tables)
 
 
 def by_receiver(datagrams: list[Datagram]) -> list[Datagram]:

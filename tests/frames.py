@@ -1,9 +1,8 @@
-"""Ethernet frames around the packets of this protocol, made and checked in plain Python."""
+"""Ethernet frames around the packets of this protocol: made, and checked."""
 
 import struct
 from dataclasses import dataclass
 
-from switch.config import Address
 from switch.tap import ipv4_checksum
 
 IPV4, ARP, UDP = 0x0800, 0x0806, 17

@@ -97,7 +97,9 @@ class MixedTraffic(Traffic):
         worker = rng.randrange(len(job.workers))
         sequence = self.sequence(job)
         agreed = self.themes.setdefault((job.job, sequence), self.draw_theme(job))
-        kind, count, recipient = agreed if rng.random() < 0.985 else self.draw_theme(job)
+        kind, count, recipient = (
+            agreed if rng.random() < 0.985 else self.draw_theme(job)
+        )
         opcode = Opcode(rng.choice([0] * 27 + [1, 2, 3]))
         from_switch = opcode in (Opcode.RESULT, Opcode.STATUS)
         width = ELEMENT_BYTES[kind & 7 if from_switch else kind >> 3 & 7]

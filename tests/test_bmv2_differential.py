@@ -1,10 +1,9 @@
 """The same stream of packets into the emulated switch and into BMv2: the same packets
 out, to every receiver in the same order, and the same counters.
 
-INTSWITCH_BMV2_PACKETS=10000 makes every stream that long (`-s` shows figures and rates).
+INTSWITCH_BMV2_PACKETS=10000 makes every stream that long; `-s` shows figures.
 """
 
-import os
 import random
 import time
 from collections import Counter
@@ -12,7 +11,7 @@ from collections.abc import Iterator
 
 import golden
 import pytest
-from bmv2 import Bmv2, by_receiver
+from bmv2 import ENOUGH, PACKETS, Bmv2, by_receiver
 from golden import Datagram
 from mixes import MIXES, MixedTraffic, config_of
 from model import SAFE_ROWS, SWITCHML_ROWS, Model
@@ -23,7 +22,6 @@ from switch.config import SwitchConfig
 from switch.pipeline import Pipeline
 from switch.protocol import Rule
 
-PACKETS = int(os.environ.get("INTSWITCH_BMV2_PACKETS", "2000"))
 BATCH = 40
 SEED = 20_000
 STREAMS = [(mix, rule) for mix in MIXES for rule in Rule]
@@ -34,11 +32,8 @@ def compare_counters(emulated: Pipeline, bmv2: Bmv2, config: SwitchConfig) -> No
     del totals["lost_in"], totals["lost_out"]  # faults are the emulator's alone
     assert bmv2.counters() == {**totals, "damaged": 0}
     for job in config.jobs:
-        theirs = bmv2.counters(job.job)
-        for name, value in emulated.counters(job.job).items():
-            # the emulator counts copies for the whole switch alone
-            if name != "copies":
-                assert theirs[name] == value, (job.job, name)
+        of_job = emulated.counters(job.job)
+        assert bmv2.counters(job.job) == {**of_job, "damaged": 0}
 
 
 def stream(mix: str, rule: Rule) -> Iterator[tuple[MixedTraffic, list[Datagram] | int]]:
@@ -116,7 +111,8 @@ def count(into: Counter[tuple[str, ...]], model: Model) -> None:
 
 def test_coverage(reached: dict[str, Counter[tuple[str, ...]]]) -> None:
     """Every row of both rules; every reduction of every pair of types; each overflow
-    policy at both ends of each type. Golden packets and random ones each reach all."""
+    policy at both ends of each type. Golden packets reach all, and random ones do when
+    there are enough of them."""
     widths = ("int8", "int16", "int32")
     wanted = {("safe", row) for row in SAFE_ROWS}
     wanted |= {("switchml", row) for row in SWITCHML_ROWS}
@@ -134,8 +130,8 @@ def test_coverage(reached: dict[str, Counter[tuple[str, ...]]]) -> None:
     }
     print(report(wanted, reached))
     assert set(reached["golden"]) == wanted
-    random_ones = set().union(*(reached[mix] for mix in MIXES))
-    assert wanted - random_ones == set()
+    if PACKETS >= ENOUGH:
+        assert wanted - set().union(*(reached[mix] for mix in MIXES)) == set()
 
 
 def report(

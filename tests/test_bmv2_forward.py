@@ -1,13 +1,15 @@
-"""Around the aggregation: checksums, padding and other shapes of frames; what is not for
-the switch passes through it.
+"""Around the aggregation: checksums, padding and other shapes of frames; what is not
+for the switch passes through it.
 """
 
+import random
+import time
 from collections.abc import Callable
 from dataclasses import replace
 
 import frames
 import pytest
-from bmv2 import MARKER, NUM_PORTS, SWITCH, Bmv2
+from bmv2 import MARKER, NUM_PORTS, PROGRAM, SWITCH, Bmv2
 from frames import End, Udp
 from traffic import contribution, values_of
 
@@ -153,6 +155,14 @@ def test_damaged_datagrams_are_counted_and_do_nothing(
     assert results(switch, udp.frame()) == [[5] * count] * 2
 
 
+@pytest.mark.parametrize("missing", [1, 40, 1000])
+def test_a_frame_cut_short_is_damaged(switch: Bmv2, missing: int) -> None:
+    udp = sent_by_worker_1(switch, [5] * 300)
+    before = switch.counters()["damaged"]
+    assert results(switch, udp.frame()[:-missing]) == []
+    assert switch.counters()["damaged"] == before + 1
+
+
 def test_a_fragment_is_not_taken_for_a_packet(switch: Bmv2) -> None:
     udp = sent_by_worker_1(switch, [5])
     before = switch.counters()
@@ -252,3 +262,65 @@ def test_the_switch_routes(switch: Bmv2) -> None:
 def test_what_has_a_wrong_header_is_not_routed(switch: Bmv2) -> None:
     _, received = routed(switch, ttl_error=1)
     assert received == [[], [], [], []]
+
+
+def test_the_entries_in_the_readme_make_a_switch(bmv2: Bmv2) -> None:
+    """p4/README.md sets up two hosts and a job by hand."""
+    text = (PROGRAM.parent / "README.md").read_text()
+    block = text[text.index("    set_queue_depth 1024\n    table_add") :].split("\n\n")[
+        0
+    ]
+    bmv2.tables.reset()
+    for line in block.splitlines():
+        bmv2.tables.run(line.strip())
+    switch = End(0x02_00_00_00_00_64, "10.0.0.100", SWITCH.port)
+    hosts = [End(0x02_00_00_00_00_01 + n, f"10.0.0.{n + 1}", 5000) for n in range(2)]
+    job = replace(JOB, workers=tuple((host.address, host.port) for host in hosts))
+    for rank, host in enumerate(hosts):
+        packet, _ = contribution(job, rank, 0, [1, 20])
+        bmv2.send(rank, Udp(host, switch, packet).frame())
+        time.sleep(0.1)  # two ports: no order else
+    for rank, host in enumerate(hosts):
+        source, destination, packet = frames.read_udp(bmv2.receive(rank))
+        assert (source, destination) == (switch, host)
+        assert values_of(packet) == [2, 40]
+    request = frames.arp_request(hosts[0], hosts[1].address)
+    bmv2.send(0, request)
+    assert bmv2.receive(1) == request
+
+
+def damaged_frame(rng: random.Random, frame: bytes) -> bytes:
+    """Some bits of the headers flipped; cut short, or gone on with."""
+    out = bytearray(frame)
+    for _ in range(rng.choice([0, 1, 1, 3])):
+        bit = rng.randrange(8 * min(len(out), 60))
+        out[bit // 8] ^= 1 << bit % 8
+    if rng.random() < 0.1:
+        out[12:14] = rng.choice([b"\x88\xb5", b"\x08\x06", b"\x08\x00"])
+    if rng.random() < 0.2:
+        del out[rng.randrange(15, len(out)) :]
+    return bytes(out) + rng.randbytes(rng.choice([0, 0, 0, 1, 600]))
+
+
+def test_no_frame_stops_the_switch(switch: Bmv2) -> None:
+    """BMv2 ends with a failed assertion when a program asks too much of it."""
+    rng = random.Random(5)
+    empty = Udp(switch.end(JOB.workers[1]), SWITCH, contribution(JOB, 1, 0, [])[0])
+    frames_sent = [
+        sent_by_worker_1(switch, [7] * 320).frame(),
+        empty.frame(),
+        replace(empty, options=b"\1" * 40).frame(),
+        b"\2\0\0\0\xff\1" + empty.frame()[6:12] + b"\x88\xb5" + bytes(512),
+        frames.arp_request(HOSTS[1], SWITCH.address),
+        Udp(HOSTS[0], HOSTS[2], bytes(1200)).frame(),
+        *(replace(empty, payload=rng.randbytes(n)).frame() for n in (0, 3, 15, 900)),
+    ]
+    for _ in range(100):
+        for _ in range(10):
+            switch.send(1, damaged_frame(rng, rng.choice(frames_sent))[:1514])
+        switch.await_marker(1, MARKER)
+    for port in range(NUM_PORTS):
+        switch.await_marker(port, MARKER)
+    switch.reset(JOB.job)
+    udp = sent_by_worker_1(switch, [5])
+    assert results(switch, udp.frame()) == [[5], [5]]

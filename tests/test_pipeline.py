@@ -235,6 +235,16 @@ def test_a_job_that_takes_freed_slots_finds_them_empty() -> None:
     assert switch.counters(2)["accepted"] == 1
 
 
+def test_copies_are_counted_for_their_job() -> None:
+    switch = Pipeline(config_of(Rule.SAFE, SMALL_JOB, LARGE_JOB))
+    jobs = (SMALL_JOB, LARGE_JOB)
+    switch.process(
+        [contribution(job, w, 0, [1]) for job in jobs for w in range(len(job.workers))]
+    )
+    assert [switch.counters(job.job)["copies"] for job in jobs] == [2, 3]
+    assert switch.counters()["copies"] == 5
+
+
 def test_a_batch_can_be_longer_than_the_buffers() -> None:
     switch = small_switch(num_slots=1)
     job = job_of(1)

@@ -88,6 +88,7 @@ ONLY_IN: dict[str, tuple[str, ...]] = {
         "host/transport.py",
     ),
     "asyncio": ("switch/service.py",),
+    "subprocess": ("switch/simple_switch.py", "intswitch/child.py"),
     "time": CLOCKS,
 }
 

@@ -1,0 +1,271 @@
+"""Jobs on a P4 switch, without one: what is written into its tables, and when."""
+
+import re
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+
+from switch import p4_tables
+from switch.config import JobConfig, SwitchConfig
+from switch.p4_dataplane import P4Dataplane
+from switch.p4_tables import COUNTERS, Entry, Replica, Station
+from switch.pipeline import MAX_JOBS, Pipeline
+from switch.protocol import DEFAULT_PORT, Overflow, Rule
+from switch.slots import FIRST_DROP, NUM_VERDICTS
+
+P4 = Path(__file__).parent.parent / "p4"
+STATIONS = {f"10.0.0.{host}": Station(mac=0x10 + host, port=host) for host in range(4)}
+JOBS, WORKERS = f"{p4_tables.ADMISSION}.jobs", f"{p4_tables.ADMISSION}.workers"
+RECEIVERS = f"{p4_tables.REPLICATE}.receivers"
+
+
+class FakeTables:
+    """Keeps what is written, and a log of it."""
+
+    def __init__(self) -> None:
+        self.entries: dict[tuple[str, tuple[int | str, ...]], Entry] = {}
+        self.groups: dict[int, list[Replica]] = {}
+        self.counts: Counter[tuple[str, int]] = Counter()
+        self.log: list[str] = []
+
+    def insert(self, entry: Entry) -> None:
+        assert (entry.table, entry.key) not in self.entries
+        self.entries[entry.table, entry.key] = entry
+        self.log.append(f"insert {entry.table}")
+
+    def modify(self, entry: Entry) -> None:
+        assert (entry.table, entry.key) in self.entries
+        self.entries[entry.table, entry.key] = entry
+        self.log.append(f"modify {entry.table}")
+
+    def delete(self, entry: Entry) -> None:
+        del self.entries[entry.table, entry.key]
+        self.log.append(f"delete {entry.table}")
+
+    def insert_group(self, group: int, replicas: Sequence[Replica]) -> None:
+        assert group not in self.groups
+        self.groups[group] = list(replicas)
+
+    def delete_group(self, group: int) -> None:
+        del self.groups[group]
+
+    def read_counter(self, name: str, index: int) -> int:
+        return self.counts[name, index]
+
+    def count(self, name: str, row: int, times: int) -> None:
+        """As if packets had been counted in the row of a job."""
+        array, places = COUNTERS[name]
+        self.counts[array, row * p4_tables.COUNTERS_PER_JOB + places[0]] += times
+
+
+def job_of(number: int, num_slots: int = 2, **fields: object) -> JobConfig:
+    workers = (("10.0.0.1", 5000), ("10.0.0.2", 5001))
+    return JobConfig(
+        **{"job": number, "workers": workers, "num_slots": num_slots}
+        | {"slot_bytes": 256, "overflow": Overflow.SATURATE}
+        | fields
+    )
+
+
+def dataplane(
+    tables: FakeTables, num_slots: int = 8, loop: int | None = None, **fields: object
+) -> P4Dataplane:
+    config = SwitchConfig(**{"num_slots": num_slots, "rule": Rule.SWITCHML} | fields)
+    return P4Dataplane(tables, config, STATIONS, loop)
+
+
+def test_a_job_in_the_tables() -> None:
+    tables = FakeTables()
+    switch = dataplane(tables)
+    switch.install(job_of(9, num_slots=4))
+    switch.install(job_of(7))
+    assert tables.entries[JOBS, (7,)] == Entry(
+        JOBS,
+        (7,),
+        f"{p4_tables.ADMISSION}.set_job",
+        (2, 8, 2, 256, 2, Overflow.SATURATE, Rule.SWITCHML, 2, 2, 0),
+    )
+    second = p4_tables.number_of("10.0.0.2")
+    key = (7, 1, second, 5001)
+    assert tables.entries[WORKERS, key].parameters == (0b10, 2)
+    assert tables.entries[RECEIVERS, (2, 1)].parameters == (0x12, second, 5001)
+    assert tables.groups[2] == [Replica(0, 1), Replica(1, 2)]
+
+
+def test_the_jobs_entry_comes_last_and_goes_first() -> None:
+    tables = FakeTables()
+    switch = dataplane(tables)
+    switch.install(job_of(7))
+    assert tables.log[-1] == f"insert {JOBS}"
+    tables.log.clear()
+    switch.remove(7)
+    assert tables.log[0] == f"delete {JOBS}"
+    assert (tables.entries, tables.groups) == ({}, {})
+
+
+def test_a_reset_is_a_new_epoch() -> None:
+    tables = FakeTables()
+    switch = dataplane(tables)
+    switch.install(job_of(7))
+    before = tables.entries[JOBS, (7,)].parameters
+    switch.reset(7)
+    assert tables.log[-1] == f"modify {JOBS}"
+    after = tables.entries[JOBS, (7,)].parameters
+    assert before[:8] == after[:8]
+    assert (before[8], after[8]) == (1, 2)
+    switch.remove(7)
+    switch.install(job_of(7))
+    assert tables.entries[JOBS, (7,)].parameters[8] == 3
+
+
+def test_counters_of_a_job_and_of_all() -> None:
+    tables = FakeTables()
+    switch = dataplane(tables, jobs=(job_of(7), job_of(8)))
+    tables.count("stale", row=0, times=1)
+    tables.count("stale", row=1, times=10)
+    tables.count("stale", row=2, times=100)
+    tables.count("copies", row=2, times=5)
+    assert switch.counters(7)["stale"] == 10
+    assert switch.counters()["stale"] == 111
+    assert switch.counters(8) == {
+        **dict.fromkeys(COUNTERS, 0),
+        "stale": 100,
+        "copies": 5,
+    }
+
+
+def test_the_next_job_of_a_row_counts_from_0() -> None:
+    tables = FakeTables()
+    switch = dataplane(tables, jobs=(job_of(7),))
+    tables.count("accepted", row=1, times=10)
+    switch.remove(7)
+    switch.install(job_of(8))
+    tables.count("accepted", row=1, times=1)
+    assert switch.counters(8)["accepted"] == 1
+    assert switch.counters()["accepted"] == 11
+
+
+def test_slots_run_out_and_come_back() -> None:
+    switch = dataplane(FakeTables(), num_slots=4)
+    switch.install(job_of(1))
+    switch.install(job_of(2))
+    with pytest.raises(ValueError, match="1 slots asked for, but of the"):
+        switch.install(job_of(3, num_slots=1))
+    switch.remove(1)
+    switch.install(job_of(3))
+
+
+def test_jobs_run_out() -> None:
+    switch = dataplane(FakeTables(), num_slots=MAX_JOBS + 1)
+    for number in range(1, MAX_JOBS + 1):
+        switch.install(job_of(number, num_slots=1))
+    with pytest.raises(ValueError, match=f"at most {MAX_JOBS} jobs"):
+        switch.install(job_of(MAX_JOBS + 1, num_slots=1))
+
+
+def test_places_for_workers_run_out() -> None:
+    switch = dataplane(FakeTables(), num_slots=128)
+    many = tuple(("10.0.0.1", port) for port in range(64))
+    for number in range(1, 65):
+        switch.install(job_of(number, num_slots=1, workers=many))
+    with pytest.raises(ValueError, match="2 workers, but .* have room for 0 more"):
+        switch.install(job_of(65, num_slots=1))
+    switch.remove(1)
+    switch.install(job_of(65, num_slots=1))
+
+
+@pytest.mark.parametrize(
+    ("job", "message"),
+    [
+        (job_of(1), "job 1 exists already"),
+        (job_of(2, slot_bytes=1408), "slot_bytes 1408 is more than the P4 program's"),
+        (job_of(2, slot_bytes=516), "more than 512, which takes two ports wired to"),
+        (job_of(2, workers=(("10.9.9.9", 1),)), "no port leads to 10.9.9.9"),
+    ],
+)
+def test_what_the_switch_cannot_serve_is_refused(job: JobConfig, message: str) -> None:
+    tables = FakeTables()
+    switch = dataplane(tables, jobs=(job_of(1),))
+    before = list(tables.log)
+    with pytest.raises(ValueError, match=message):
+        switch.install(job)
+    assert tables.log == before
+
+
+def test_wide_slots_with_a_loop() -> None:
+    tables = FakeTables()
+    dataplane(tables, loop=6, jobs=(job_of(1, slot_bytes=1280),))
+    assert tables.entries[JOBS, (1,)].parameters[-1] == 6
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"num_slots": 65536}, "num_slots 65536 is more than the P4 program's 32768"),
+        (
+            {"port": 5},
+            f"port 5: the P4 program takes packets at UDP port {DEFAULT_PORT}",
+        ),
+    ],
+)
+def test_what_the_program_is_not_compiled_for(
+    fields: dict[str, int], message: str
+) -> None:
+    with pytest.raises(ValueError, match=message):
+        dataplane(FakeTables(), **fields)
+
+
+@pytest.mark.parametrize("call", ["remove", "reset", "counters"])
+def test_an_unknown_job_is_an_error_that_names_the_known_ones(call: str) -> None:
+    switch = dataplane(FakeTables(), jobs=(job_of(1),))
+    with pytest.raises(ValueError, match=r"job 2 does not exist.* jobs: 1"):
+        getattr(switch, call)(2)
+
+
+# The same numbers stand in the P4 files.
+
+
+def number_in(file: str, pattern: str) -> int:
+    found = re.search(pattern, (P4 / file).read_text())
+    assert found, pattern
+    return int(found[1], 0)
+
+
+def test_sizes_are_those_of_the_program() -> None:
+    assert number_in("sizes.p4", r"SLOT_BYTES = (\d+);") == p4_tables.SLOT_BYTES
+    assert number_in("sizes.p4", r"#define NUM_SLOTS (\d+)") == p4_tables.NUM_SLOTS
+    assert number_in("sizes.p4", r"#define NUM_JOBS (\d+)") == p4_tables.MAX_JOBS
+    bindings = number_in("sizes.p4", r"#define NUM_BINDINGS (\d+)")
+    assert bindings == p4_tables.NUM_BINDINGS
+    assert number_in("sizes.p4", r"#define SWITCH_PORT (\d+)") == DEFAULT_PORT
+    per_job = number_in("sizes.p4", r"COUNTERS_PER_JOB = (\d+);")
+    assert per_job == p4_tables.COUNTERS_PER_JOB
+    assert (
+        number_in("sizes.p4", r"GROWTH = (\d+);") == p4_tables.SLOT_BYTES_WITHOUT_LOOP
+    )
+
+
+def test_verdicts_are_those_of_the_program() -> None:
+    text = (P4 / "headers.p4").read_text()
+    verdicts = re.search(r"enum bit<4> verdict_t \{(.*?)\}", text, re.DOTALL)
+    assert verdicts
+    names = dict(re.findall(r"(\w+) = (\d+)", verdicts[1]))
+    assert int(names["MALFORMED"]) == FIRST_DROP == p4_tables.FIRST_DROP
+    assert int(names["RESULTS"]) == NUM_VERDICTS
+    for name, (_, places) in COUNTERS.items():
+        expected = {
+            "accepted": ("TAKE_OVER", "REDUCE", "START_AGAIN"),
+            "replays": ("REPLAY",),
+            "statuses": ("ANSWER",),
+            "opcode": ("WRONG_OPCODE",),
+        }.get(name, (name.upper(),))
+        assert tuple(int(names[verdict]) for verdict in expected) == places
+
+
+def test_counters_are_named_as_the_emulators() -> None:
+    *shared, lost_in, lost_out = Pipeline(SwitchConfig(num_slots=1)).counters()
+    faults = [lost_in, lost_out]
+    assert list(COUNTERS) == [*shared, "damaged"]
+    assert faults == ["lost_in", "lost_out"]
