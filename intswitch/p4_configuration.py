@@ -117,6 +117,7 @@ def _check_address_port(text: str) -> str:
 IPv4 = Annotated[str, AfterValidator(_check_ipv4)]
 Mac = Annotated[str, AfterValidator(_check_mac)]
 SwitchPort = Annotated[int, whole(0, MAX_PORT)]
+FilePath = Annotated[Path, Field(strict=False)]  # YAML has strings
 AddressPort = Annotated[str, AfterValidator(_check_address_port)]
 DeviceId = Annotated[int, whole(1, 2**64 - 1)]
 TcpPort = Annotated[int, whole(1, MAX_TCP_PORT)]
@@ -129,8 +130,8 @@ class SwitchPart(Part):
     thrift_port: TcpPort | None = None
     p4runtime: AddressPort | None = None
     device_id: DeviceId | None = None
-    program: Path | None = None
-    p4info: Path | None = None
+    program: FilePath | None = None
+    p4info: FilePath | None = None
     loop: SwitchPort | None = None
 
     @model_validator(mode="after")
