@@ -226,6 +226,20 @@ def controller(
 
 
 @app.command()
+def doctor() -> None:
+    """Say what can run on this machine, and what to install for the rest.
+
+    Ends with status 1 if not even `intswitch train` can run.
+    """
+    from rich.console import Console
+
+    from intswitch.doctor import report
+
+    if not report(Console()):
+        raise typer.Exit(1)
+
+
+@app.command()
 def reset(address: options.Endpoint, job: options.FixedJob) -> None:
     """Start a job afresh: its slots empty, its sequences from 0 again.
 

@@ -119,6 +119,7 @@ def _time(result: Result) -> list[tuple[str, str]]:
     return [
         ("ms a step", ", ".join(parts)),
         ("time", f"{result.wall_seconds:.1f} s from the first step to the last"),
+        ("weights", f"{result.workers[0].weights} (digest; equal for equal weights)"),
     ]
 
 

@@ -11,7 +11,9 @@ from intswitch.child import end_with_parent
 
 
 def main() -> None:
-    command = subprocess.Popen(sys.argv[1:], stdin=subprocess.DEVNULL)
+    # killed with us, too, if we are killed
+    tied = ["setpriv", "--pdeathsig", "KILL", *sys.argv[1:]]
+    command = subprocess.Popen(tied, stdin=subprocess.DEVNULL)
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: command.kill())
     end_with_parent(command.kill)

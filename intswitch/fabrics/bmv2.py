@@ -29,6 +29,7 @@ TOOLS = {
     "simple_switch_CLI": "BMv2's command line",
     "p4c-bm2-ss": "p4c, the compiler of P4",
     "ip": "iproute2",
+    "setpriv": "util-linux",
 }
 SWITCH = "switch"  # the namespace
 SWITCH_ADDRESS, CONTROL_ADDRESS = "10.0.0.253", "10.0.0.254"

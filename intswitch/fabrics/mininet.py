@@ -58,8 +58,7 @@ class Mininet(Bmv2):
             raise FabricError(f"Mininet did not start in {START_TIMEOUT:.0f} s")
         nodes = {SWITCH: SWITCH_NODE} | {host: host for host in hosts}
         self.enter = {
-            name: ["mnexec", "-a", str(pids[node])]
-            for name, node in nodes.items()
+            name: ["mnexec", "-a", str(pids[node])] for name, node in nodes.items()
         }
 
     def remove(self) -> None:

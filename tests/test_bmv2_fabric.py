@@ -1,0 +1,141 @@
+"""Trainings with BMv2 in the middle: the weights are the emulator's, and nothing of the
+network is left behind.
+"""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+
+import pytest
+
+from intswitch.experiment import Result, Training
+from intswitch.fabrics import find_fabric, open_fabric
+from intswitch.fabrics.fabric import FabricError
+from intswitch.topology import Topology, load
+from intswitch.train import run
+
+pytest.importorskip("torch")
+pytest.importorskip("pyroute2")
+
+SHORT = Training(workload="digits", compressor="intsgd", steps=15, evaluations=1)
+SOON = 20.0  # seconds
+
+
+def needs(fabric: str) -> pytest.MarkDecorator:
+    reasons = find_fabric(fabric).missing()
+    return pytest.mark.skipif(bool(reasons), reason="; ".join(reasons))
+
+
+BMV2 = pytest.param("bmv2", marks=needs("bmv2"))
+MININET = pytest.param("mininet", marks=needs("mininet"))
+
+
+def silent(text: str) -> None:
+    pass
+
+
+def train(fabric: str, topology: Topology, training: Training = SHORT) -> Result:
+    with open_fabric(fabric, topology, silent) as opened:
+        return run(opened, training)
+
+
+@cache
+def weights_of_the_emulator(topology: str) -> str:
+    return train("loopback", load(topology)).workers[0].weights
+
+
+def left_behind() -> set[str]:
+    """Network namespaces, and interfaces of this one."""
+    folder = Path("/run/netns")
+    spaces = os.listdir(folder) if folder.exists() else []
+    ours = {name for name in spaces if name.startswith("intswitch-")}
+    return ours | {f"interface {name}" for name in os.listdir("/sys/class/net")}
+
+
+@pytest.fixture(autouse=True)
+def nothing_is_left() -> Iterator[None]:
+    before = {name for name in left_behind() if str(os.getpid()) in name}
+    yield
+    after = {name for name in left_behind() if str(os.getpid()) in name}
+    assert after <= before
+
+
+@pytest.mark.parametrize("fabric", [BMV2, MININET])
+def test_the_weights_are_the_emulator_s(fabric: str) -> None:
+    result = train(fabric, load("pair"))
+    assert result.workers[0].weights == weights_of_the_emulator("pair")
+
+
+@pytest.mark.parametrize("fabric", [BMV2])
+def test_loss_changes_nothing_in_them(fabric: str) -> None:
+    result = train(fabric, load("star").with_loss(0.02))
+    assert result.workers[0].weights == weights_of_the_emulator("star")
+    assert result.total("retransmissions") > 0
+
+
+@pytest.mark.parametrize("fabric", [BMV2])
+def test_gloo_runs_beside_it(fabric: str) -> None:
+    """Through the P4 program's forwarding."""
+    exact = Training(workload="digits", compressor="exact", steps=15, evaluations=1)
+    result = train(fabric, load("pair"), exact)
+    emulated = train("loopback", load("pair"), exact)
+    assert result.workers[0].weights == emulated.workers[0].weights
+
+
+@needs("bmv2")
+def test_a_killed_switch_is_named() -> None:
+    long = Training(workload="digits", compressor="intsgd", steps=10**6, evaluations=1)
+    with open_fabric("bmv2", load("pair"), silent) as fabric:
+        (switch,) = [child for child in fabric.others if child.name == "BMv2"]
+
+        def kill(rank: int, event: dict[str, object]) -> None:
+            if event["event"] == "step":
+                switch.process.kill()
+
+        with pytest.raises(FabricError, match="BMv2 was killed by SIGKILL"):
+            fabric.train(long, kill)
+
+
+@needs("bmv2")
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL])
+def test_a_signal_to_the_parent_takes_all_down(number: signal.Signals) -> None:
+    words = "train -w digits --topology pair --steps 100000 --evaluations 10000"
+    command = [sys.executable, "-P", "-m", "intswitch", *words.split()]
+    with subprocess.Popen(
+        [*command, "--fabric", "bmv2"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+    ) as parent:
+        assert parent.stdout is not None
+        assert any(line.startswith("step ") for line in parent.stdout)
+        mine = f"intswitch-{parent.pid}-"
+        assert any(name.startswith(mine) for name in os.listdir("/run/netns"))
+        parent.send_signal(number)
+        parent.communicate(timeout=SOON)
+    deadline = time.monotonic() + SOON
+    while time.monotonic() < deadline and (
+        any(name.startswith(mine) for name in os.listdir("/run/netns"))
+        or processes_in(mine)
+    ):
+        time.sleep(0.05)
+    assert not any(name.startswith(mine) for name in os.listdir("/run/netns"))
+    assert not processes_in(mine)
+
+
+def processes_in(prefix: str) -> list[str]:
+    """Command lines that name a namespace or a folder of the fabric's."""
+    found = []
+    for file in Path("/proc").glob("[0-9]*/cmdline"):
+        try:
+            line = file.read_bytes().replace(b"\0", b" ").decode(errors="replace")
+        except OSError:
+            continue
+        if prefix in line and "pytest" not in line:
+            found.append(line)
+    return found

@@ -1,0 +1,60 @@
+"""`intswitch doctor` says what is there, and what to install for the rest."""
+
+import io
+
+import pytest
+from rich.console import Console
+
+from intswitch import doctor
+from intswitch.doctor import Finding, findings, report
+
+
+def shown() -> tuple[bool, str]:
+    output = io.StringIO()
+    is_well = report(Console(file=output, width=200))
+    return is_well, output.getvalue()
+
+
+def finding(what: str) -> Finding:
+    (found,) = [each for each in findings() if each.what == what]
+    return found
+
+
+def test_the_default_fabric_always_runs() -> None:
+    assert finding("fabric loopback").is_well
+    is_well, text = shown()
+    assert is_well
+    assert "intswitch train --fabric loopback" in text
+
+
+def test_what_is_missing_is_named_with_the_way_to_get_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("shutil.which", lambda name: None)
+    monkeypatch.setattr("os.geteuid", lambda: 1000)
+    bmv2 = finding("fabric bmv2")
+    assert not bmv2.is_well
+    for part in ("simple_switch is not on PATH", "p4c-bm2-ss", "root"):
+        assert part in bmv2.text
+    assert not finding("nft").is_well
+    assert "install nftables" in finding("nft").text
+    is_well, text = shown()
+    assert is_well, "the emulator needs none of it"
+    assert "fabric bmv2" in text
+
+
+def test_packages_come_with_the_extra_that_brings_them(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(doctor, "find_spec", lambda name: None)
+    assert finding("torch").text.endswith("pip install 'intswitch[torch]'")
+    assert shown()[0] is False
+
+
+def test_a_fabric_whose_package_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(name: str) -> None:
+        raise ModuleNotFoundError("No module named 'pyroute2'", name="pyroute2")
+
+    monkeypatch.setattr(doctor, "find_fabric", fail)
+    text = "pip install 'intswitch[bmv2]' (pyroute2 is missing)"
+    assert finding("fabric bmv2") == Finding("fabric bmv2", False, text)
