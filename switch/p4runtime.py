@@ -56,6 +56,8 @@ Answer = TypeVar("Answer")
 class P4RuntimeError(ValueError):
     """What the switch refused, or that it does not answer."""
 
+    code: grpc.StatusCode | None = None
+
 
 class P4Runtime:
     """The tables of one running switch. Empties it first."""
@@ -103,7 +105,13 @@ class P4Runtime:
         self._channel.close()
 
     def reset(self) -> None:
-        """Load the program anew, which empties tables, counters and registers."""
+        """Load the program anew, which empties tables, counters and registers.
+
+        Not so groups: the new program's would have the old ones' copies too, and the
+        switch would say that there are none. So they go first.
+        """
+        for group in self._groups():
+            self.delete_group(group)
         request = p4r.SetForwardingPipelineConfigRequest(
             device_id=self._device_id,
             election_id=ELECTION,
@@ -135,7 +143,9 @@ class P4Runtime:
         try:
             return call()
         except grpc.RpcError as error:
-            raise P4RuntimeError(f"{what}: {self._reason(error)}") from error
+            failure = P4RuntimeError(f"{what}: {self._reason(error)}")
+            failure.code = error.code()
+            raise failure from error
 
     def _reason(self, error: grpc.RpcError) -> str:
         """A silent switch, or what the switch says."""
@@ -153,6 +163,24 @@ class P4Runtime:
             updates=[p4r.Update(type=kind, entity=entity)],
         )
         self._await(what, lambda: self._stub.Write(request, timeout=self._timeout))
+
+    def _read(self, what: str, pattern: p4r.Entity) -> list[p4r.Entity]:
+        request = p4r.ReadRequest(device_id=self._device_id, entities=[pattern])
+        read = self._stub.Read
+        answers = self._await(what, lambda: list(read(request, timeout=self._timeout)))
+        return [entity for answer in answers for entity in answer.entities]
+
+    def _groups(self) -> list[int]:
+        """Numbers of multicast groups."""
+        every = P4MulticastGroupEntry().encode(self._schema)
+        try:
+            found = self._read("reading multicast groups", every)
+        except P4RuntimeError as error:
+            if error.code is not grpc.StatusCode.FAILED_PRECONDITION:
+                raise
+            return []  # the switch has no program yet
+        groups = [entity.packet_replication_engine_entry for entity in found]
+        return [group.multicast_group_entry.multicast_group_id for group in groups]
 
     def _entity(self, entry: Entry) -> p4r.Entity:
         """An entry by the names of the P4Info. Raises ValueError if they are none."""
@@ -188,20 +216,12 @@ class P4Runtime:
         self._write(f"delete multicast group {group}", p4r.Update.DELETE, entry)
 
     def read_counter(self, name: str, index: int) -> int:
-        entity = P4CounterEntry(name, index=index).encode(self._schema)
-        request = p4r.ReadRequest(device_id=self._device_id, entities=[entity])
         what = f"counter {name} at {index}"
-        answers = self._await(
-            what, lambda: list(self._stub.Read(request, timeout=self._timeout))
-        )
-        counts = [
-            entity.counter_entry.data.packet_count
-            for answer in answers
-            for entity in answer.entities
-        ]
-        if len(counts) != 1:
-            raise P4RuntimeError(f"{what}: the switch returned {len(counts)} values")
-        return int(counts[0])
+        entity = P4CounterEntry(name, index=index).encode(self._schema)
+        found = self._read(what, entity)
+        if len(found) != 1:
+            raise P4RuntimeError(f"{what}: the switch returned {len(found)} values")
+        return int(found[0].counter_entry.data.packet_count)
 
 
 def _name(entry: Entry) -> str:
