@@ -38,6 +38,7 @@ SOCKETS = (
     "switch/addresses.py",  # the layout of a sockaddr
     "switch/messages.py",
     "switch/server.py",
+    "switch/p4_server.py",
     "switch/service.py",
     "host/agent.py",
     "host/transport.py",
@@ -47,6 +48,7 @@ SOCKETS = (
 )
 CLOCKS = (
     "switch/server.py",
+    "switch/p4_server.py",
     "switch/service.py",
     "host/agent.py",
     "host/transport.py",
@@ -70,10 +72,16 @@ ONLY_IN: dict[str, tuple[str, ...]] = {
     "pydantic": (
         "intswitch/yaml_model.py",
         "intswitch/configuration.py",
+        "intswitch/p4_configuration.py",
         "intswitch/topology.py",
     ),
-    "yaml": ("intswitch/yaml_model.py",),
-    "grpc": ("switch/service.py", "host/controller.py"),
+    "yaml": (
+        "intswitch/yaml_model.py",
+        "intswitch/fabrics/bmv2.py",  # writes the controller's file
+    ),
+    "grpc": ("switch/service.py", "switch/p4runtime.py", "host/controller.py"),
+    "finsy": ("switch/p4runtime.py",),
+    "pyroute2": ("intswitch/fabrics/namespaces.py",),
     "switch.stubs": ("switch/service.py", "host/controller.py"),
     # names to addresses, where YAML is read
     "socket": (*SOCKETS, "intswitch/configuration.py"),
@@ -88,7 +96,13 @@ ONLY_IN: dict[str, tuple[str, ...]] = {
         "host/transport.py",
     ),
     "asyncio": ("switch/service.py",),
-    "subprocess": ("switch/simple_switch.py", "intswitch/child.py"),
+    "subprocess": (
+        "switch/simple_switch.py",
+        "intswitch/child.py",
+        "intswitch/p4_program.py",  # the compiler
+        "intswitch/tether.py",
+        "intswitch/fabrics/",
+    ),
     "time": CLOCKS,
 }
 
