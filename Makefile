@@ -18,12 +18,13 @@ PYTHON ?= $(shell for p in $(PYTHONS); do \
 	$$p -c '$(USABLE)' >/dev/null 2>&1 && echo $$p && break; done)
 
 .DEFAULT_GOAL := help
-.PHONY: help install run test lint pytest bench clean
+.PHONY: help install run test lint pytest bench bench-bmv2 clean
 
 help:
 	@echo 'make run    train MNIST through the emulated switch, IntSGD int8 beside exact'
 	@echo 'make test   ruff, mypy and the tests'
 	@echo 'make bench  throughput and latency beside gloo and a bare UDP echo'
+	@echo 'make bench-bmv2  the emulated switch beside BMv2 (root, BMv2 and p4c)'
 	@echo 'make clean  remove .venv, caches and results'
 
 install: $(STAMP)
@@ -51,6 +52,9 @@ pytest: lint
 
 bench: $(STAMP)
 	$(BIN)/python -m benchmarks
+
+bench-bmv2: $(STAMP)
+	$(BIN)/python -m benchmarks.bmv2
 
 clean:
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis build dist runs

@@ -230,6 +230,9 @@ def doctor() -> None:
     """Say what can run on this machine, and what to install for the rest.
 
     Ends with status 1 if not even `intswitch train` can run.
+
+    \b
+        intswitch doctor
     """
     from rich.console import Console
 

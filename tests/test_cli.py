@@ -43,7 +43,10 @@ def test_help_is_quick() -> None:
     assert min(seconds) < 1.0
 
 
-@pytest.mark.parametrize("command", ["train", "compare", "switch", "reset", "counters"])
+@pytest.mark.parametrize(
+    "command",
+    ["train", "compare", "switch", "controller", "doctor", "reset", "counters"],
+)
 def test_every_help_has_an_example(
     command: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

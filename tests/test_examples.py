@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from intswitch.p4_configuration import read_controller
+
 ROOT = Path(__file__).parent.parent
 EXAMPLES = ROOT / "examples"
 ENDS_WITHIN = 30  # seconds
@@ -70,3 +72,10 @@ def test_two_packets_by_hand(ports: list[int]) -> None:
     command = [sys.executable, "-m", "intswitch", "reset", f"127.0.0.1:{ports[0]}", "7"]
     subprocess.run(command, check=True, timeout=ENDS_WITHIN)
     assert by_hand(ports) == answers(chunk=0)
+
+
+def test_the_controller_s_file_is_in_order() -> None:
+    config = read_controller(EXAMPLES / "controller.yaml")
+    assert sorted(station.port for station in config.stations.values()) == [0, 1, 2]
+    assert config.loop == 3
+    assert config.control[0] in config.stations

@@ -16,12 +16,8 @@ FABRICS = {
 
 
 def open_fabric(name: str, topology: Topology, status: Status) -> Fabric:
-    """A fabric by its name, not started yet.
-
-    Raises ValueError for a topology that it cannot honour, FabricError for what it
-    lacks on this machine.
-    """
-    return find_fabric(name)(topology, status=status)  # type: ignore[call-arg]
+    """A fabric by its name, not started yet. Raises as `find_fabric` and `Fabric`."""
+    return find_fabric(name)(topology, status=status)
 
 
 def find_fabric(name: str) -> type[Fabric]:

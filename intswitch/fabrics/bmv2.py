@@ -14,11 +14,12 @@ import tempfile
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import yaml
 
 from intswitch.child import Child, close_all, lines_until, python
-from intswitch.fabrics.fabric import ENVIRONMENT, WORKER, Fabric, FabricError, Status
+from intswitch.fabrics.fabric import ENVIRONMENT, Fabric, FabricError
 from intswitch.fabrics.namespaces import End, Namespaces
 from intswitch.p4_program import CompilerError, Program, compile_program
 from intswitch.topology import Topology
@@ -50,16 +51,14 @@ table inet intswitch {
 
 
 class Bmv2(Fabric):
-    """A topology at work. `status` is told what takes long."""
+    """A topology at work."""
 
     name = "bmv2"
     binary = "simple_switch"
     tools: Mapping[str, str] = TOOLS
 
-    def __init__(
-        self, topology: Topology, *, status: Status = lambda text: None
-    ) -> None:
-        super().__init__(topology, status)
+    def __init__(self, topology: Topology, **options: Any) -> None:
+        super().__init__(topology, **options)
         self.namespaces: Namespaces | None = None
         self.folder = tempfile.TemporaryDirectory(prefix="intswitch-bmv2-")
         self.enter: dict[str, list[str]] = {}
@@ -97,7 +96,7 @@ class Bmv2(Fabric):
             if self.topology.links[0].loss:
                 lose(self.enter[host], self.topology.links[0].loss)
         for rank, host in enumerate(self.job.workers):
-            self.workers.append(self._child(f"worker {rank}", host, WORKER))
+            self.workers.append(self._child(f"worker {rank}", host, self.worker))
         ports = [f"-i{port}@{name}" for port, name in enumerate(self._ports())]
         notifications = f"ipc://{self.folder.name}/notifications"
         self._start_switch(

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict
 from types import TracebackType
 from typing import Any, Self
@@ -72,7 +72,18 @@ class Fabric(ABC):
 
     name: str
 
-    def __init__(self, topology: Topology, status: Status) -> None:
+    def __init__(
+        self,
+        topology: Topology,
+        *,
+        status: Status = lambda text: None,
+        worker: Sequence[str] = WORKER,
+    ) -> None:
+        """`status` is told what takes long; `worker`: the command of a worker.
+
+        Raises ValueError for a topology that it cannot honour, FabricError for what it
+        lacks on this machine.
+        """
         refuse(topology, self.name)
         missing = self.missing()
         if missing:
@@ -80,6 +91,7 @@ class Fabric(ABC):
         self.topology = topology
         self.job = topology.jobs[0]
         self.status = status
+        self.worker = worker
         self.warm: set[str] = set()
         self.jobs = 0
         self.workers: list[Child] = []
@@ -147,7 +159,7 @@ class Fabric(ABC):
         """
         self._warm_up(training)
         for rank, worker in enumerate(self.workers):
-            join = self._join(rank, self.num_workers)
+            join = self.join_options(rank, self.num_workers)
             send(worker, "train", training=asdict(training), join=join)
         self.jobs += 1
         finished: dict[int, Event] = {}
@@ -166,14 +178,14 @@ class Fabric(ABC):
         if key in self.warm:
             return
         self.status(f"preparing {training.label} (the first time, kernels compile)")
-        send(self.workers[0], "warm_up", **method, join=self._join(0, 1))
+        send(self.workers[0], "warm_up", **method, join=self.join_options(0, 1))
         self.jobs += 1
         for _, event in self._events():
             if event["event"] == "warm":
                 break
         self.warm.add(key)
 
-    def _join(self, rank: int, num_workers: int) -> Event:
+    def join_options(self, rank: int, num_workers: int) -> Event:
         """Arguments of `intswitch.join`."""
         return {
             "address": self.endpoint,

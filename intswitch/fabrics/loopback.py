@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from intswitch.child import Child
-from intswitch.fabrics.fabric import ENVIRONMENT, WORKER, Fabric, Status
+from intswitch.fabrics.fabric import ENVIRONMENT, Fabric
 from intswitch.switch_process import Switch
 from intswitch.topology import Topology
 
@@ -12,19 +14,17 @@ GLOO = {"GLOO_SOCKET_IFNAME": "lo"}
 
 
 class Loopback(Fabric):
-    """A topology at work. `status` is told what takes long."""
+    """A topology at work."""
 
     name = "loopback"
 
-    def __init__(
-        self, topology: Topology, *, status: Status = lambda text: None
-    ) -> None:
-        super().__init__(topology, status)
+    def __init__(self, topology: Topology, **options: Any) -> None:
+        super().__init__(topology, **options)
         (part,) = topology.switches.values()
         loss = topology.links[0].loss
         self.switch = Switch(
             port=0,
-            status=status,
+            status=self.status,
             rule=part.rule,
             num_slots=part.num_slots,
             slot_bytes=part.slot_bytes,
@@ -45,7 +45,7 @@ class Loopback(Fabric):
         self.status("starting switch and workers")
         # Workers first: they import torch while the switch gets ready.
         for rank in range(self.num_workers):
-            child = Child(f"worker {rank}", WORKER, ENVIRONMENT | GLOO)
+            child = Child(f"worker {rank}", self.worker, ENVIRONMENT | GLOO)
             self.workers.append(child)
         self.switch.start()
 
