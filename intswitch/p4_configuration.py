@@ -19,6 +19,7 @@ Beside `p4runtime` may stand `device_id: 1`, and `program: intswitch.json` with
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from ipaddress import IPv4Address
 from pathlib import Path
@@ -45,7 +46,7 @@ from switch.protocol import DEFAULT_PORT, Rule
 MAX_PORT = 511  # of v1model
 MAX_TCP_PORT = 65535
 DEVICE_ID = 1
-MAC_BYTES = 6
+MAC = re.compile("[0-9a-fA-F]{2}(:[0-9a-fA-F]{2}){5}")
 
 
 def read_controller(path: Path | str) -> P4SwitchConfig:
@@ -88,10 +89,9 @@ def _connection(switch: SwitchPart) -> Thrift | P4Runtime:
 
 def number_of_mac(text: str) -> int:
     """'02:00:00:00:00:01' -> 0x020000000001. Raises ValueError."""
-    parts = text.split(":")
-    if len(parts) != MAC_BYTES or not all(len(part) == 2 for part in parts):
+    if not MAC.fullmatch(text):
         raise ValueError("expected six bytes, as in 02:00:00:00:00:01; quote them")
-    return int("".join(parts), 16)
+    return int(text.replace(":", ""), 16)
 
 
 def _check_mac(text: str) -> str:
@@ -146,8 +146,8 @@ class SwitchPart(Part):
         if (self.thrift_port is None) == (self.p4runtime is None):
             found = "neither" if self.p4runtime is None else "both"
             yield (
-                "p4runtime: expected thrift_port, of simple_switch, or p4runtime, of"
-                f" simple_switch_grpc; found {found}"
+                "p4runtime: expected either thrift_port, of simple_switch, or"
+                f" p4runtime, of simple_switch_grpc; found {found}"
             )
         if self.p4runtime is None:
             for field in ("device_id", "program", "p4info"):

@@ -83,8 +83,11 @@ ONLY_IN: dict[str, tuple[str, ...]] = {
     "finsy": ("switch/p4runtime.py",),
     "pyroute2": ("intswitch/fabrics/namespaces.py",),
     "switch.stubs": ("switch/service.py", "host/controller.py"),
-    # names to addresses, where YAML is read
-    "socket": (*SOCKETS, "intswitch/configuration.py"),
+    "socket": (
+        *SOCKETS,
+        "intswitch/configuration.py",  # names to addresses, where YAML is read
+        "intswitch/doctor.py",  # what the kernel's sockets can do
+    ),
     "select": SOCKETS,
     "selectors": SOCKETS,
     "ctypes": ("switch/compiled.py",),  # the C library, where nothing is compiled
