@@ -33,19 +33,23 @@ from intswitch.configuration import (
     JobPart,
     Part,
     RuleName,
+    contradictions,
     job_config,
+    resolve_worker,
     whole,
 )
 from intswitch.p4_program import compile_program
 from intswitch.yaml_model import read_model
 from switch.config import SwitchConfig
 from switch.p4_server import P4Runtime, P4SwitchConfig, Thrift
-from switch.p4_tables import NUM_SLOTS, SLOT_BYTES, Station
+from switch.p4_tables import NUM_SLOTS, SLOT_BYTES, SLOT_BYTES_WITHOUT_LOOP, Station
 from switch.protocol import DEFAULT_PORT, Rule
 
 MAX_PORT = 511  # of v1model
 MAX_TCP_PORT = 65535
 DEVICE_ID = 1
+# Of the P4 program, as the file of an emulated switch would say it.
+LIMITS = {"address": "0.0.0.0", "num_slots": NUM_SLOTS, "slot_bytes": SLOT_BYTES}
 MAC = re.compile("[0-9a-fA-F]{2}(:[0-9a-fA-F]{2}){5}")
 
 
@@ -85,6 +89,14 @@ def _connection(switch: SwitchPart) -> Thrift | P4Runtime:
     else:
         files = switch.program, switch.p4info
     return P4Runtime(switch.p4runtime, *files, switch.device_id or DEVICE_ID)
+
+
+def _host(worker: str) -> str | None:
+    """None: it is none, which is told elsewhere."""
+    try:
+        return resolve_worker(worker, version=4)[0]
+    except ValueError:
+        return None
 
 
 def number_of_mac(text: str) -> int:
@@ -179,10 +191,30 @@ class ControllerFile(Part):
 
     @model_validator(mode="after")
     def _check(self) -> Self:
-        mistakes = [*self._repeated("address"), *self._repeated("mac")]
+        mistakes = [
+            *self._repeated("address"),
+            *self._repeated("mac"),
+            *self._wrong_jobs(),
+        ]
         if mistakes:
             raise ValueError("\n".join(mistakes))
         return self
+
+    def _wrong_jobs(self) -> Iterator[str]:
+        jobs = [job.model_dump() for job in self.jobs]
+        for path, found, text in contradictions({"switch": LIMITS, "jobs": jobs}):
+            yield f"{'.'.join(map(str, path))}: {text} (found {found!r})"
+        hosts = {station.address for station in self.stations}
+        for number, job in enumerate(self.jobs):
+            if job.slot_bytes > SLOT_BYTES_WITHOUT_LOOP and self.switch.loop is None:
+                yield (
+                    f"jobs.{number}.slot_bytes: expected at most"
+                    f" {SLOT_BYTES_WITHOUT_LOOP} where switch.loop is not given"
+                    f" (found {job.slot_bytes})"
+                )
+            for rank, worker in enumerate(job.workers):
+                if _host(worker) not in (None, *hosts):
+                    yield f"jobs.{number}.workers.{rank}: no station has this address"
 
     def _repeated(self, field: str) -> Iterator[str]:
         """Every mistake begins with the path of its field, see `yaml_model`."""

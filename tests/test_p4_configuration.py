@@ -256,6 +256,38 @@ def test_hosts_are_told_apart(file: File) -> None:
     ]
 
 
+def test_jobs_fit_the_switch(file: File) -> None:
+    jobs = """\
+        jobs:
+          - job: 1
+            num_slots: ALL
+            slot_bytes: 256
+            workers: ["10.0.0.1:1", "10.0.0.9:1", here]
+          - {job: 1, slot_bytes: 2048, workers: ["10.0.0.1:1"]}
+        """
+    file.with_switch(THRIFT, REST + dedent(jobs.replace("ALL", str(NUM_SLOTS))))
+    assert file.mistakes() == [
+        "13: jobs.0.workers.2: expected ADDRESS:PORT, as in 127.0.0.1:5001 or"
+        " [::1]:5001 (found 'here')",
+        "13: jobs.0.workers.1: no station has this address",
+        "14: jobs.1.job: jobs.0 has this id (found 1)",
+        f"14: jobs.1.num_slots: only 0 of the switch's {NUM_SLOTS} slots are left"
+        " for it (found 32)",
+        "14: jobs.1.slot_bytes: expected at most 1280, the switch's slot_bytes"
+        " (found 2048)",
+        "14: jobs.1.slot_bytes: expected at most 512 where switch.loop is not given"
+        " (found 2048)",
+    ]
+
+
+def test_wide_slots_take_a_loop(file: File) -> None:
+    jobs = 'jobs: [{job: 1, slot_bytes: 1024, workers: ["10.0.0.1:1"]}]'
+    [job] = read_controller(
+        file.with_switch(f"{THRIFT}\nloop: 5", REST + jobs)
+    ).switch.jobs
+    assert job.slot_bytes == 1024
+
+
 @pytest.mark.parametrize("part", ["switch", "control", "stations"])
 def test_parts_that_must_be_there(file: File, part: str) -> None:
     whole = {
