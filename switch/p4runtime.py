@@ -164,6 +164,12 @@ class P4Runtime:
         )
         self._await(what, lambda: self._stub.Write(request, timeout=self._timeout))
 
+    def _write_entry(
+        self, verb: str, kind: p4r.Update.Type.ValueType, entry: Entry
+    ) -> None:
+        key = " ".join(map(str, entry.key))
+        self._write(f"{verb} {entry.table} {key}", kind, entity_of(self._schema, entry))
+
     def _read(self, what: str, pattern: p4r.Entity) -> list[p4r.Entity]:
         request = p4r.ReadRequest(device_id=self._device_id, entities=[pattern])
         read = self._stub.Read
@@ -182,28 +188,16 @@ class P4Runtime:
         groups = [entity.packet_replication_engine_entry for entity in found]
         return [group.multicast_group_entry.multicast_group_id for group in groups]
 
-    def _entity(self, entry: Entry) -> p4r.Entity:
-        """An entry by the names of the P4Info. Raises ValueError if they are none."""
-        key = self._schema.tables[entry.table].match_fields
-        parameters = self._schema.actions[entry.action].params
-        return P4TableEntry(
-            entry.table,
-            match=P4TableMatch(_named(entry.table, key, entry.key)),
-            action=P4TableAction(
-                entry.action, **_named(entry.action, parameters, entry.parameters)
-            ),
-        ).encode(self._schema)
-
     # switch.p4_tables.Tables
 
     def insert(self, entry: Entry) -> None:
-        self._write(f"insert {_name(entry)}", p4r.Update.INSERT, self._entity(entry))
+        self._write_entry("insert", p4r.Update.INSERT, entry)
 
     def modify(self, entry: Entry) -> None:
-        self._write(f"modify {_name(entry)}", p4r.Update.MODIFY, self._entity(entry))
+        self._write_entry("modify", p4r.Update.MODIFY, entry)
 
     def delete(self, entry: Entry) -> None:
-        self._write(f"delete {_name(entry)}", p4r.Update.DELETE, self._entity(entry))
+        self._write_entry("delete", p4r.Update.DELETE, entry)
 
     def insert_group(self, group: int, replicas: Sequence[Replica]) -> None:
         copies = [P4Replica(each.port, instance=each.instance) for each in replicas]
@@ -224,8 +218,17 @@ class P4Runtime:
         return int(found[0].counter_entry.data.packet_count)
 
 
-def _name(entry: Entry) -> str:
-    return f"{entry.table} {' '.join(map(str, entry.key))}"
+def entity_of(schema: P4Schema, entry: Entry) -> p4r.Entity:
+    """An entry in the program's numbers. Raises ValueError if it has no such names."""
+    key = schema.tables[entry.table].match_fields
+    parameters = schema.actions[entry.action].params
+    return P4TableEntry(
+        entry.table,
+        match=P4TableMatch(_named(entry.table, key, entry.key)),
+        action=P4TableAction(
+            entry.action, **_named(entry.action, parameters, entry.parameters)
+        ),
+    ).encode(schema)
 
 
 def _named(whose: str, fields: Any, values: Sequence[int | str]) -> dict[str, Any]:
