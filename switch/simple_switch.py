@@ -28,6 +28,7 @@ class SimpleSwitch:
         """`command`: how to start the tool, say in another network namespace."""
         self._process = subprocess.Popen(
             [*command, "--thrift-port", str(thrift_port)],
+            bufsize=0,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
@@ -73,7 +74,6 @@ class SimpleSwitch:
         assert self._process.stdin
         try:
             self._process.stdin.write(command.encode() + b"\n")
-            self._process.stdin.flush()
         except BrokenPipeError as error:
             raise SimpleSwitchError(f"{command}: {CLI} has ended") from error
         answer = self._answer(command)
@@ -87,7 +87,7 @@ class SimpleSwitch:
         assert self._process.stdout
         answer = b""
         while not answer.endswith(PROMPT):
-            more = self._process.stdout.read1()  # type: ignore[attr-defined]
+            more = self._process.stdout.read(1 << 16)
             if not more:
                 raise SimpleSwitchError(f"{command}: {answer.decode().strip()}")
             answer += more

@@ -9,7 +9,7 @@ from dataclasses import replace
 
 import frames
 import pytest
-from bmv2 import MARKER, NUM_PORTS, PROGRAM, SWITCH, Bmv2
+from bmv2 import LOOP_PASSES, MARKER, NUM_PORTS, PROGRAM, SWITCH, Bmv2, loop_marker
 from frames import End, Udp
 from traffic import contribution, values_of
 
@@ -319,6 +319,8 @@ def test_no_frame_stops_the_switch(switch: Bmv2) -> None:
         for _ in range(10):
             switch.send(1, damaged_frame(rng, rng.choice(frames_sent))[:1514])
         switch.await_marker(1, MARKER)
+    for marker in (*[loop_marker(1)] * LOOP_PASSES, MARKER):
+        switch.await_marker(1, marker)
     for port in range(NUM_PORTS):
         switch.await_marker(port, MARKER)
     switch.reset(JOB.job)

@@ -170,7 +170,7 @@ def test_places_for_workers_run_out() -> None:
     many = tuple(("10.0.0.1", port) for port in range(64))
     for number in range(1, 65):
         switch.install(job_of(number, num_slots=1, workers=many))
-    with pytest.raises(ValueError, match="2 workers, but .* have room for 0 more"):
+    with pytest.raises(ValueError, match=r"2 workers, but .* have room for 0 more"):
         switch.install(job_of(65, num_slots=1))
     switch.remove(1)
     switch.install(job_of(65, num_slots=1))

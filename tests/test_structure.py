@@ -38,17 +38,17 @@ SOCKETS = (
     "switch/addresses.py",  # the layout of a sockaddr
     "switch/messages.py",
     "switch/server.py",
-    "switch/p4_server.py",
     "switch/service.py",
     "host/agent.py",
     "host/transport.py",
     "host/controller.py",
+    "switch/p4_server.py",
     "intswitch/fabrics/",
     "intswitch/child.py",  # pipes of child processes
 )
 CLOCKS = (
     "switch/server.py",
-    "switch/p4_server.py",
+    "switch/p4_server.py",  # how long a switch may take to start
     "switch/service.py",
     "host/agent.py",
     "host/transport.py",
@@ -75,19 +75,14 @@ ONLY_IN: dict[str, tuple[str, ...]] = {
         "intswitch/p4_configuration.py",
         "intswitch/topology.py",
     ),
-    "yaml": (
-        "intswitch/yaml_model.py",
-        "intswitch/fabrics/bmv2.py",  # writes the controller's file
-    ),
+    "yaml": ("intswitch/yaml_model.py",),
     "grpc": ("switch/service.py", "switch/p4runtime.py", "host/controller.py"),
     "finsy": ("switch/p4runtime.py",),
     "pyroute2": ("intswitch/fabrics/namespaces.py",),
     "switch.stubs": ("switch/service.py", "host/controller.py"),
-    "socket": (
-        *SOCKETS,
-        "intswitch/configuration.py",  # names to addresses, where YAML is read
-        "intswitch/doctor.py",  # what the kernel's sockets can do
-    ),
+    # names to addresses, where YAML is read
+    # ... and what sockets can do on this machine
+    "socket": (*SOCKETS, "intswitch/configuration.py", "intswitch/doctor.py"),
     "select": SOCKETS,
     "selectors": SOCKETS,
     "ctypes": ("switch/compiled.py",),  # the C library, where nothing is compiled

@@ -1,6 +1,10 @@
 #!/usr/bin/env python3
 """Hosts around one BMv2 switch that runs our P4 program, in Mininet.
 
+    h0 --- port 0 +----+ port n --- eth0, where the control plane runs
+    h1 --- port 1 | s1 |
+       ...        +----+ ports n+1 and n+2: the two ends of one wire
+
     sudo python3 topologies/mininet_star.py 4        # then Mininet's prompt
 
 starts the switch and its control plane, too; `intswitch`, simple_switch and p4c-bm2-ss

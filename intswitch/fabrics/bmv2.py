@@ -7,6 +7,7 @@ host1 (worker 1) --- port 1 | switch | port n ------ control plane
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import subprocess
@@ -15,8 +16,6 @@ import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
-
-import yaml
 
 from intswitch.child import Child, close_all, lines_until, python
 from intswitch.fabrics.fabric import ENVIRONMENT, Fabric, FabricError
@@ -104,8 +103,9 @@ class Bmv2(Fabric):
             *python("intswitch.tether", self.binary, *ports),
             *("--notifications-addr", notifications, *self.switch_options(program)),
         )
-        file = Path(self.folder.name) / "controller.yaml"
-        file.write_text(yaml.safe_dump(self._controller_file(program), sort_keys=False))
+        file = Path(self.folder.name) / "controller.json"
+        # JSON is YAML
+        file.write_text(json.dumps(self._controller_file(program)))
         arguments = ["controller", "--until-stdin-closes", str(file)]
         self._start_switch("the controller", *python("intswitch", *arguments))
         self._await_controller()
