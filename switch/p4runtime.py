@@ -15,6 +15,7 @@ from types import TracebackType
 from typing import Any, TypeVar
 
 import grpc
+from google.protobuf.text_format import ParseError
 
 from switch.p4_tables import Entry, Replica
 
@@ -47,8 +48,8 @@ OPTIONS = (
     ("grpc.initial_reconnect_backoff_ms", 100),
     ("grpc.max_reconnect_backoff_ms", 500),
 )
-_CODES: dict[int, str] = {code: name for name, code in rpc_code.Code.items()}
 DETAILS = "grpc-status-details-bin"  # where gRPC puts a google.rpc.Status
+CODES: dict[int, str] = {code: name for name, code in rpc_code.Code.items()}
 
 Answer = TypeVar("Answer")
 
@@ -72,7 +73,7 @@ class P4Runtime:
     ) -> None:
         """`address`: ADDRESS:PORT, or unix:PATH. `program`: BMv2's JSON."""
         self.address = address
-        self._schema = P4Schema(p4info, program)
+        self._schema = _read_schema(program, p4info)
         self._device_id = device_id
         self._timeout = timeout
         self._channel = grpc.insecure_channel(address, options=OPTIONS)
@@ -150,8 +151,10 @@ class P4Runtime:
     def _reason(self, error: grpc.RpcError) -> str:
         """A silent switch, or what the switch says."""
         code = error.code()
-        if code in (grpc.StatusCode.CANCELLED, grpc.StatusCode.DEADLINE_EXCEEDED):
+        if code == grpc.StatusCode.CANCELLED:
             return f"no answer in {self._timeout:g} s from {self.address}"
+        if code == grpc.StatusCode.DEADLINE_EXCEEDED:
+            return f"no answer in time from {self.address}"
         if code == grpc.StatusCode.UNAVAILABLE:
             return f"no switch at {self.address} any more: {error.details()}"
         return "; ".join(_refused(error)) or f"{code.name}: {error.details()}"
@@ -218,6 +221,13 @@ class P4Runtime:
         return int(found[0].counter_entry.data.packet_count)
 
 
+def _read_schema(program: Path, p4info: Path) -> P4Schema:
+    try:
+        return P4Schema(p4info, program)
+    except ParseError as error:
+        raise ValueError(f"{p4info} is no P4Info in text: {error}") from error
+
+
 def entity_of(schema: P4Schema, entry: Entry) -> p4r.Entity:
     """An entry in the program's numbers. Raises ValueError if it has no such names."""
     key = schema.tables[entry.table].match_fields
@@ -248,6 +258,6 @@ def _refused(error: grpc.RpcError) -> list[str]:
             for detail in rpc_status.Status.FromString(item.value).details:
                 reason = p4r.Error.FromString(detail.value)
                 if reason.canonical_code != rpc_code.OK:
-                    code = _CODES[reason.canonical_code]
+                    code = CODES.get(reason.canonical_code, "?")
                     reasons.append(f"{code}: {reason.message}".removesuffix(": "))
     return reasons

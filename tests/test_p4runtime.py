@@ -2,7 +2,9 @@
 `simple_switch_grpc` where it is installed.
 """
 
+import importlib
 import os
+import sys
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -251,6 +253,23 @@ def expect_no_answer(address: str, files: tuple[Path, Path]) -> None:
 def test_a_file_that_is_not_there(address: str, tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError):
         P4Runtime(address, tmp_path / "a.json", tmp_path / "a.txtpb")
+
+
+def test_a_file_that_is_no_p4info(address: str, files: tuple[Path, Path]) -> None:
+    _, p4info = files
+    p4info.write_text("tables { colour: 5 }")
+    with pytest.raises(
+        ValueError, match=r"a\.p4info\.txtpb is no P4Info in text: 1:10"
+    ):
+        P4Runtime(address, *files)
+
+
+def test_what_to_install_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "finsy", None)
+    monkeypatch.delitem(sys.modules, "finsy.p4entity")
+    monkeypatch.delitem(sys.modules, "switch.p4runtime")
+    with pytest.raises(ModuleNotFoundError, match=r"pip install 'intswitch\[bmv2\]'"):
+        importlib.import_module("switch.p4runtime")
 
 
 def test_the_server_opens_it(
