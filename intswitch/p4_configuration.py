@@ -14,7 +14,8 @@ stations:                     # every host: its address, and the port that leads
 jobs: []                      # fixed ones, as in the file of `intswitch switch`
 
 Beside `p4runtime` may stand `device_id: 1`, and `program: intswitch.json` with
-`p4info: intswitch.p4info.txtpb`, which are compiled if they are not given.
+`p4info: intswitch.p4info.txtpb`, from where the controller is started; where they are
+not given, they are compiled.
 """
 
 from __future__ import annotations
