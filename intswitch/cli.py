@@ -271,6 +271,50 @@ def counters(address: options.Endpoint, job: options.AnyJob = None) -> None:
     show_counters(host.controller.counters(address, job))
 
 
+@app.command()
+def conformance(
+    target: options.Target = None,
+    rule: options.TargetRule = None,
+    only: options.Only = None,
+    timeout: options.AnswerTimeout = 1.0,
+    bind: options.Bind = None,
+    fixed: options.Fixed = None,
+    interface: options.Interface = None,
+    switch_mac: options.SwitchMac = None,
+    jobs: options.PrintJobs = False,
+    workers_at: options.WorkersAt = None,
+    list_scripts: options.ListScripts = False,
+    json: options.AsJson = False,
+) -> None:
+    """Hold another switch to the rules: replay the golden packets against it.
+
+    For who ports the switch to a device of his own. Every row is a script of packets
+    in, and the packets and counters that must come of them, to the byte. Ends with
+    status 1 if a row failed.
+
+    \b
+    A target with intswitch's control plane:
+        intswitch conformance --target 10.0.0.1:48864
+    One without: tell it these jobs first, then run against them:
+        intswitch conformance --jobs --workers-at 10.0.0.2:20000 > jobs.yaml
+        intswitch conformance --fixed jobs.yaml --target 10.0.0.1:48864
+    One row, or a few:
+        intswitch conformance --target 10.0.0.1:48864 --only safe_replay
+    """
+    from intswitch.conformance import command
+
+    names = only or []
+    if list_scripts:
+        command.list_scripts(names, rule)
+    elif jobs:
+        command.print_jobs(names, rule, workers_at or [])
+    else:
+        wanted = command.Wanted(
+            target, rule, names, timeout, bind, fixed, interface or [], switch_mac
+        )
+        raise typer.Exit(command.check(wanted, json))
+
+
 def show_address(address: tuple[str, int]) -> None:
     host = f"[{address[0]}]" if ":" in address[0] else address[0]
     print(f"listening {host}:{address[1]}", flush=True)

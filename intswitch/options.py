@@ -190,3 +190,69 @@ AnyJob = Annotated[
     int | None, Argument(metavar="JOB", help="Number of a job. Default: all.")
 ]
 Hidden = Annotated[bool, Option(hidden=True)]
+
+Target = Annotated[
+    str | None,
+    Option(
+        metavar="HOST:PORT",
+        help="The switch to test: its UDP port, and where it has a control plane, TCP.",
+    ),
+]
+TargetRule = Annotated[
+    Literal["safe", "switchml"] | None,
+    Option(
+        metavar="NAME",
+        help="The slot rule that the target keeps to: safe (default) or switchml.",
+    ),
+]
+Only = Annotated[
+    list[str] | None,
+    Option(
+        metavar="SCRIPT",
+        help="Run this script; repeat for more. 'safe_*' works, quoted.",
+    ),
+]
+AnswerTimeout = Annotated[
+    float,
+    Option(metavar="SECONDS", min=0.001, help="How long an answer may take."),
+]
+Bind = Annotated[
+    str | None,
+    Option(
+        metavar="IP",
+        help="Of the workers. Default: the one that the route to the target has.",
+    ),
+]
+Fixed = Annotated[
+    Path | None,
+    Option(
+        metavar="FILE.yaml",
+        dir_okay=False,
+        help="The target has these jobs, and needs no control plane; see --jobs.",
+    ),
+]
+PrintJobs = Annotated[
+    bool,
+    Option("--jobs", help="Print the file of jobs that --fixed takes, and end."),
+]
+WorkersAt = Annotated[
+    list[str] | None,
+    Option(
+        metavar="IP:PORT",
+        help="For --jobs: where the first worker is; the others have the next ports. "
+        "Repeat to spread them over addresses. Default: 127.0.0.1:20000.",
+    ),
+]
+Interface = Annotated[
+    list[str] | None,
+    Option(
+        metavar="[IP=]NAME",
+        help="Send and take raw frames here (needs root), for this worker address or, "
+        "without one, for all others; repeat for more ports.",
+    ),
+]
+SwitchMac = Annotated[
+    str | None, Option(metavar="MAC", help="For --interface: that of the switch.")
+]
+ListScripts = Annotated[bool, Option("--list", help="List the scripts, and end.")]
+AsJson = Annotated[bool, Option("--json", help="Report in JSON, for machines.")]

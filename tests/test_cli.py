@@ -43,10 +43,13 @@ def test_help_is_quick() -> None:
     assert min(seconds) < 1.0
 
 
-@pytest.mark.parametrize(
-    "command",
-    ["train", "compare", "switch", "controller", "doctor", "reset", "counters"],
-)
+COMMANDS = [
+    "train", "compare", "switch", "controller", "doctor", "reset", "counters",
+    "conformance",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("command", COMMANDS)
 def test_every_help_has_an_example(
     command: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

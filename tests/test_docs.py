@@ -4,18 +4,24 @@ import re
 from pathlib import Path
 
 import pytest
+import typer
 import yaml
 from golden import parse
 from model import COUNTERS
+from switches_under_test import Wrong, some, with_rule
 
+from intswitch import cli, conformance
 from intswitch.configuration import read_switch
+from intswitch.conformance import report, run
 from switch import protocol
 from switch.config import JobConfig, SwitchConfig
 from switch.pipeline import Pipeline
+from switch.protocol import Rule
 
 ROOT = Path(__file__).parent.parent
 PROTOCOL = (ROOT / "docs" / "protocol.md").read_text()
 GOLDEN = (ROOT / "tests" / "golden" / "README.md").read_text()
+CONFORMANCE = (ROOT / "docs" / "conformance.md").read_text()
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 
 
@@ -67,6 +73,36 @@ def test_the_example_lines_of_the_golden_packets_are_statements() -> None:
     order = sorted(lines, key=lambda line: not line.startswith("job"))
     script = parse("\n".join(order))
     assert len(script.steps) == 2
+
+
+def test_the_options_of_the_test_kit_are_those_of_its_page() -> None:
+    command = typer.main.get_command(cli.app).commands["conformance"]
+    options = {name for each in command.params for name in each.opts if "--" in name}
+    named = set(re.findall(r"(?<![\w-])--[a-z]+(?:-[a-z]+)*", CONFORMANCE))
+    assert named - options == {"--num-slots"}  # of `intswitch switch`
+    assert options - named == {"--bind"}
+
+
+def test_the_example_of_the_test_kit_is_what_it_prints() -> None:
+    """Up to the time that it took, and how its table is laid out."""
+    (_, text, *_) = re.split(r"^```\n", CONFORMANCE, maxsplit=2, flags=re.MULTILINE)
+    told = re.findall(r"^    \S.*$", text, re.MULTILINE)
+    names = ("late_duplicate_safe", "safe_behind")
+    outcomes = run(some(*names), Wrong(configured=with_rule(Rule.SWITCHML)))
+    lines = [line for outcome in outcomes for line in report.told(outcome)]
+    assert [line for line in lines if line.startswith("    ")] == told
+    assert set(lines) <= set(text.splitlines())
+
+
+def test_the_python_of_the_test_kits_page_runs(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (code,) = blocks(CONFORMANCE, "python")
+    few = conformance.scripts()[:2]
+    monkeypatch.setattr(conformance, "scripts", lambda: few)
+    exec(code, {})
+    lines = capsys.readouterr().out.split()
+    assert lines == ["drop_malformed", "pass", "drop_opcode", "pass"]
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)

@@ -45,6 +45,8 @@ SOCKETS = (
     "switch/p4_server.py",
     "intswitch/fabrics/",
     "intswitch/child.py",  # pipes of child processes
+    "intswitch/conformance/udp.py",  # the workers of a switch under test
+    "intswitch/conformance/ethernet.py",
 )
 CLOCKS = (
     "switch/server.py",
@@ -58,6 +60,10 @@ CLOCKS = (
     "intswitch/switch_process.py",  # ... and to start
     "intswitch/train.py",  # the time a training takes
     "intswitch/trainer.py",  # ... and its phases
+    "intswitch/conformance/udp.py",  # how long a switch under test may take to answer
+    "intswitch/conformance/ethernet.py",
+    "intswitch/conformance/network.py",
+    "intswitch/conformance/runner.py",
 )
 # Module -> the files of the library (or folders) that may import it.
 ONLY_IN: dict[str, tuple[str, ...]] = {

@@ -1,0 +1,181 @@
+"""`intswitch conformance`: options in, exit status out."""
+
+from __future__ import annotations
+
+import fnmatch
+import os
+import re
+from collections.abc import Sequence
+from contextlib import closing, nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+
+from rich.console import Console
+
+from intswitch.configuration import read_switch, resolve_worker
+from intswitch.conformance import script as golden
+from intswitch.conformance.ethernet import EthernetWire
+from intswitch.conformance.jobs import FixedJobs, Jobs, JoinedJobs, fixed_file
+from intswitch.conformance.network import NetworkTarget, Wire
+from intswitch.conformance.report import Report, listing
+from intswitch.conformance.runner import Outcome, run
+from intswitch.conformance.script import Script
+from intswitch.conformance.target import Target
+from intswitch.conformance.udp import UdpWire, own_address
+from switch.admission import text_of
+from switch.config import Address, SwitchConfig
+from switch.protocol import Rule
+
+WORKERS_AT = "127.0.0.1:20000"
+PIPE_WIDTH = 150  # columns, where the output is no terminal
+
+
+def list_scripts(only: Sequence[str], rule: str | None) -> None:
+    scripts = chosen(only)
+    if rule:
+        scripts = of_rule(scripts, Rule[rule.upper()])
+    new_console().print(listing(scripts))
+
+
+def print_jobs(only: Sequence[str], rule: str | None, first: Sequence[str]) -> None:
+    """What a target without a control plane must be set to."""
+    scripts = of_rule(chosen(only), Rule[(rule or "safe").upper()])
+    addresses = [worker_at(text) for text in first or [WORKERS_AT]]
+    print(fixed_file(scripts, addresses), end="")
+
+
+def worker_at(text: str) -> Address:
+    try:
+        return resolve_worker(text)
+    except ValueError as error:
+        raise ValueError(f"--workers-at {text}: {error}") from None
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What to test, and how: the options of the command."""
+
+    target: str | None
+    rule: str | None
+    only: Sequence[str]
+    timeout: float
+    bind: str | None
+    fixed: Path | None
+    interface: Sequence[str]
+    switch_mac: str | None
+
+
+def check(wanted: Wanted, as_json: bool) -> int:
+    """Hold the target to the scripts, and report. Returns the exit status."""
+    file = read_switch(wanted.fixed) if wanted.fixed else None
+    endpoint, rule = endpoint_of(wanted.target, file), rule_of(wanted.rule, file)
+    found = chosen(wanted.only)
+    scripts = of_rule(found, rule)
+    wire = wire_of(wanted.interface, wanted.switch_mac)
+    jobs: Jobs
+    if file:
+        jobs = FixedJobs(file, endpoint, wanted.timeout)
+    else:
+        jobs = JoinedJobs(endpoint, wanted.bind or own_address(endpoint))
+    console = Console(stderr=True) if as_json else new_console()
+    with closing(NetworkTarget(jobs, wire, wanted.timeout)) as network:
+        outcomes = outcomes_of(scripts, network, wanted.timeout, console)
+    others = [script.name for script in found if script.rule != rule]
+    report = Report(endpoint, rule, outcomes, others)
+    if as_json:
+        print(report.as_json())
+    else:
+        report.show(console)
+    return 0 if report.passed else 1
+
+
+def wire_of(interfaces: Sequence[str], switch_mac: str | None) -> Wire:
+    """UDP sockets; frames, where interfaces are named."""
+    if not interfaces:
+        return UdpWire()
+    named: dict[str, str] = {}
+    for text in interfaces:
+        host, _, name = text.rpartition("=")
+        if not name or host in named:
+            raise ValueError(
+                f"--interface {text}: expected NAME, or IP=NAME once for each address"
+            )
+        named[host] = name
+    octets = re.fullmatch(r"([0-9a-f]{2}(:|$)){6}", (switch_mac or "").lower())
+    if octets is None:
+        found = f" {switch_mac}" if switch_mac else ""
+        raise ValueError(
+            f"--switch-mac{found}: expected the MAC that frames to the switch go to, "
+            "such as 02:00:00:00:00:01"
+        )
+    return EthernetWire(named, bytes.fromhex(octets[0].replace(":", "")))
+
+
+def outcomes_of(
+    scripts: list[Script], target: Target, timeout: float, console: Console
+) -> list[Outcome]:
+    """Runs them all, with a line that moves where somebody looks on."""
+    moving = console.status(scripts[0].name) if console.is_terminal else nullcontext()
+    outcomes: list[Outcome] = []
+    with moving as status:
+        for outcome in run(scripts, target, timeout):
+            outcomes.append(outcome)
+            if status and len(outcomes) < len(scripts):
+                name = scripts[len(outcomes)].name
+                status.update(f"{name} ({len(outcomes) + 1} of {len(scripts)})")
+    return outcomes
+
+
+def chosen(only: Sequence[str]) -> list[Script]:
+    """The scripts whose names match one of `only`; all of them if it is empty."""
+    paths = golden.scripts()
+    if not paths:
+        raise FileNotFoundError("the golden packets are not installed with intswitch")
+    for pattern in only:
+        if not fnmatch.filter([path.stem for path in paths], pattern):
+            raise ValueError(f"--only {pattern}: no such script; --list shows them all")
+    return [
+        golden.read(path)
+        for path in paths
+        if not only or any(fnmatch.fnmatch(path.stem, pattern) for pattern in only)
+    ]
+
+
+def of_rule(scripts: list[Script], rule: Rule) -> list[Script]:
+    found = [script for script in scripts if script.rule == rule]
+    if not found:
+        other = Rule(1 - rule).name.lower()
+        raise ValueError(
+            f"--only {scripts[0].name}: is of the rule {other}: add --rule {other}"
+        )
+    return found
+
+
+def endpoint_of(target: str | None, file: SwitchConfig | None) -> str:
+    """As said; else where the file says that the switch is."""
+    if target:
+        return target
+    if file:
+        return text_of((file.address, file.port))
+    raise ValueError(
+        "--target HOST:PORT: expected the switch to test, such as 127.0.0.1:48864 "
+        "(or --list, or --jobs)"
+    )
+
+
+def rule_of(rule: str | None, file: SwitchConfig | None) -> Rule:
+    """As said; else as the file says; else safe."""
+    if file is None:
+        return Rule[(rule or "safe").upper()]
+    if rule and Rule[rule.upper()] != file.rule:
+        raise ValueError(
+            f"--rule {rule}: but the file of --fixed says {file.rule.name.lower()}"
+        )
+    return file.rule
+
+
+def new_console() -> Console:
+    console = Console()
+    if not console.is_terminal and "COLUMNS" not in os.environ:
+        console.width = PIPE_WIDTH
+    return console
