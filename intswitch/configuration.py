@@ -176,7 +176,7 @@ class SwitchFile(Part):
             model = handler(document)
         except ValidationError as error:
             mistakes += [_again(detail) for detail in error.errors()]
-        mistakes += [_mistake(*each) for each in _contradictions(document)]
+        mistakes += [_mistake(*each) for each in contradictions(document)]
         if mistakes:
             raise ValidationError.from_exception_data(cls.__name__, mistakes)
         return model
@@ -187,7 +187,7 @@ class SwitchFile(Part):
 Contradiction = tuple[Location, object, str]
 
 
-def _contradictions(document: Any) -> Iterator[Contradiction]:
+def contradictions(document: Any) -> Iterator[Contradiction]:
     """Looks at the file as it is: what is no job, or no number, is told elsewhere."""
     switch = document.get("switch")
     switch = switch if isinstance(switch, dict) else {}

@@ -3,12 +3,16 @@
 The packets go through the P4 switch; nothing here sees them.
 """
 
+from __future__ import annotations
+
 import select
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 from switch import p4_tables
 from switch.config import Address, SwitchConfig
@@ -19,10 +23,37 @@ from switch.server import stop_signals
 from switch.service import ControlService
 from switch.simple_switch import SimpleSwitch, SimpleSwitchError
 
+if TYPE_CHECKING:
+    from switch import p4runtime
+
 EVERYBODY = 1000  # the group of all ports; jobs have the numbers of their rows
 # Packets of one worker: BMv2 reads them from a ring of 32.
 MOST_OUTSTANDING = 16
 START_TIMEOUT, RETRY = 10.0, 0.1  # seconds
+
+
+@dataclass(frozen=True, slots=True)
+class Thrift:
+    """How to reach a `simple_switch` that runs the program."""
+
+    port: int
+    """On this machine."""
+
+
+@dataclass(frozen=True, slots=True)
+class P4Runtime:
+    """How to reach a `simple_switch_grpc`, and what to load into it."""
+
+    address: str
+    """ADDRESS:PORT."""
+
+    program: Path
+    """JSON, as p4c makes it for BMv2."""
+
+    p4info: Path
+    """Text, as p4c makes it."""
+
+    device_id: int = 1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,8 +69,7 @@ class P4SwitchConfig:
     control: Address
     """TCP; numeric IP."""
 
-    thrift_port: int
-    """Of `simple_switch`, on this machine."""
+    connection: Thrift | P4Runtime
 
     stations: Mapping[str, Station]
     """Every host, by its IPv4 address."""
@@ -58,7 +88,7 @@ def serve(
     """
     with (
         stop_signals() as stop,
-        connect(config.thrift_port) as tables,
+        connect(config.connection) as tables,
         open_control(config, tables) as (dataplane, address),
     ):
         if ready is not None:
@@ -67,12 +97,27 @@ def serve(
         return dataplane.counters()
 
 
-def connect(thrift_port: int) -> SimpleSwitch:
-    """The switch may still be starting."""
+def connect(connection: Thrift | P4Runtime) -> SimpleSwitch | p4runtime.P4Runtime:
+    """The switch's tables, empty. The switch may still be starting."""
+    if isinstance(connection, Thrift):
+        return connect_thrift(connection.port)
+    # a package that not everybody has
+    from switch import p4runtime
+
+    return p4runtime.P4Runtime(
+        connection.address,
+        connection.program,
+        connection.p4info,
+        connection.device_id,
+        timeout=START_TIMEOUT,
+    )
+
+
+def connect_thrift(port: int) -> SimpleSwitch:
     deadline = time.monotonic() + START_TIMEOUT
     while True:
         try:
-            return SimpleSwitch(thrift_port)
+            return SimpleSwitch(port)
         except SimpleSwitchError:
             if time.monotonic() > deadline:
                 raise

@@ -1,6 +1,8 @@
-"""BMv2 for tests: our P4 program on a `simple_switch` in a network namespace of its
-own, with the interface of `switch.pipeline.Pipeline`.
+"""BMv2 for tests: our P4 program on a `simple_switch`, or a `simple_switch_grpc`, in a
+network namespace of its own, with the interface of `switch.pipeline.Pipeline`.
 """
+
+from __future__ import annotations
 
 import contextlib
 import ctypes
@@ -8,11 +10,12 @@ import os
 import shutil
 import socket
 import subprocess
-import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import frames
 from frames import End
@@ -25,13 +28,19 @@ from switch.p4_tables import Entry, Station
 from switch.protocol import DEFAULT_PORT, HEADER_BYTES
 from switch.simple_switch import CLI, SimpleSwitch, SimpleSwitchError
 
+if TYPE_CHECKING:
+    from switch.p4runtime import P4Runtime
+
 PACKETS = int(os.environ.get("INTSWITCH_BMV2_PACKETS", "2000"))  # of a random stream
 ENOUGH = 10_000  # to reach everything, and for a file of 131,072 packets to be replayed
 
 FEW_SLOTS = 512  # make the registers quick to empty, before each test
 
 PROGRAM = Path(__file__).parent.parent / "p4" / "intswitch.p4"
-TOOLS = ("simple_switch", "p4c-bm2-ss", CLI, "ip", "ethtool")
+COMPILER = "p4c-bm2-ss"
+TOOLS = ("ip", "ethtool")
+THRIFT_TOOLS = (*TOOLS, "simple_switch", CLI)
+P4RUNTIME_TOOLS = (*TOOLS, "simple_switch_grpc")
 NUM_PORTS = 4  # to hosts
 LOOP = NUM_PORTS  # and LOOP + 1, at the other end of the wire
 LOOP_PASSES = 2  # that the smallest packet with the largest result takes
@@ -47,23 +56,32 @@ SOL_PACKET, PACKET_IGNORE_OUTGOING = 263, 23
 ETH_P_ALL = 3
 
 
-def missing() -> str | None:
+@dataclass(frozen=True)
+class Program:
+    """What the compiler makes."""
+
+    json: Path
+    p4info: Path
+
+
+def missing(tools: Sequence[str]) -> str | None:
     """Why BMv2 cannot run here, or None."""
-    absent = [tool for tool in TOOLS if not shutil.which(tool)]
+    absent = [tool for tool in tools if not shutil.which(tool)]
     if absent:
         return f"not on PATH: {', '.join(absent)}"
     return None if os.geteuid() == 0 else "network namespaces need root"
 
 
-def compile_program(folder: Path) -> Path:
-    """The program's JSON; a warning of the compiler is an error."""
-    output = folder / "intswitch.json"
+def compile_program(folder: Path) -> Program:
+    """A warning of the compiler is an error."""
+    program = Program(folder / "intswitch.json", folder / "intswitch.p4info.txtpb")
     slots = [] if PACKETS >= ENOUGH else [f"-DNUM_SLOTS={FEW_SLOTS}"]
-    command = ["p4c-bm2-ss", "--std", "p4-16", *slots, "-o", str(output), str(PROGRAM)]
+    outputs = ["-o", str(program.json), "--p4runtime-files", str(program.p4info)]
+    command = [COMPILER, "--std", "p4-16", *slots, *outputs, str(PROGRAM)]
     done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert done.stderr == ""
-    return output
+    return program
 
 
 def run(*command: str) -> None:
@@ -133,23 +151,47 @@ def raw_socket(interface: str) -> socket.socket:
     return raw
 
 
-@contextlib.contextmanager
-def simple_switch(namespace: Namespace, program: Path) -> Iterator[SimpleSwitch]:
-    """BMv2 in the namespace, and its command line."""
+def command_of(binary: str, namespace: Namespace, program: Program) -> list[str]:
+    """How to start BMv2 in the namespace, without what it is to do there."""
     ports = [f"-i{port}@port{port}" for port in range(LOOP + 2)]
-    address = f"ipc://{program.parent}/{namespace.name}.ipc"
-    command = [
-        *(*namespace.inside, "simple_switch", *ports),
+    address = f"ipc://{program.json.parent}/{namespace.name}.ipc"
+    return [
+        *(*namespace.inside, binary, *ports),
         *("--thrift-port", str(THRIFT_PORT)),
         *("--device-id", str(os.getpid()), "--notifications-addr", address),
-        str(program),
     ]
+
+
+@contextlib.contextmanager
+def process(*command: str) -> Iterator[None]:
     with subprocess.Popen(command, stdout=subprocess.DEVNULL) as process:
         try:
-            with connect(namespace) as tables:
-                yield tables
+            yield
         finally:
             process.kill()  # `ip netns exec` has become the switch itself
+
+
+@contextlib.contextmanager
+def by_thrift(namespace: Namespace, program: Program) -> Iterator[SimpleSwitch]:
+    """`simple_switch` in the namespace, and its command line."""
+    command = command_of("simple_switch", namespace, program)
+    with process(*command, str(program.json)), connect(namespace) as tables:
+        yield tables
+
+
+@contextlib.contextmanager
+def by_p4runtime(namespace: Namespace, program: Program) -> Iterator[P4Runtime]:
+    """`simple_switch_grpc` in the namespace. Unix sockets reach into it."""
+    from switch.p4runtime import P4Runtime
+
+    command = command_of("simple_switch_grpc", namespace, program)
+    address = f"unix:{program.json.parent}/{namespace.name}.grpc"
+    files = program.json, program.p4info
+    with (
+        process(*command, "--no-p4", "--", "--grpc-server-addr", address),
+        P4Runtime(address, *files, os.getpid(), timeout=TIMEOUT) as tables,
+    ):
+        yield tables
 
 
 def connect(namespace: Namespace) -> SimpleSwitch:
@@ -212,7 +254,7 @@ def loop_marker_entries(port: int) -> list[Entry]:
 class Bmv2:
     """A running switch that takes one configuration after the other."""
 
-    def __init__(self, namespace: Namespace, tables: SimpleSwitch) -> None:
+    def __init__(self, namespace: Namespace, tables: SimpleSwitch | P4Runtime) -> None:
         self.namespace = namespace
         self.tables = tables
         self.stations: dict[str, Station] = {}
@@ -314,12 +356,16 @@ def stations_of(config: SwitchConfig) -> dict[str, Station]:
 
 
 @contextlib.contextmanager
-def running() -> Iterator[Bmv2]:
+def running(
+    start: Callable[
+        [Namespace, Program], AbstractContextManager[SimpleSwitch | P4Runtime]
+    ],
+    program: Program,
+) -> Iterator[Bmv2]:
     """BMv2 with the program, in a namespace of its own."""
     with (
-        tempfile.TemporaryDirectory(prefix="intswitch-p4-") as folder,
         contextlib.closing(Namespace()) as namespace,
-        simple_switch(namespace, compile_program(Path(folder))) as tables,
+        start(namespace, program) as tables,
     ):
         yield Bmv2(namespace, tables)
 

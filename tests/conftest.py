@@ -1,11 +1,23 @@
 import importlib
+import shutil
 import sys
 from collections.abc import Iterator
 from types import ModuleType
 
 import numba
 import pytest
-from bmv2 import Bmv2, missing, running
+from bmv2 import (
+    COMPILER,
+    P4RUNTIME_TOOLS,
+    THRIFT_TOOLS,
+    Bmv2,
+    Program,
+    by_p4runtime,
+    by_thrift,
+    compile_program,
+    missing,
+    running,
+)
 
 
 @pytest.fixture(scope="session")
@@ -32,10 +44,36 @@ def is_ours(module: str) -> bool:
 
 
 @pytest.fixture(scope="session")
-def bmv2() -> Iterator[Bmv2]:
+def program(tmp_path_factory: pytest.TempPathFactory) -> Program:
+    """Our P4 program, compiled."""
+    if not shutil.which(COMPILER):
+        pytest.skip(f"not on PATH: {COMPILER}")
+    return compile_program(tmp_path_factory.mktemp("p4"))
+
+
+@pytest.fixture(scope="session")
+def bmv2(program: Program) -> Iterator[Bmv2]:
     """BMv2 running our P4 program, to be configured by each test."""
-    reason = missing()
+    reason = missing(THRIFT_TOOLS)
     if reason:
         pytest.skip(f"BMv2: {reason}")
-    with running() as switch:
+    with running(by_thrift, program) as switch:
         yield switch
+
+
+@pytest.fixture(scope="session")
+def bmv2_grpc(program: Program) -> Iterator[Bmv2]:
+    """The same for `simple_switch_grpc`, programmed over P4Runtime."""
+    pytest.importorskip("finsy")
+    reason = missing(P4RUNTIME_TOOLS)
+    if reason:
+        pytest.skip(f"BMv2: {reason}")
+    with running(by_p4runtime, program) as switch:
+        yield switch
+
+
+@pytest.fixture(params=["bmv2", "bmv2_grpc"])
+def either_bmv2(request: pytest.FixtureRequest) -> Bmv2:
+    """One after the other."""
+    switch: Bmv2 = request.getfixturevalue(request.param)
+    return switch

@@ -32,6 +32,7 @@ def needs(fabric: str) -> pytest.MarkDecorator:
 
 
 BMV2 = pytest.param("bmv2", marks=needs("bmv2"))
+P4RUNTIME = pytest.param("bmv2-p4runtime", marks=needs("bmv2-p4runtime"))
 MININET = pytest.param("mininet", marks=needs("mininet"))
 
 
@@ -65,7 +66,7 @@ def nothing_is_left() -> Iterator[None]:
     assert after <= before
 
 
-@pytest.mark.parametrize("fabric", [BMV2, MININET])
+@pytest.mark.parametrize("fabric", [BMV2, P4RUNTIME, MININET])
 def test_the_weights_are_the_emulator_s(fabric: str) -> None:
     result = train(fabric, load("pair"))
     assert result.workers[0].weights == weights_of_the_emulator("pair")

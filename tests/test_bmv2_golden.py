@@ -28,14 +28,14 @@ def replay(script: Script, switch: Bmv2) -> None:
 
 
 @pytest.mark.parametrize("path", SCRIPTS, ids=by_name)
-def test_switch(path: Path, bmv2: Bmv2) -> None:
+def test_switch(path: Path, either_bmv2: Bmv2) -> None:
     script = golden.read(path)
     if path not in SHORT_SCRIPTS and PACKETS < ENOUGH:
         pytest.skip(f"{num_packets(script)} packets; INTSWITCH_BMV2_PACKETS={ENOUGH}")
-    bmv2.configure(script.config)
-    replay(script, bmv2)
-    check_identities(bmv2.counters(), num_packets(script))
-    assert bmv2.counters()["damaged"] == 0
+    either_bmv2.configure(script.config)
+    replay(script, either_bmv2)
+    check_identities(either_bmv2.counters(), num_packets(script))
+    assert either_bmv2.counters()["damaged"] == 0
 
 
 WRAP = """
@@ -86,23 +86,23 @@ def test_a_script_can_fail(bmv2: Bmv2) -> None:
         replay(script, bmv2)
 
 
-def test_slots_are_found_empty_by_the_next_job(bmv2: Bmv2) -> None:
+def test_slots_are_found_empty_by_the_next_job(either_bmv2: Bmv2) -> None:
     """remove, install and reset, with packets in between: counters and slots."""
     old, new = (
         JobConfig(job=job, workers=(("10.3.0.1", 1),), num_slots=1, slot_bytes=64)
         for job in (1, 2)
     )
-    bmv2.configure(SwitchConfig(num_slots=1, jobs=(old,)))
+    either_bmv2.configure(SwitchConfig(num_slots=1, jobs=(old,)))
     query = bytes.fromhex("12 00 0002 0000 ffff 00000000 0000 80 00")
     five = bytes.fromhex("10 00 0001 0000 ffff 00000000 0001 80 00 05")
-    (result, _), = bmv2.process([(five, old.workers[0])])  # fmt: skip
+    (result, _), = either_bmv2.process([(five, old.workers[0])])  # fmt: skip
     assert result[-1] == 5
-    bmv2.dataplane.remove(1)
-    bmv2.dataplane.install(new)
-    assert bmv2.process([(five, old.workers[0])]) == []
-    (status, _), = bmv2.process([(query, new.workers[0])])  # fmt: skip
+    either_bmv2.dataplane.remove(1)
+    either_bmv2.dataplane.install(new)
+    assert either_bmv2.process([(five, old.workers[0])]) == []
+    (status, _), = either_bmv2.process([(query, new.workers[0])])  # fmt: skip
     assert status[4:6] == b"\0\0"
-    assert bmv2.counters(2)["statuses"] == 1
-    assert bmv2.counters(2)["accepted"] == 0
-    assert bmv2.counters()["accepted"] == 1, "the old job's packets still count"
-    assert bmv2.counters()["unknown_job"] == 1
+    assert either_bmv2.counters(2)["statuses"] == 1
+    assert either_bmv2.counters(2)["accepted"] == 0
+    assert either_bmv2.counters()["accepted"] == 1, "the old job's packets still count"
+    assert either_bmv2.counters()["unknown_job"] == 1

@@ -82,7 +82,9 @@ ONLY_IN: dict[str, tuple[str, ...]] = {
         "intswitch/topology.py",
     ),
     "yaml": ("intswitch/yaml_model.py",),
-    "grpc": ("switch/service.py", "host/controller.py"),
+    "grpc": ("switch/service.py", "switch/p4runtime.py", "host/controller.py"),
+    "finsy": ("switch/p4runtime.py",),
+    "pyroute2": ("intswitch/fabrics/namespaces.py",),
     "switch.stubs": ("switch/service.py", "host/controller.py"),
     # names to addresses, where YAML is read
     # ... and what sockets can do on this machine
@@ -101,10 +103,10 @@ ONLY_IN: dict[str, tuple[str, ...]] = {
     "subprocess": (
         "switch/simple_switch.py",
         "intswitch/child.py",
+        "intswitch/p4_program.py",  # the compiler
         "intswitch/tether.py",
         "intswitch/fabrics/",
     ),
-    "pyroute2": ("intswitch/fabrics/namespaces.py",),
     "time": CLOCKS,
 }
 

@@ -30,6 +30,7 @@ from mininet.topo import Topo
 
 PROGRAM = Path(__file__).resolve().parent.parent / "p4" / "intswitch.p4"
 SWITCH_ADDRESS, CONTROL_ADDRESS, PORT = "10.0.0.253", "10.0.0.254", 48864
+THRIFT_PORT = 9090  # in the switch's namespace
 OFFLOADS = "tx off rx off gro off gso off tso off"
 
 
@@ -98,15 +99,20 @@ def start_switch(net: Mininet, folder: Path) -> None:
     ports = [f"-i {number}@port{number}" for number in range(count)]
     ports += [f"-i {count}@control", f"-i {count + 1}@loop0", f"-i {count + 2}@loop1"]
     switch.cmd(
-        f"simple_switch {' '.join(ports)} --notifications-addr ipc://{folder}/ipc"
-        f" {program} > {folder}/bmv2.log 2>&1 &"
+        f"simple_switch {' '.join(ports)} --thrift-port {THRIFT_PORT}"
+        f" --notifications-addr ipc://{folder}/ipc {program} > {folder}/bmv2.log 2>&1 &"
     )
     addresses = [*(address_of(number) for number in range(count)), CONTROL_ADDRESS]
     stations = [
         {"address": address, "mac": mac_of(number), "port": number}
         for number, address in enumerate(addresses)
     ]
-    own = {"address": SWITCH_ADDRESS, "mac": mac_of(count + 1), "loop": count + 1}
+    own = {
+        "address": SWITCH_ADDRESS,
+        "mac": mac_of(count + 1),
+        "thrift_port": THRIFT_PORT,
+        "loop": count + 1,
+    }
     control = {"address": CONTROL_ADDRESS, "port": PORT}
     settings = {"switch": own, "control": control, "stations": stations}
     file.write_text(json.dumps(settings))  # JSON is YAML

@@ -7,26 +7,22 @@ host1 (worker 1) --- port 1 | switch | port n ------ control plane
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import shutil
 import subprocess
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from intswitch.child import Child, close_all, lines_until, python
 from intswitch.fabrics.fabric import ENVIRONMENT, Fabric, FabricError
 from intswitch.fabrics.namespaces import End, Namespaces
+from intswitch.p4_program import CompilerError, Program, compile_program
 from intswitch.topology import Topology
 from switch.protocol import DEFAULT_PORT
-
-_HERE = Path(__file__).resolve().parent
-FOLDERS = (_HERE.parent / "p4", _HERE.parent.parent / "p4")
-"""Where the P4 program lies: installed, or in the sources."""
 
 TOOLS = {
     "simple_switch": "BMv2 (p4lang's packages, see p4/README.md)",
@@ -57,6 +53,8 @@ class Bmv2(Fabric):
     """A topology at work."""
 
     name = "bmv2"
+    binary = "simple_switch"
+    tools: Mapping[str, str] = TOOLS
 
     def __init__(self, topology: Topology, **options: Any) -> None:
         super().__init__(topology, **options)
@@ -70,7 +68,7 @@ class Bmv2(Fabric):
     def missing(cls) -> list[str]:
         reasons = [
             f"{tool} is not on PATH: it comes with {what}"
-            for tool, what in TOOLS.items()
+            for tool, what in cls.tools.items()
             if shutil.which(tool) is None
         ]
         if os.geteuid() != 0:
@@ -87,7 +85,10 @@ class Bmv2(Fabric):
 
     def start(self) -> None:
         self.status("compiling the P4 program")
-        program = compile_program(Path(self.folder.name))
+        try:
+            program = compile_program()
+        except CompilerError as error:
+            raise FabricError(str(error)) from error
         self.status("starting BMv2 and workers")
         self.build()
         for host in self.topology.hosts:
@@ -99,15 +100,23 @@ class Bmv2(Fabric):
         notifications = f"ipc://{self.folder.name}/notifications"
         self._start_switch(
             "BMv2",
-            *python("intswitch.tether", "simple_switch", *ports),
-            *("--thrift-port", str(THRIFT_PORT)),
-            *("--notifications-addr", notifications, str(program)),
+            *python("intswitch.tether", self.binary, *ports),
+            *("--notifications-addr", notifications, *self.switch_options(program)),
         )
         file = Path(self.folder.name) / "controller.json"
-        file.write_text(json.dumps(self._controller_file()))  # JSON is YAML
+        # JSON is YAML
+        file.write_text(json.dumps(self._controller_file(program)))
         arguments = ["controller", "--until-stdin-closes", str(file)]
         self._start_switch("the controller", *python("intswitch", *arguments))
         self._await_controller()
+
+    def switch_options(self, program: Program) -> list[str]:
+        """How the switch gets its program, and where it can be programmed."""
+        return ["--thrift-port", str(THRIFT_PORT), str(program.json)]
+
+    def connection(self, program: Program) -> dict[str, object]:
+        """The same for the controller's file."""
+        return {"thrift_port": THRIFT_PORT}
 
     def stop(self) -> None:
         close_all(self._others)
@@ -154,7 +163,7 @@ class Bmv2(Fabric):
         namespaces.connect(own, End(SWITCH, "control"))
         namespaces.connect(End(SWITCH, "loop0"), End(SWITCH, "loop1"))
 
-    def _controller_file(self) -> dict[str, object]:
+    def _controller_file(self, program: Program) -> dict[str, object]:
         (part,) = self.topology.switches.values()
         count = len(self.topology.hosts)
         addresses = [*map(address_of, range(count)), CONTROL_ADDRESS]
@@ -163,7 +172,7 @@ class Bmv2(Fabric):
                 "address": SWITCH_ADDRESS,
                 "mac": mac_of(count + 1),
                 "rule": part.rule,
-                "thrift_port": THRIFT_PORT,
+                **self.connection(program),
                 "loop": count + 1,
             },
             "control": {"address": CONTROL_ADDRESS, "port": DEFAULT_PORT},
@@ -203,23 +212,3 @@ def lose(enter: list[str], probability: float) -> None:
     done = subprocess.run(command, input=rules, capture_output=True, text=True)
     if done.returncode:
         raise FabricError(f"nft (loss on links): {done.stderr.strip()}")
-
-
-def compile_program(folder: Path) -> Path:
-    """The P4 program as BMv2 takes it; compiled once for each version of it."""
-    source = next(each for each in FOLDERS if each.is_dir())
-    files = sorted(source.glob("*.p4"))
-    digest = hashlib.sha256(b"".join(file.read_bytes() for file in files)).hexdigest()
-    home = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
-    output = Path(home) / "intswitch" / f"p4-{digest[:16]}.json"
-    if not output.exists():
-        output.parent.mkdir(parents=True, exist_ok=True)
-        fresh = folder / "intswitch.json"
-        main = str(source / "intswitch.p4")
-        command = ["p4c-bm2-ss", "--std", "p4-16", "-o", str(fresh), main]
-        done = subprocess.run(command, capture_output=True, text=True)
-        if done.returncode:
-            raise FabricError(f"p4c-bm2-ss: {done.stderr.strip()}")
-        shutil.copy(fresh, output.with_suffix(f".{os.getpid()}"))
-        output.with_suffix(f".{os.getpid()}").replace(output)
-    return output
