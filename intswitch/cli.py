@@ -147,6 +147,36 @@ def compare(
 
 
 @app.command()
+def reproduce(
+    paper: options.Paper,
+    seed: options.PaperSeed = 0,
+    quick: options.Quick = False,
+    data: options.Data = None,
+    out: options.Out = None,
+) -> None:
+    """Measure what a paper claims, at the size of a laptop.
+
+    Prints a table, paper says beside we measured, and draws the paper's figure: into
+    runs/reproduce-PAPER, or where --out says, go claims.md, claims.json, figure.csv and
+    figure.png. Ends with status 1 if a claim does not hold.
+
+    \b
+    IntSGD: noise, size of the integers, IntDIANA:
+        intswitch reproduce intsgd
+    In seconds, with wider confidence intervals:
+        intswitch reproduce intsgd --quick
+    On data of your own, in LIBSVM's format:
+        intswitch reproduce memsgd --data rcv1_test.binary.bz2
+    """
+    from intswitch.reproduce import command
+    from intswitch.reproduce.claims import Options
+
+    wanted = Options(seed=seed, quick=quick, data=data)
+    if not command.run(paper, wanted, out):
+        raise typer.Exit(1)
+
+
+@app.command()
 def switch(
     file: options.SwitchFile = None,
     address: options.Address = None,
