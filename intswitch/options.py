@@ -132,6 +132,29 @@ Output = Annotated[
     Path | None, Option(metavar="DIR", help="Write table, results and figure here.")
 ]
 
+Paper = Annotated[
+    Literal["intsgd", "nuqsgd", "fastsgd", "memsgd"],
+    Argument(metavar="PAPER", help="intsgd, nuqsgd, fastsgd or memsgd."),
+]
+PaperSeed = Annotated[
+    int, Option("--seed", metavar="N", min=0, help="Of all that is random.")
+]
+Quick = Annotated[
+    bool, Option("--quick", help="Fewer draws and steps: seconds, wider intervals.")
+]
+Data = Annotated[
+    Path | None,
+    Option(
+        metavar="FILE",
+        dir_okay=False,
+        help="A LIBSVM file (also .gz, .bz2, .xz) in place of synthetic data.",
+    ),
+]
+Out = Annotated[
+    Path | None,
+    Option("--out", "--output", metavar="DIR", help="Write table and figure here."),
+]
+
 SwitchFile = Annotated[
     Path | None,
     Argument(metavar="FILE.yaml", help="The switch, its faults, its fixed jobs."),

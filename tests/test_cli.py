@@ -45,7 +45,7 @@ def test_help_is_quick() -> None:
 
 COMMANDS = [
     "train", "compare", "switch", "controller", "doctor", "reset", "counters",
-    "conformance",
+    "conformance", "reproduce",
 ]  # fmt: skip
 
 
