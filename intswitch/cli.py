@@ -177,6 +177,42 @@ def reproduce(
 
 
 @app.command()
+def explore(
+    rule: options.Rule = None,
+    workers: options.ExploredWorkers = None,
+    slots: options.ExploredSlots = 1,
+    chunks: options.ExploredChunks = "4",
+    first: options.FirstSequence = 0,
+    limit: options.ExploredLimit = None,
+    most_states: options.MostStates = 1_000_000,
+    large: options.Large = False,
+) -> None:
+    """Try every order in which a network can lose, repeat and delay the packets.
+
+    The real switch pipeline and the real host windows, with one number a chunk, from
+    every state that they can reach. Shows that `safe` never makes a wrong sum and never
+    gets stuck, and finds by itself how `switchml` does, as a packet trace. Ends with
+    status 1 if `safe` failed.
+
+    \b
+    What takes seconds, and what takes minutes too:
+        intswitch explore
+        intswitch explore --large
+    One shape, two aggregations of 3 and 4 chunks, sequences that wrap:
+        intswitch explore --workers 3 --chunks 3+4 --first 4294967293
+    """
+    from intswitch.console import new_console
+    from intswitch.explore import command
+
+    shapes = command.SHAPES + (command.LARGER if large else ())
+    if workers is not None:
+        shapes = (command.shape(rule, workers, slots, chunks, first, limit),)
+    elif rule is not None:
+        shapes = tuple(each for each in shapes if each.rule.name == rule.upper())
+    raise typer.Exit(command.run(shapes, most_states, new_console()))
+
+
+@app.command()
 def switch(
     file: options.SwitchFile = None,
     address: options.Address = None,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from time import perf_counter
 
 from rich.console import Console
@@ -16,12 +16,38 @@ from switch.protocol import SEQUENCE_MASK, Rule
 SHAPES = (
     Shape(Rule.SAFE, 2, 1, (4,)),
     Shape(Rule.SAFE, 2, 1, (3, 4), SEQUENCE_MASK - 3),
-    Shape(Rule.SAFE, 2, 2, (6,)),
+    Shape(Rule.SAFE, 2, 2, (5,)),
     Shape(Rule.SAFE, 2, 2, (6,), SEQUENCE_MASK - 2, 1),
     Shape(Rule.SAFE, 3, 1, (4,)),
     Shape(Rule.SWITCHML, 2, 1, (4,)),
 )
 """What is explored when nothing is asked for: seconds each."""
+LARGER = (
+    Shape(Rule.SAFE, 2, 1, (9,), SEQUENCE_MASK - 4),
+    Shape(Rule.SAFE, 2, 2, (7,)),
+    Shape(Rule.SAFE, 3, 1, (3, 3)),
+    Shape(Rule.SAFE, 3, 2, (4,)),
+    Shape(Rule.SAFE, 4, 1, (3,)),
+)
+"""Besides, with --large: minutes each."""
+
+
+def shape(
+    rule: str | None,
+    workers: int,
+    slots: int,
+    chunks: str,
+    first: int,
+    limit: int | None,
+) -> Shape:
+    """Of the command's options. Raises ValueError for chunks that are no numbers."""
+    try:
+        aggregations = tuple(int(each) for each in chunks.split("+"))
+    except ValueError:
+        raise ValueError(f"--chunks {chunks}: must be as 4 or 3+4") from None
+    kept = Rule[(rule or "safe").upper()]
+    return Shape(kept, workers, slots, aggregations, first, limit)
+
 
 Found = list[tuple[Shape, Outcome, float]]
 
@@ -32,7 +58,7 @@ def run(shapes: Sequence[Shape], most_states: int, console: Console) -> int:
     for shape in shapes:
         began = perf_counter()
         with console.status("exploring") as status:
-            outcome = explore(parties_of(shape), most_states, shown(status, shape))
+            outcome = explore(parties_of(shape), most_states, shower(status, shape))
         found.append((shape, outcome, perf_counter() - began))
         for finding in (outcome.stuck, outcome.wrong):
             if finding:
@@ -46,14 +72,7 @@ def run(shapes: Sequence[Shape], most_states: int, console: Console) -> int:
     return int(failed)
 
 
-class shown:  # noqa: N801
+def shower(status: Status, shape: Shape) -> Callable[[int], None]:
     """Tells how many states are known."""
-
-    def __init__(self, status: Status, shape: Shape) -> None:
-        self.status, self.shape = status, shape
-
-    def __call__(self, states: int) -> None:
-        self.status.update(
-            f"{self.shape.rule.name.lower()}, {self.shape.num_workers} workers, "
-            f"{self.shape.num_slots} slots: {states:,} states"
-        )
+    what = f"{shape.rule.name.lower()}, {shape.num_workers} workers"
+    return lambda states: status.update(f"{what}: {states:,} states")

@@ -24,7 +24,16 @@ from host.packetizer import (
 from host.recovery import new_estimate
 from switch.config import JobConfig, SwitchConfig
 from switch.pipeline import Pipeline
-from switch.protocol import SEQUENCE_MASK, Reduction, Rule
+from switch.protocol import (
+    AT_FORMAT_OPCODE,
+    AT_WORKER,
+    HEADER_BYTES,
+    SEQUENCE_MASK,
+    STATUS_BYTES,
+    Opcode,
+    Reduction,
+    Rule,
+)
 from switch.udp import PACKET, Rows
 
 JOB = 1
@@ -148,9 +157,24 @@ class Switch:
         copies = self.pipeline.process([(packet.data, source)])
         after = self.pipeline.counters(JOB)
         did = [name for name in after if after[name] > before[name]]
-        sent = [Packet(SWITCH, self.place_of[to], data) for data, to in copies]
+        sent = [
+            Packet(SWITCH, self.place_of[to], self.as_read(data, self.place_of[to] - 1))
+            for data, to in copies
+        ]
         words = ", ".join(name for name in did if name != "copies")
         return Step(pack(self.arrays), tuple(sent), words)
+
+    def as_read(self, data: bytes, worker: int) -> bytes:
+        """A status with no more in it than a host acts on: its own bit, and whether
+        everybody is in. (The others' bits name the missing in an error.)"""
+        if data[AT_FORMAT_OPCODE] & 0xF != Opcode.STATUS:
+            return data
+        header = bytearray(data[:HEADER_BYTES])
+        bitmap = int.from_bytes(data[HEADER_BYTES:], "big")
+        if header[AT_WORKER + 1] != self.shape.num_workers:
+            bitmap &= 1 << worker
+            header[AT_WORKER + 1] = bitmap.bit_count()
+        return bytes(header) + bitmap.to_bytes(STATUS_BYTES, "big")
 
     def again(self, state: bytes) -> tuple[Packet, ...]:
         return ()
@@ -206,7 +230,9 @@ class Worker:
     def take(self, state: bytes, packet: Packet) -> Step:
         unpack(state, self.arrays)
         data = np.frombuffer(packet.data, np.uint8).copy()
-        rows = Rows(data, np.zeros(1, np.int64), np.array([data.size]), np.zeros(1, int))
+        rows = Rows(
+            data, np.zeros(1, np.int64), np.array([data.size]), np.zeros(1, int)
+        )
         arrived = arrivals.Arrived(*np.zeros((6, 1), np.int64))
         count = arrivals.receive(self.window, rows, 1, 0.0, arrived)
         record = self.window.window[0]

@@ -20,6 +20,8 @@ from intswitch.explore.parties import Packet, Party, Step
 
 Situation = tuple[int, ...]
 """Each party's state, by number."""
+State = tuple[Situation, int]
+"""A situation, and the set of packets in the network."""
 
 
 class Event(NamedTuple):
@@ -38,8 +40,10 @@ class Finding(NamedTuple):
 
 
 class Outcome(NamedTuple):
-    states: int
+    situations: int
     """Different states of all parties together."""
+    states: int
+    """Situations, each with a set of packets in the network, that were gone on from."""
     deliveries: int
     """Tried from them, those that change nothing left out."""
     wrong: Finding | None
@@ -69,6 +73,10 @@ def bits(mask: int) -> Iterator[int]:
         lowest = mask & -mask
         yield lowest.bit_length() - 1
         mask ^= lowest
+
+
+def with_state(situation: Situation, place: int, state: int) -> Situation:
+    return *situation[:place], state, *situation[place + 1 :]
 
 
 class Search:
@@ -143,7 +151,7 @@ class Search:
         for place, state in enumerate(situation):
             for packet, after, sent in self.locals[place][state].moves:
                 if network >> packet & 1:
-                    there = situation[:place] + (after,) + situation[place + 1 :]
+                    there = with_state(situation, place, after)
                     yield packet, there, network | sent
 
     def wrong(self, situation: Situation, packet: int) -> str | None:
@@ -160,7 +168,7 @@ class Search:
             events.append(Event(packet, step.did, step.sent))
         return tuple(events)
 
-    def start(self) -> tuple[Situation, int]:
+    def start(self) -> State:
         steps = [party.start() for party in self.parties]
         network = 0
         for step in steps:
@@ -209,7 +217,7 @@ class Search:
             self.packet_set((packet,))
             step = self.step(place, situation[place], self.number_of[packet])
             after = self.state_number(place, step.state)
-            situation = situation[:place] + (after,) + situation[place + 1 :]
+            situation = with_state(situation, place, after)
             left.extend(step.sent)
         return situation
 
@@ -221,11 +229,9 @@ class Frontier:
         self.seen: dict[Situation, list[int]] = {situation: [network]}
         """The largest networks known with each."""
         self.left = deque([(situation, network)])
-        self.come_from: dict[
-            tuple[Situation, int], tuple[tuple[Situation, int], int]
-        ] = {}
+        self.come_from: dict[State, tuple[State, int]] = {}
 
-    def add(self, there: tuple[Situation, int], here: tuple[Situation, int], by: int) -> None:  # fmt: skip
+    def add(self, there: State, here: State, by: int) -> None:
         """Unless the same situation is known with all those packets."""
         situation, network = there
         known = self.seen.setdefault(situation, [])
@@ -235,14 +241,14 @@ class Frontier:
         self.come_from[there] = here, by
         self.left.append(there)
 
-    def next(self) -> tuple[Situation, int]:
+    def next(self) -> State:
         return self.left.popleft()
 
     def is_best(self, situation: Situation, network: int) -> bool:
         """Whether no larger network has come since."""
         return network in self.seen[situation]
 
-    def path(self, at: tuple[Situation, int]) -> list[tuple[Situation, int]]:
+    def path(self, at: State) -> list[tuple[Situation, int]]:
         """Situations left, each with the packet that was delivered."""
         back = []
         while at in self.come_from:
@@ -257,16 +263,17 @@ def explore(
     progress: Callable[[int], None] = lambda states: None,
 ) -> Outcome:
     """Try everything, nearest first, until a sum is wrong or `most_states` states are
-    known; `progress` is told their number now and then."""
+    gone through; `progress` is told their number now and then."""
     search = Search(parties)
     situation, network = search.start()
     frontier = Frontier(situation, search.close(situation, network))
-    deliveries = 0
+    states = deliveries = 0
     wrong = stuck = None
-    while frontier.left and len(frontier.seen) < most_states and wrong is None:
+    while frontier.left and states < most_states and wrong is None:
         here = situation, network = frontier.next()
         if not frontier.is_best(situation, network):
             continue
+        states += 1
         if stuck is None and not search.gets_through(situation):
             stuck = Finding(
                 "nobody can go on, whatever is sent again",
@@ -280,7 +287,7 @@ def explore(
                 wrong = Finding(what, history)
                 break
             frontier.add((there, search.close(there, with_sent)), here, packet)
-        if deliveries % 1000 < 10:
-            progress(len(frontier.seen))
+        if states % 1000 == 0:
+            progress(states)
     everything = not frontier.left and wrong is None
-    return Outcome(len(frontier.seen), deliveries, wrong, stuck, everything)
+    return Outcome(len(frontier.seen), states, deliveries, wrong, stuck, everything)
