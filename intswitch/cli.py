@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Mapping
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Annotated
@@ -12,11 +11,6 @@ from typing import Annotated
 import typer
 
 from intswitch import options
-
-COUNTERS = (
-    "accepted", "results", "copies", "replays", "statuses", "malformed", "unknown_job",
-    "unknown_source", "opcode", "ahead", "stale", "mismatch", "duplicate",
-)  # fmt: skip
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -248,6 +242,7 @@ def switch(
 
         end_with_parent(stop_politely)
     from intswitch.configuration import DEFAULTS, read_switch
+    from intswitch.console import show_address, show_counters
     from intswitch.standalone import with_options
     from switch.server import serve
 
@@ -279,6 +274,7 @@ def controller(
         from intswitch.child import end_with_parent, stop_politely
 
         end_with_parent(stop_politely)
+    from intswitch.console import show_address, show_counters
     from intswitch.p4_configuration import read_controller
     from switch.p4_server import serve
 
@@ -327,6 +323,7 @@ def counters(address: options.Endpoint, job: options.AnyJob = None) -> None:
         intswitch counters 127.0.0.1:48864 7
     """
     import host.controller
+    from intswitch.console import show_counters
 
     show_counters(host.controller.counters(address, job))
 
@@ -373,19 +370,6 @@ def conformance(
             target, rule, names, timeout, bind, fixed, interface or [], switch_mac
         )
         raise typer.Exit(command.check(wanted, json))
-
-
-def show_address(address: tuple[str, int]) -> None:
-    host = f"[{address[0]}]" if ":" in address[0] else address[0]
-    print(f"listening {host}:{address[1]}", flush=True)
-
-
-def show_counters(values: Mapping[str, int]) -> None:
-    """What became of packets first, then why others were dropped or lost."""
-    known = [name for name in COUNTERS if name in values]
-    width = max(map(len, values), default=0)
-    for name in [*known, *sorted(set(values) - set(known))]:
-        print(f"{name:{width}}  {values[name]:>14,}", flush=True)
 
 
 def main() -> None:
