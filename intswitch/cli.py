@@ -270,6 +270,7 @@ def conformance(
     target: options.Target = None,
     rule: options.TargetRule = None,
     only: options.Only = None,
+    excepted: options.Except = None,
     timeout: options.AnswerTimeout = 1.0,
     bind: options.Bind = None,
     fixed: options.Fixed = None,
@@ -277,6 +278,7 @@ def conformance(
     switch_mac: options.SwitchMac = None,
     jobs: options.PrintJobs = False,
     workers_at: options.WorkersAt = None,
+    num_slots: options.JobSlots = None,
     list_scripts: options.ListScripts = False,
     json: options.AsJson = False,
 ) -> None:
@@ -297,14 +299,14 @@ def conformance(
     """
     from intswitch.conformance import command
 
-    names = only or []
+    scripts = command.chosen(only or [], excepted or [])
     if list_scripts:
-        command.list_scripts(names, rule)
+        command.list_scripts(scripts, rule)
     elif jobs:
-        command.print_jobs(names, rule, workers_at or [])
+        command.print_jobs(scripts, rule, workers_at or [], num_slots)
     else:
         wanted = command.Wanted(
-            target, rule, names, timeout, bind, fixed, interface or [], switch_mac
+            target, rule, scripts, timeout, bind, fixed, interface or [], switch_mac
         )
         raise typer.Exit(command.check(wanted, json))
 

@@ -218,10 +218,14 @@ def _too_many_slots(
         slots = _number(job, "num_slots", JOB_DEFAULTS.num_slots)
         if not _is_slots(slots):
             continue
-        if slots > max(left, 0):
-            text = f"only {max(left, 0)} of the switch's {total} slots are left for it"
-            yield ("jobs", number, "num_slots"), slots, text
-        left -= slots
+        if slots <= left:
+            left -= slots
+            continue
+        text = (
+            f"only {left} of the switch's {total} slots are left for job"
+            f" {job.get('job', '?')}"
+        )
+        yield ("jobs", number, "num_slots"), slots, text
 
 
 def _too_wide(

@@ -197,7 +197,8 @@ def test_jobs_may_take_all_slots_but_not_more(write: Write) -> None:
     """
     assert len(read_switch(write(text)).jobs) == 2
     assert mistakes(write(text.replace("24", "23"))) == [
-        "4: jobs.1.num_slots: only 7 of the switch's 23 slots are left for it (found 8)"
+        "4: jobs.1.num_slots: only 7 of the switch's 23 slots are left for job 2"
+        " (found 8)"
     ]
 
 

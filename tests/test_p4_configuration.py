@@ -272,7 +272,7 @@ def test_jobs_fit_the_switch(file: File) -> None:
         "13: jobs.0.workers.1: no station has this address",
         "14: jobs.1.job: jobs.0 has this id (found 1)",
         f"14: jobs.1.num_slots: only 0 of the switch's {NUM_SLOTS} slots are left"
-        " for it (found 512)",
+        " for job 1 (found 512)",
         "14: jobs.1.slot_bytes: expected at most 1280, the switch's slot_bytes"
         " (found 2048)",
         "14: jobs.1.slot_bytes: expected at most 512 where switch.loop is not given"
