@@ -206,7 +206,9 @@ def controller(
     ADDRESS:PORT` when workers can join, and the switch's counters when it stops.
 
     \b
-        simple_switch -i 0@veth0 -i 1@veth1 intswitch.json
+    With the ports of examples/controller.yaml:
+        simple_switch -i 0@veth0 -i 1@veth1 -i 2@control \\
+            -i 3@loop0 -i 4@loop1 intswitch.json
         intswitch controller examples/controller.yaml
     """
     if until_stdin_closes:

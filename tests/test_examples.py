@@ -1,5 +1,6 @@
 """The examples run as the documentation says: against a real switch, twice in a row."""
 
+import re
 import socket
 import subprocess
 import sys
@@ -7,7 +8,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import typer
 
+from intswitch import cli
 from intswitch.p4_configuration import read_controller
 
 ROOT = Path(__file__).parent.parent
@@ -79,3 +82,8 @@ def test_the_controller_s_file_is_in_order() -> None:
     assert sorted(station.port for station in config.stations.values()) == [0, 1, 2]
     assert config.loop == 3
     assert config.control[0] in config.stations
+    file = (EXAMPLES / "controller.yaml").read_text()
+    command = typer.main.get_command(cli.app).commands["controller"]
+    for text in (file, command.help):
+        (line,) = re.findall(r"simple_switch -i (?:.*\\\n)?.*", text)
+        assert re.findall(r"-i (\d)@", line) == ["0", "1", "2", "3", "4"]
