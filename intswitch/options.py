@@ -122,9 +122,11 @@ Fabric = Annotated[
     str,
     Option(
         metavar="NAME",
-        help="[b]loopback[/]: the emulated switch, processes on this machine. "
-        "[b]bmv2[/]: our P4 program on BMv2, every host in a network namespace; "
-        "needs root, BMv2 and p4c.",
+        help="[b]loopback[/]: the emulated switch, processes on this machine; "
+        "[b]bmv2[/]: our P4 program on BMv2's simple_switch, hosts in network "
+        "namespaces; [b]bmv2-p4runtime[/]: the same on simple_switch_grpc; "
+        "[b]mininet[/]: as bmv2, the network made by Mininet. `intswitch doctor` says "
+        "what they need.",
         rich_help_panel=NETWORK,
     ),
 ]

@@ -1,5 +1,6 @@
 """The command line: quick, light, and no traceback for what a user gets wrong."""
 
+import re
 import subprocess
 import sys
 import time
@@ -8,6 +9,7 @@ import pytest
 import typer
 
 from intswitch import cli
+from intswitch.fabrics import FABRICS
 from intswitch.methods import DEFAULT_SET, HETEROGENEOUS_SET, Method, parse_options
 
 HEAVY = {"torch", "numba", "grpc", "pydantic", "matplotlib", "numpy"}
@@ -70,6 +72,15 @@ def test_help_fits_a_narrow_terminal(
     shown = [line.strip() for line in output.splitlines()]
     for line in "\n".join(text[1:]).replace("\b\n", "").splitlines():
         assert line.strip() in shown
+
+
+def test_help_names_every_fabric() -> None:
+    (option,) = [
+        each
+        for each in typer.main.get_command(cli.app).commands["train"].params
+        if each.name == "fabric"
+    ]
+    assert re.findall(r"\[b\]([\w-]+)\[/\]", option.help) == list(FABRICS)
 
 
 MISTAKES = {
