@@ -13,6 +13,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from intswitch.fabrics import FABRICS, find_fabric
+from switch.cache import cache_folder, preferred_folder
 from switch.udp import (
     SOL_UDP,
     UDP_GRO,
@@ -50,6 +51,7 @@ def findings() -> Iterator[Finding]:
     yield from _packages()
     yield from _tools()
     yield from _network()
+    yield _cache()
 
 
 def report(console: Console) -> bool:
@@ -106,6 +108,17 @@ def _network() -> Iterator[Finding]:
     text = f"{granted / 2**20:.0f} MiB a socket"
     advice = f"; more: sysctl net.core.rmem_max={WANTED_BUFFER}, or run as root"
     yield Finding("socket buffers", enough, text if enough else text + advice)
+
+
+def _cache() -> Finding:
+    folder, preferred = cache_folder(), preferred_folder()
+    text = f"{folder}, where compiled kernels are kept"
+    advice = (
+        f", for {preferred} cannot be written to: set XDG_CACHE_HOME to a folder that "
+        "can, and that outlives a restart"
+    )
+    is_well = folder == preferred
+    return Finding("cache", is_well, text if is_well else text + advice)
 
 
 def _has_groups() -> bool:

@@ -1,6 +1,7 @@
 """`intswitch doctor` says what is there, and what to install for the rest."""
 
 import io
+from pathlib import Path
 
 import pytest
 from rich.console import Console
@@ -49,6 +50,21 @@ def test_packages_come_with_the_extra_that_brings_them(
     monkeypatch.setattr(doctor, "find_spec", lambda name: None)
     assert finding("torch").text.endswith("pip install 'intswitch[torch]'")
     assert shown()[0] is False
+
+
+def test_a_cache_that_does_not_last(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(doctor, "cache_folder", lambda: tmp_path)
+    monkeypatch.setattr(doctor, "preferred_folder", lambda: tmp_path)
+    text = f"{tmp_path}, where compiled kernels are kept"
+    assert finding("cache") == Finding("cache", True, text)
+    monkeypatch.setattr(doctor, "preferred_folder", lambda: Path("/nowhere/intswitch"))
+    found = finding("cache")
+    assert not found.is_well
+    assert found.text.startswith(f"{text}, for /nowhere/intswitch cannot be written to")
+    assert "XDG_CACHE_HOME" in found.text
+    assert shown()[0], "it runs all the same"
 
 
 def test_a_fabric_whose_package_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:

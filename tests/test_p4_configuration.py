@@ -124,7 +124,7 @@ def test_a_program_that_is_not_given_is_compiled(
 def test_a_missing_compiler_is_named(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.setattr(p4_program, "cache_folder", lambda: tmp_path)
     monkeypatch.setattr(p4_program, "COMPILER", "no-p4c-of-this-name")
     with pytest.raises(CompilerError, match="no-p4c-of-this-name is not on PATH"):
         compile_program()
