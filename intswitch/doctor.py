@@ -12,6 +12,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from intswitch.child import search_path
 from intswitch.fabrics import FABRICS, find_fabric
 from switch.cache import cache_folder, preferred_folder
 from switch.udp import (
@@ -86,7 +87,7 @@ def _packages() -> Iterator[Finding]:
 
 def _tools() -> Iterator[Finding]:
     for tool, (package, purpose) in TOOLS.items():
-        is_there = shutil.which(tool) is not None
+        is_there = shutil.which(tool, path=search_path()) is not None
         advice = "" if is_there else f": install {package}"
         yield Finding(tool, is_there, purpose + advice)
 

@@ -31,7 +31,7 @@ def test_the_default_fabric_always_runs() -> None:
 def test_what_is_missing_is_named_with_the_way_to_get_it(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("shutil.which", lambda name: None)
+    monkeypatch.setattr("shutil.which", lambda name, path=None: None)
     monkeypatch.setattr("os.geteuid", lambda: 1000)
     bmv2 = finding("fabric bmv2")
     assert not bmv2.is_well
@@ -42,6 +42,19 @@ def test_what_is_missing_is_named_with_the_way_to_get_it(
     is_well, text = shown()
     assert is_well, "the emulator needs none of it"
     assert "fabric bmv2" in text
+
+
+def test_programs_of_root_are_found_with_a_user_s_path(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    asked = {}
+    monkeypatch.setattr(
+        "shutil.which", lambda name, path=None: asked.update({name: path})
+    )
+    monkeypatch.setenv("PATH", "/usr/bin:/bin")
+    list(findings())
+    assert {"nft", "ip"} <= set(asked)
+    assert asked["nft"] == asked["ip"] == "/usr/bin:/bin:/usr/sbin:/sbin"
 
 
 def test_packages_come_with_the_extra_that_brings_them(
