@@ -72,9 +72,9 @@ def train(
 ) -> None:
     """Train a model through the emulated switch, and see what it cost.
 
-    Starts the switch and the workers as processes on this machine, shows loss and
-    accuracy as they come, then sums up: accuracy, bytes, packets, largest integer,
-    clips, and where the time went.
+    Starts the switch and the workers as processes on this machine, shows loss
+    and accuracy as they come, then sums up: accuracy, bytes, packets, largest
+    integer, clips, and where the time went.
 
     \b
     MNIST, four workers, IntSGD with int8:
@@ -117,10 +117,10 @@ def compare(
 ) -> None:
     """Train with several compressors from the same start, and compare.
 
-    Gives the table of IntSGD's paper (test accuracy or loss, time of a step by phase,
-    bits per coordinate) and a figure: loss against steps and bytes, largest integer
-    against steps. Writes table.csv, results.json, figure.png and figure.svg into
-    runs/WORKLOAD, or where --output says.
+    Gives the table of IntSGD's paper (test accuracy or loss, time of a step by
+    phase, bits per coordinate) and a figure: loss against steps and bytes,
+    largest integer against steps. Writes table.csv, results.json, figure.png and
+    figure.svg into runs/WORKLOAD, or where --output says.
 
     \b
     The default set, three seeds:
@@ -222,9 +222,9 @@ def switch(
 ) -> None:
     """Start an emulated switch, and serve until Ctrl-C.
 
-    Prints `listening ADDRESS:PORT` when it is ready (the first start compiles its
-    kernels, which takes about a minute), and its counters when it stops. Options
-    given here go before what the file says.
+    Prints `listening ADDRESS:PORT` when it is ready (the first start compiles
+    its kernels, which takes about a minute), and its counters when it stops.
+    Options given here go before what the file says.
 
     \b
     For workers that join by name:
@@ -263,11 +263,14 @@ def controller(
 ) -> None:
     """Start the control plane of a BMv2 switch that runs our P4 program.
 
-    The file says where the switch is and what is attached to it. Prints `listening
-    ADDRESS:PORT` when workers can join, and the switch's counters when it stops.
+    The file says where the switch is and what is attached to it. Prints
+    `listening ADDRESS:PORT` when workers can join, and the switch's counters
+    when it stops.
 
     \b
-        simple_switch -i 0@veth0 -i 1@veth1 intswitch.json
+    With the ports of examples/controller.yaml:
+        simple_switch -i 0@veth0 -i 1@veth1 -i 2@control \\
+            -i 3@loop0 -i 4@loop1 intswitch.json
         intswitch controller examples/controller.yaml
     """
     if until_stdin_closes:
@@ -302,7 +305,8 @@ def doctor() -> None:
 def reset(address: options.Endpoint, job: options.FixedJob) -> None:
     """Start a job afresh: its slots empty, its sequences from 0 again.
 
-    For jobs fixed in the switch's file; a job that workers join starts afresh anyway.
+    For jobs fixed in the switch's file; a job that workers join starts afresh
+    anyway.
 
     \b
         intswitch reset 127.0.0.1:48864 7
@@ -333,6 +337,7 @@ def conformance(
     target: options.Target = None,
     rule: options.TargetRule = None,
     only: options.Only = None,
+    excepted: options.Except = None,
     timeout: options.AnswerTimeout = 1.0,
     bind: options.Bind = None,
     fixed: options.Fixed = None,
@@ -340,14 +345,15 @@ def conformance(
     switch_mac: options.SwitchMac = None,
     jobs: options.PrintJobs = False,
     workers_at: options.WorkersAt = None,
+    num_slots: options.JobSlots = None,
     list_scripts: options.ListScripts = False,
     json: options.AsJson = False,
 ) -> None:
     """Hold another switch to the rules: replay the golden packets against it.
 
-    For who ports the switch to a device of his own. Every row is a script of packets
-    in, and the packets and counters that must come of them, to the byte. Ends with
-    status 1 if a row failed.
+    For who ports the switch to a device of his own. Every row is a script of
+    packets in, and the packets and counters that must come of them, to the byte.
+    Ends with status 1 if a row failed.
 
     \b
     A target with intswitch's control plane:
@@ -360,14 +366,14 @@ def conformance(
     """
     from intswitch.conformance import command
 
-    names = only or []
+    scripts = command.chosen(only or [], excepted or [])
     if list_scripts:
-        command.list_scripts(names, rule)
+        command.list_scripts(scripts, rule)
     elif jobs:
-        command.print_jobs(names, rule, workers_at or [])
+        command.print_jobs(scripts, rule, workers_at or [], num_slots)
     else:
         wanted = command.Wanted(
-            target, rule, names, timeout, bind, fixed, interface or [], switch_mac
+            target, rule, scripts, timeout, bind, fixed, interface or [], switch_mac
         )
         raise typer.Exit(command.check(wanted, json))
 

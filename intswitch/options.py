@@ -122,9 +122,11 @@ Fabric = Annotated[
     str,
     Option(
         metavar="NAME",
-        help="[b]loopback[/]: the emulated switch, processes on this machine. "
-        "[b]bmv2[/]: our P4 program on BMv2, every host in a network namespace; "
-        "needs root, BMv2 and p4c.",
+        help="[b]loopback[/]: the emulated switch, processes on this machine; "
+        "[b]bmv2[/]: our P4 program on BMv2's simple_switch, hosts in network "
+        "namespaces; [b]bmv2-p4runtime[/]: the same on simple_switch_grpc; "
+        "[b]mininet[/]: as bmv2, the network made by Mininet. `intswitch doctor` says "
+        "what they need.",
         rich_help_panel=NETWORK,
     ),
 ]
@@ -258,6 +260,10 @@ Only = Annotated[
         help="Run this script; repeat for more. 'safe_*' works, quoted.",
     ),
 ]
+Except = Annotated[
+    list[str] | None,
+    Option("--except", metavar="SCRIPT", help="Leave this one out; in the same way."),
+]
 AnswerTimeout = Annotated[
     float,
     Option(metavar="SECONDS", min=0.001, help="How long an answer may take."),
@@ -287,6 +293,15 @@ WorkersAt = Annotated[
         metavar="IP:PORT",
         help="For --jobs: where the first worker is; the others have the next ports. "
         "Repeat to spread them over addresses. Default: 127.0.0.1:20000.",
+    ),
+]
+JobSlots = Annotated[
+    int | None,
+    Option(
+        metavar="N",
+        min=1,
+        help="For --jobs: how many the target has; scripts that do not fit in them are "
+        "left out. BMv2 with our P4 program has 32768.",
     ),
 ]
 Interface = Annotated[
