@@ -48,7 +48,7 @@ def test_help_is_quick() -> None:
 
 COMMANDS = [
     "train", "compare", "switch", "controller", "doctor", "reset", "counters",
-    "conformance", "reproduce",
+    "conformance", "reproduce", "explore",
 ]  # fmt: skip
 
 
