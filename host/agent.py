@@ -9,10 +9,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from host.codes import CodeStream, check_kind
 from host.controller import Membership, join_job, split_address
 from host.packetizer import ELEMENT_TYPES, ArrayStream, Barrier, Stream
 from host.transport import AggregationError, Statistics, Transport
-from switch.protocol import HEADER_BYTES, Flag, Reduction
+from switch.codes import TABLE_SIZES, Table
+from switch.protocol import HEADER_BYTES, ElementType, Flag, Reduction
 from switch.udp import hears_groups, open_group, open_socket
 
 __all__ = ["AggregationError", "AggregationOverflow", "Network", "Statistics", "join"]
@@ -36,14 +38,18 @@ def join(
     num_slots: int = 512,
     slot_bytes: int = 1024,
     overflow: str = "detect",
+    code4: Table | None = None,
+    code8: Table | None = None,
 ) -> "Network":
     """Join a job at the switch, and wait until all its workers have.
 
     `address` is the switch's HOST:PORT, `bind` this worker's own IP address (default:
     the one that the route to the switch has), `mtu` in bytes. All workers give the same
-    `num_workers`, `num_slots` (a power of two), `slot_bytes` and `overflow` (wrap,
-    saturate, detect). Raises ValueError, ConnectionError, TimeoutError (which names the
-    missing ranks) or JoinRefused, with the switch's reason.
+    `num_workers`, `num_slots` (a power of two), `slot_bytes`, `overflow` (wrap,
+    saturate, detect) and code tables: the 16 integers that code4 stands for, the 256 of
+    code8, if such codes are to be summed; `num_workers` times the largest must fit an
+    int32. Raises ValueError, ConnectionError, TimeoutError (which names the missing
+    ranks) or JoinRefused, with the switch's reason.
     """
     host, port = split_address(address)
     sock = open_socket((bind or _own_address(host, port), 0))
@@ -57,7 +63,8 @@ def join(
         membership = join_job(
             address, job=job, rank=rank, num_workers=num_workers,
             data_address=sock.getsockname()[:2], num_slots=num_slots,
-            slot_bytes=slot_bytes, overflow=overflow, timeout=timeout,
+            slot_bytes=slot_bytes, overflow=overflow, code4=code4, code8=code8,
+            timeout=timeout,
             multicast=hears_groups(sock.getsockname()[:2]),
         )  # fmt: skip
     except BaseException:
@@ -95,6 +102,10 @@ class Network:
         self.num_workers = membership.num_workers
         self.num_slots = membership.num_slots
         self.slot_bytes = membership.slot_bytes
+        self.code4 = membership.code4
+        """What the codes of code4 stand for, 16 integers; None: no such table."""
+        self.code8 = membership.code8
+        """The same for code8, 256 integers."""
         self.address: str = sock.getsockname()[0]
         """This worker's own IP address."""
         self.timeout = 300.0
@@ -119,8 +130,10 @@ class Network:
         """Run one stream of chunks: what every other method stands on.
 
         Raises AggregationError when it cannot end: a worker or the switch is gone, or
-        `timeout` has passed.
+        `timeout` has passed; ValueError, before anything is sent, if it sums codes for
+        which the job has no table, or in a result type too narrow for the table.
         """
+        check_kind(stream.kind, self.code4, self.code8, self.num_workers)
         self._transport.aggregate(stream, self.timeout)
 
     def sum(self, array: Any, result_type: str | None = None) -> Any:
@@ -132,7 +145,30 @@ class Network:
         values, like = _as_array(array)
         out = np.zeros(values.shape, result_type or values.dtype)
         _check_types(values, out)
+        _check_width(values, out)
         return like(self._reduce(values, out, Reduction.SUM))
+
+    def sum_codes(self, codes: Any, code: str, result_type: str = "int16") -> Any:
+        """Sum over the workers of what uint8 codes of one shape stand for.
+
+        `code` is code4 (codes below 16, two a byte on their way) or code8, for which
+        the job has a table; `result_type` int8, int16 or int32. The sums are exact:
+        ValueError if the type cannot hold `num_workers` times the largest entry.
+        """
+        values, like = _as_array(codes)
+        if code not in TABLE_SIZES:
+            raise ValueError(f"code {code!r}: expected {' or '.join(TABLE_SIZES)}")
+        if values.dtype != np.uint8:
+            raise TypeError(f"codes of {values.dtype}: expected uint8")
+        if values.max(initial=0) >= TABLE_SIZES[code]:
+            raise ValueError(f"code {values.max()}: {code} has 0 to 15")
+        out = np.zeros(values.shape, result_type)
+        _check_types(out)
+        element_type = ElementType[code.upper()]
+        flat = np.ascontiguousarray(values).reshape(-1)
+        stream = CodeStream(flat, out.reshape(-1), element_type, self.slot_bytes)
+        self._run(stream, out.dtype)
+        return like(out)
 
     def max(self, array: Any) -> Any:
         """Elementwise maximum over the workers of int8, int16 or int32 arrays."""
@@ -220,14 +256,17 @@ class Network:
     def _reduce(self, values: Array, out: Array, reduction: Reduction) -> Array:
         flat = np.ascontiguousarray(values).reshape(-1)
         stream = ArrayStream(flat, out.reshape(-1), reduction, self.slot_bytes)
+        self._run(stream, out.dtype)
+        return out
+
+    def _run(self, stream: ArrayStream | CodeStream, dtype: np.dtype[Any]) -> None:
         self.aggregate(stream)
         if stream.flags & Flag.OVERFLOW:
             self.statistics.overflows += 1
             raise AggregationOverflow(
-                f"the sum over {self.num_workers} workers left the range of "
-                f"{out.dtype}: take a wider result_type, or smaller values"
+                f"the sum over {self.num_workers} workers left the range of {dtype}:"
+                " take a wider result_type, or smaller values"
             )
-        return out
 
     def _union(self, packed: Array) -> Array:
         out = np.zeros_like(packed)
@@ -250,11 +289,14 @@ def _as_array(array: Any) -> tuple[Array, Callable[[Array], Any]]:
     return np.ascontiguousarray(array).reshape(np.shape(array)), lambda out: out
 
 
-def _check_types(values: Array, out: Array) -> None:
-    for array in (values, out):
+def _check_types(*arrays: Array) -> None:
+    for array in arrays:
         if array.dtype not in ELEMENT_TYPES:
             allowed = ", ".join(str(dtype) for dtype in ELEMENT_TYPES)
             raise TypeError(f"{array.dtype} elements: expected one of {allowed}")
+
+
+def _check_width(values: Array, out: Array) -> None:
     if out.itemsize < values.itemsize:
         raise TypeError(
             f"result_type {out.dtype} is narrower than the elements' {values.dtype}"
