@@ -64,8 +64,7 @@ def join(
             address, job=job, rank=rank, num_workers=num_workers,
             data_address=sock.getsockname()[:2], num_slots=num_slots,
             slot_bytes=slot_bytes, overflow=overflow, code4=code4, code8=code8,
-            timeout=timeout,
-            multicast=hears_groups(sock.getsockname()[:2]),
+            timeout=timeout, multicast=hears_groups(sock.getsockname()[:2]),
         )  # fmt: skip
     except BaseException:
         sock.close()
