@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Mapping
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Annotated
@@ -12,11 +11,6 @@ from typing import Annotated
 import typer
 
 from intswitch import options
-
-COUNTERS = (
-    "accepted", "results", "copies", "replays", "statuses", "malformed", "unknown_job",
-    "unknown_source", "opcode", "ahead", "stale", "mismatch", "duplicate",
-)  # fmt: skip
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -147,6 +141,72 @@ def compare(
 
 
 @app.command()
+def reproduce(
+    paper: options.Paper,
+    seed: options.PaperSeed = 0,
+    quick: options.Quick = False,
+    data: options.Data = None,
+    out: options.Out = None,
+) -> None:
+    """Measure what a paper claims, at the size of a laptop.
+
+    Prints a table, paper says beside we measured, and draws the paper's figure: into
+    runs/reproduce-PAPER, or where --out says, go claims.md, claims.json, figure.csv and
+    figure.png. Ends with status 1 if a claim does not hold.
+
+    \b
+    IntSGD: noise, size of the integers, IntDIANA:
+        intswitch reproduce intsgd
+    In seconds, with wider confidence intervals:
+        intswitch reproduce intsgd --quick
+    On data of your own, in LIBSVM's format:
+        intswitch reproduce memsgd --data rcv1_test.binary.bz2
+    """
+    from intswitch.reproduce import command
+    from intswitch.reproduce.claims import Options
+
+    wanted = Options(seed=seed, quick=quick, data=data)
+    if not command.run(paper, wanted, out):
+        raise typer.Exit(1)
+
+
+@app.command()
+def explore(
+    rule: options.Rule = None,
+    workers: options.ExploredWorkers = None,
+    slots: options.ExploredSlots = 1,
+    chunks: options.ExploredChunks = "4",
+    first: options.FirstSequence = 0,
+    limit: options.ExploredLimit = None,
+    most_states: options.MostStates = 1_000_000,
+    large: options.Large = False,
+) -> None:
+    """Try every order in which a network can lose, repeat and delay the packets.
+
+    The real switch pipeline and the real host windows, with one number a chunk, from
+    every state that they can reach. Shows that `safe` never makes a wrong sum and never
+    gets stuck, and finds by itself how `switchml` does, as a packet trace. Ends with
+    status 1 if `safe` failed.
+
+    \b
+    What takes seconds, and what takes minutes too:
+        intswitch explore
+        intswitch explore --large
+    One shape, two aggregations of 3 and 4 chunks, sequences that wrap:
+        intswitch explore --workers 3 --chunks 3+4 --first 4294967293
+    """
+    from intswitch.console import new_console
+    from intswitch.explore import command
+
+    shapes = command.SHAPES + (command.LARGER if large else ())
+    if workers is not None:
+        shapes = (command.shape(rule, workers, slots, chunks, first, limit),)
+    elif rule is not None:
+        shapes = tuple(each for each in shapes if each.rule.name == rule.upper())
+    raise typer.Exit(command.run(shapes, most_states, new_console()))
+
+
+@app.command()
 def switch(
     file: options.SwitchFile = None,
     address: options.Address = None,
@@ -182,6 +242,7 @@ def switch(
 
         end_with_parent(stop_politely)
     from intswitch.configuration import DEFAULTS, read_switch
+    from intswitch.console import show_address, show_counters
     from intswitch.standalone import with_options
     from switch.server import serve
 
@@ -216,6 +277,7 @@ def controller(
         from intswitch.child import end_with_parent, stop_politely
 
         end_with_parent(stop_politely)
+    from intswitch.console import show_address, show_counters
     from intswitch.p4_configuration import read_controller
     from switch.p4_server import serve
 
@@ -265,6 +327,7 @@ def counters(address: options.Endpoint, job: options.AnyJob = None) -> None:
         intswitch counters 127.0.0.1:48864 7
     """
     import host.controller
+    from intswitch.console import show_counters
 
     show_counters(host.controller.counters(address, job))
 
@@ -313,19 +376,6 @@ def conformance(
             target, rule, scripts, timeout, bind, fixed, interface or [], switch_mac
         )
         raise typer.Exit(command.check(wanted, json))
-
-
-def show_address(address: tuple[str, int]) -> None:
-    host = f"[{address[0]}]" if ":" in address[0] else address[0]
-    print(f"listening {host}:{address[1]}", flush=True)
-
-
-def show_counters(values: Mapping[str, int]) -> None:
-    """What became of packets first, then why others were dropped or lost."""
-    known = [name for name in COUNTERS if name in values]
-    width = max(map(len, values), default=0)
-    for name in [*known, *sorted(set(values) - set(known))]:
-        print(f"{name:{width}}  {values[name]:>14,}", flush=True)
 
 
 def main() -> None:

@@ -134,6 +134,52 @@ Output = Annotated[
     Path | None, Option(metavar="DIR", help="Write table, results and figure here.")
 ]
 
+Paper = Annotated[
+    Literal["intsgd", "nuqsgd", "fastsgd", "memsgd"],
+    Argument(metavar="PAPER", help="intsgd, nuqsgd, fastsgd or memsgd."),
+]
+PaperSeed = Annotated[
+    int, Option("--seed", metavar="N", min=0, help="Of all that is random.")
+]
+Quick = Annotated[
+    bool, Option("--quick", help="Fewer draws and steps: seconds, wider intervals.")
+]
+Data = Annotated[
+    Path | None,
+    Option(
+        metavar="FILE",
+        dir_okay=False,
+        help="A LIBSVM file (also .gz, .bz2, .xz) in place of synthetic data.",
+    ),
+]
+Out = Annotated[
+    Path | None,
+    Option("--out", "--output", metavar="DIR", help="Write table and figure here."),
+]
+
+ExploredWorkers = Annotated[
+    int | None,
+    Option(metavar="N", min=1, max=4, help="Explore this shape alone: N workers."),
+]
+ExploredSlots = Annotated[
+    int, Option(metavar="N", min=1, help="A power of two. With --workers.")
+]
+ExploredChunks = Annotated[
+    str, Option(metavar="N+N", help="Of each aggregation, one after the other.")
+]
+FirstSequence = Annotated[
+    int,
+    Option(metavar="N", min=0, max=2**32 - 1, help="Of the job's first chunk."),
+]
+ExploredLimit = Annotated[
+    int | None,
+    Option(metavar="N", min=1, help="Packets in flight of a worker: its window."),
+]
+Large = Annotated[bool, Option("--large", help="Larger shapes too: minutes each.")]
+MostStates = Annotated[
+    int, Option(metavar="N", min=1, help="Stop when so many states are known.")
+]
+
 SwitchFile = Annotated[
     Path | None,
     Argument(metavar="FILE.yaml", help="The switch, its faults, its fixed jobs."),

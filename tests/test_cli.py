@@ -8,7 +8,7 @@ import time
 import pytest
 import typer
 
-from intswitch import cli
+from intswitch import cli, console
 from intswitch.fabrics import FABRICS
 from intswitch.methods import DEFAULT_SET, HETEROGENEOUS_SET, Method, parse_options
 
@@ -48,7 +48,7 @@ def test_help_is_quick() -> None:
 
 COMMANDS = [
     "train", "compare", "switch", "controller", "doctor", "reset", "counters",
-    "conformance",
+    "conformance", "reproduce",
 ]  # fmt: skip
 
 
@@ -136,7 +136,7 @@ def test_public_names() -> None:
 
 
 def test_counters_come_in_order(capsys: pytest.CaptureFixture[str]) -> None:
-    cli.show_counters({"stale": 1, "accepted": 1200, "lost_in": 3, "results": 4})
+    console.show_counters({"stale": 1, "accepted": 1200, "lost_in": 3, "results": 4})
     names = [line.split()[0] for line in capsys.readouterr().out.splitlines()]
     assert names == ["accepted", "results", "stale", "lost_in"]
 
