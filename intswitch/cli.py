@@ -249,12 +249,8 @@ def switch(
     config = read_switch(file) if file else DEFAULTS
     config = with_options(config, given)
     opened = trace.open("wb") if trace else nullcontext()
-    try:
-        with opened as file:
-            show_counters(serve(config, ready=show_address, trace=file))
-    except OSError as error:
-        text = f"{config.address}, port {config.port}: {error.strerror or error}"
-        raise OSError(text) from error
+    with opened as file:
+        show_counters(serve(config, ready=show_address, trace=file))
 
 
 @app.command()
@@ -386,7 +382,8 @@ def main() -> None:
         if os.environ.get("INTSWITCH_DEBUG"):
             raise
         text = str(error) or type(error).__name__
-        if isinstance(error, OSError) and error.filename and error.strerror:
-            text = f"{error.filename}: {error.strerror}"
+        if isinstance(error, OSError) and error.strerror:
+            where = f"{error.filename}: " if error.filename else ""
+            text = where + error.strerror
         print("error: " + text.replace("\n", "\n  "), file=sys.stderr)
         sys.exit(1)
