@@ -150,9 +150,9 @@ def reproduce(
 ) -> None:
     """Measure what a paper claims, at the size of a laptop.
 
-    Prints a table, paper says beside we measured, and draws the paper's figure: into
-    runs/reproduce-PAPER, or where --out says, go claims.md, claims.json, figure.csv and
-    figure.png. Ends with status 1 if a claim does not hold.
+    Prints a table, paper says beside we measured, and draws the paper's figure:
+    into runs/reproduce-PAPER, or where --out says, go claims.md, claims.json,
+    figure.csv and figure.png. Ends with status 1 if a claim does not hold.
 
     \b
     IntSGD: noise, size of the integers, IntDIANA:
@@ -183,10 +183,10 @@ def explore(
 ) -> None:
     """Try every order in which a network can lose, repeat and delay the packets.
 
-    The real switch pipeline and the real host windows, with one number a chunk, from
-    every state that they can reach. Shows that `safe` never makes a wrong sum and never
-    gets stuck, and finds by itself how `switchml` does, as a packet trace. Ends with
-    status 1 if `safe` failed.
+    The real switch pipeline and the real host windows, with one number a chunk,
+    from every state that they can reach. Shows that `safe` never makes a wrong
+    sum and never gets stuck, and finds by itself how `switchml` does, as a packet
+    trace. Ends with status 1 if `safe` failed.
 
     \b
     What takes seconds, and what takes minutes too:
