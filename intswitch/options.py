@@ -100,6 +100,17 @@ Compressors = Annotated[
         rich_help_panel=COMPRESSOR,
     ),
 ]
+Set = Annotated[
+    Literal["scalings", "heterogeneous", "papers"] | None,
+    Option(
+        "--set",
+        metavar="NAME",
+        help="Compare a set: [b]scalings[/] (IntSGD beside SwitchML's; the default), "
+        "[b]heterogeneous[/] (IntSGD beside IntDIANA), [b]papers[/] (all methods). "
+        "What -c names comes on top.",
+        rich_help_panel=COMPRESSOR,
+    ),
+]
 
 Topology = Annotated[
     str,
