@@ -21,6 +21,7 @@ from host import window as win
 from host.collectives import Collectives
 from host.packetizer import Results, Stream, assemble, make_ready, new_contributions
 from host.transport import Statistics
+from intswitch.reproduce.claims import Progress, Quiet
 from switch.config import JobConfig, SwitchConfig
 from switch.parser import element_bytes, element_type_of
 from switch.pipeline import Pipeline
@@ -159,6 +160,10 @@ class Worker(Collectives):
         offers = list(self.switch.offers)
         self.switch.barrier.wait()
         return offers
+
+    def watch(self, progress: Progress) -> Progress:
+        """The progress on worker 0; on the others, one that shows nothing."""
+        return progress if self.rank == 0 else Quiet()
 
 
 def run(
