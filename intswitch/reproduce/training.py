@@ -12,7 +12,14 @@ from threading import Lock
 from typing import Any
 
 import numpy as np
-import torch
+
+try:
+    import torch
+except ModuleNotFoundError as missing:
+    raise ModuleNotFoundError(
+        "this reproduction trains a network, which needs torch: "
+        "pip install 'intswitch[train]'"
+    ) from missing
 
 from host.compressors.base import Compressor, Gradient, Layout, Network
 from intswitch.experiment import Evaluated, Training
