@@ -106,7 +106,8 @@ def train(
         return learner
 
     torch.set_num_threads(1)
-    return curve(training.label, lockstep.run(num_workers, work))
+    tables = chosen.create(seed).tables(num_workers)
+    return curve(training.label, lockstep.run(num_workers, work, **tables))
 
 
 def curve(label: str, learners: Sequence[Learner]) -> Curve:
