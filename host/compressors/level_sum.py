@@ -10,7 +10,8 @@ is known beforehand (`LevelSum`), or a power of two that arrives one window ahea
 exponent field, for every chunk another (`LevelBlockSum`; see `block_exponent`).
 """
 
-from typing import Any, NamedTuple
+from collections.abc import Callable
+from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,7 +25,7 @@ from host.compressors.block_exponent import (
     drain_blocks,
 )
 from host.compressors.levels import Grid, integer_of, level_of, scale_of, signed
-from host.compressors.norms import LARGEST_NORM_BITS
+from host.compressors.norms import LARGEST_NORM
 from host.compressors.quantize import LARGEST_BITS, ZERO, Floats, Plan, dequantize
 from host.compressors.stream import ScaledSum
 from host.packetizer import Contributions, Integers, Results
@@ -33,7 +34,6 @@ from switch.compiled import kernel
 from switch.protocol import HEADER_BYTES
 
 SIGN = np.int32(31)
-LARGEST_NORM = np.array(LARGEST_NORM_BITS, np.int32).view(np.float32)[()]
 
 
 class LevelPlan(NamedTuple):
@@ -144,8 +144,8 @@ class LevelSum(ScaledSum):
     types in `form` hold the largest level, and n of them.
     """
 
-    fill_rows = staticmethod(fill_levels)
-    drain_rows = staticmethod(drain_levels)
+    fill_rows: ClassVar[Callable[..., None]] = staticmethod(fill_levels)
+    drain_rows: ClassVar[Callable[..., None]] = staticmethod(drain_levels)
 
     def __init__(
         self,

@@ -62,9 +62,9 @@ def grid_of(kind: str, bits: int, *, authors: bool = False) -> Grid:
     if bits not in BITS[kind]:
         allowed = ", ".join(map(str, BITS[kind]))
         raise ValueError(f"bits is {bits}: must be one of {allowed}")
+    exponential = kind == "exponential"
     first, stride = (1, 2) if authors else (0, 1)
     last = 2 ** (bits - 1) - 1 + first
-    exponential = kind == "exponential"
     top = 2 ** (last - 1) if exponential else last * stride - first
     slope, offset = (0.5, 0.5) if authors else (1.0, 0.0)
     return Grid(
@@ -76,6 +76,11 @@ def grid_of(kind: str, bits: int, *, authors: bool = False) -> Grid:
         slope=np.float32(slope),
         offset=np.float32(offset),
     )
+
+
+def last_index(grid: Grid) -> int:
+    """Of the largest level."""
+    return int(2 ** (grid.bits - 1) - 1 + grid.first)
 
 
 def levels_of(grid: Grid) -> NDArray[np.int32]:
@@ -106,7 +111,9 @@ def position(x: np.float32, grid: Grid) -> np.int32:
     """Of x in [0, top], in units of 2^-23 index."""
     if grid.exponential:
         below = np.float32(np.float32(x * grid.slope) + np.float32(grid.offset + ONE))
-        above = np.float32(x + x)  # 2^index, if x is a level; larger than `below` if > 1
+        above = np.float32(
+            x + x
+        )  # 2^index, if x is a level; larger than `below` if > 1
         power = np.float32(below if below > above else above)
         return np.int32(power.view(np.int32) - ONE_BITS)
     index = np.float32(np.float32(x * grid.slope) + grid.offset)

@@ -15,7 +15,8 @@ from switch.compiled import kernel
 from switch.protocol import NO_EXPONENT
 
 LARGEST_EXPONENT = 126  # of a finite block: 127 is NON_FINITE
-LARGEST_NORM_BITS = 0x7E800000  # 2^126: norms of blocks count as this at most
+LARGEST_NORM = np.float32(2.0**126)  # norms of blocks count as this at most
+LARGEST_NORM_BITS = 0x7E800000
 RUNNING_SUMS = 64
 NORMS = ("l2", "linf")
 
