@@ -2,6 +2,7 @@
 their definitions say of their errors."""
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -22,6 +23,8 @@ Floats = NDArray[np.float64]
 METHODS: dict[str, tuple[str, dict[str, Any]]] = {
     "nuqsgd": ("nuqsgd", {}),
     "nuqsgd of 3 bits": ("nuqsgd", {"bits": 3, "norm": "linf"}),
+    "nuqsgd, integers": ("nuqsgd", {"wire": "integers"}),
+    "nuqsgd of 5 bits, integers": ("nuqsgd", {"bits": 5, "wire": "integers"}),
     "nuqsgd of 5 bits": ("nuqsgd", {"bits": 5, "common": "max", "block_size": 40}),
     "nuqsgd, common max": ("nuqsgd", {"common": "max", "block_size": 70}),
     "nuqsgd, gather": ("nuqsgd", {"path": "gather", "block_size": 70}),
@@ -62,7 +65,15 @@ def train(
         means = [made.average(g[network.rank], network) for g in gradients]
         return np.array(means), made
 
-    return results_of(run_workers(gradients.shape[1], work, slot_bytes=SLOT))
+    return results_of(run(gradients.shape[1], work, make(method, **options)))
+
+
+def run(
+    num_workers: int, work: Callable[[LocalNetwork], Any], made: Leveled
+) -> list[Any]:
+    """`run_workers`, of a job with the tables that this compressor needs."""
+    tables = made.tables(num_workers)
+    return run_workers(num_workers, work, slot_bytes=SLOT, **tables)
 
 
 def gaussian(steps: int = 1, n: int = N, d: int = D, seed: int = 0) -> Gradients:

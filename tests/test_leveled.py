@@ -19,9 +19,10 @@ from leveling import (
     expected,
     gaussian,
     make,
+    run,
     train,
 )
-from local_network import LocalNetwork, results_of, run_workers
+from local_network import LocalNetwork, results_of
 
 from host.compressors import compressor
 from host.compressors.leveled import Leveled
@@ -103,7 +104,7 @@ def test_a_broken_mean_is_found_out(fault: str) -> None:
             means.append(made.average(gradient[0, network.rank], network))
         return np.array(means, np.float64), made
 
-    means, made = results_of(run_workers(N, work, slot_bytes=SLOT))[0]
+    means, made = results_of(run(N, work, make(METHODS["nuqsgd"])))[0]
     truth = gradient[0].mean(axis=0, dtype=np.float64)
     variance, jump = expected(made, gradient[0])
     if fault == "the same coins":
@@ -121,7 +122,7 @@ def test_statistics_count_bytes_and_integers(method: Method) -> None:
     made = train(gradient, method, norm="linf")[1][1]
     statistics = made.statistics
     assert statistics.largest_integer in (32, 64)  # exponent: 1.0 is half of 2^1
-    full_up, full_down = HEADER_BYTES + 32, HEADER_BYTES + 64
+    full_up, full_down = HEADER_BYTES + 16, HEADER_BYTES + 64
     if made.path == "gather":
         assert statistics.largest_sum == 0
         lengths, message = HEADER_BYTES + SLOT, HEADER_BYTES + SLOT
@@ -218,7 +219,7 @@ def test_all_workers_raise_when_one_gradient_is_not_finite(
             means.append(made.average(g, network, blocks))
         return text, np.array(means)
 
-    outcomes = results_of(run_workers(N, work, slot_bytes=SLOT))
+    outcomes = results_of(run(N, work, make(method)))
     untouched = train(gradients, method)[0][0]
     where = "weight[3]" if at == 3 else "bias[79]"
     for rank, (text, means) in enumerate(outcomes):
@@ -237,7 +238,7 @@ def test_the_gradient_may_be_overwritten(method: Method) -> None:
             assert made.average(g, network, out=g) is g
         return mine
 
-    for means in results_of(run_workers(N, work, slot_bytes=SLOT)):
+    for means in results_of(run(N, work, make(method))):
         assert means.tobytes() == expected.tobytes()
 
 
@@ -255,7 +256,7 @@ def test_a_loaded_state_goes_on_bit_for_bit(method: Method) -> None:
         means = [second.average(g, network) for g in mine[2:]]
         return np.array(means).tobytes() == np.array(expected[2:]).tobytes()
 
-    assert results_of(run_workers(N, work, slot_bytes=SLOT)) == [True] * N
+    assert results_of(run(N, work, make(method))) == [True] * N
 
 
 # options
@@ -275,6 +276,7 @@ def test_a_loaded_state_goes_on_bit_for_bit(method: Method) -> None:
         ("nuqsgd", {"block_size": 0, "common": "max"}, "must be 1 or more"),
         ("nuqsgd", {"bits": 5, "result_type": "int8"}, "as wide as element_type"),
         ("nuqsgd", {"result_type": "int64"}, "one of int8, int16, int32"),
+        ("nuqsgd", {"wire": "floats"}, "one of codes, integers"),
     ],
 )
 def test_wrong_options_are_told_the_right_ones(
