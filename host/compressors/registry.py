@@ -10,6 +10,9 @@ from host.compressors.fixed import FixedScale
 from host.compressors.heuristic import Heuristic
 from host.compressors.intdiana import IntDIANA
 from host.compressors.intsgd import IntSGD
+from host.compressors.nuqsgd import NUQSGD
+from host.compressors.qsgd import QSGD
+from host.compressors.qsgdinf import QSGDinf
 
 COMPRESSORS: dict[str, type[Compressor]] = {
     "exact": Exact,
@@ -18,6 +21,9 @@ COMPRESSORS: dict[str, type[Compressor]] = {
     "fixed": FixedScale,
     "block_exponent": BlockExponent,
     "heuristic": Heuristic,
+    "nuqsgd": NUQSGD,
+    "qsgd": QSGD,
+    "qsgdinf": QSGDinf,
 }
 
 
