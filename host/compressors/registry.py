@@ -11,6 +11,7 @@ from host.compressors.fixed import FixedScale
 from host.compressors.heuristic import Heuristic
 from host.compressors.intdiana import IntDIANA
 from host.compressors.intsgd import IntSGD
+from host.compressors.memsgd import MemSGD
 
 COMPRESSORS: dict[str, type[Compressor]] = {
     "exact": Exact,
@@ -19,6 +20,7 @@ COMPRESSORS: dict[str, type[Compressor]] = {
     "fixed": FixedScale,
     "block_exponent": BlockExponent,
     "heuristic": Heuristic,
+    "memsgd": MemSGD,
 }
 
 FEEDBACK = inspect.Parameter(
