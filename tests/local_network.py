@@ -222,10 +222,11 @@ def run_workers(
     *,
     num_slots: int = 4,
     slot_bytes: int = 64,
+    kind: type[Fabric] = Fabric,
 ) -> list[Any]:
     """What `function(network)` returns or raises (the exception itself) on each of so
     many workers. An AssertionError, and anything that broke the fabric, is raised."""
-    fabric = Fabric(num_workers, num_slots, slot_bytes)
+    fabric = kind(num_workers, num_slots, slot_bytes)
     outcomes: list[Any] = [None] * num_workers
 
     def work(rank: int) -> None:

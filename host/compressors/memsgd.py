@@ -201,8 +201,7 @@ class MemSGD(ScaledCompressor):
             raise non_finite_error(first, layout, network.rank, self.step)
         mean[:] = 0
         for each in decoded:
-            mean[each["index"]] += each["value"]
-        mean /= np.float32(network.num_workers)
+            mean[each["index"]] += each["value"] / np.float32(network.num_workers)
         self.step += 1
         return chosen, wanted[chosen]
 
