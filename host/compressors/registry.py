@@ -12,6 +12,7 @@ from host.compressors.heuristic import Heuristic
 from host.compressors.intdiana import IntDIANA
 from host.compressors.intsgd import IntSGD
 from host.compressors.memsgd import MemSGD
+from host.compressors.signsgd import SignSGD
 
 COMPRESSORS: dict[str, type[Compressor]] = {
     "exact": Exact,
@@ -21,6 +22,7 @@ COMPRESSORS: dict[str, type[Compressor]] = {
     "block_exponent": BlockExponent,
     "heuristic": Heuristic,
     "memsgd": MemSGD,
+    "signsgd": SignSGD,
 }
 
 FEEDBACK = inspect.Parameter(
