@@ -3,28 +3,20 @@
 from __future__ import annotations
 
 import os
-import signal
 import sys
 from collections.abc import Mapping
 from contextlib import nullcontext
-from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated
 
 import typer
 
 from intswitch import options
 
-if TYPE_CHECKING:
-    from intswitch.experiment import Training
-    from intswitch.methods import Method
-
-PIPE_WIDTH = 150  # columns, where the output is no terminal
 COUNTERS = (
     "accepted", "results", "copies", "replays", "statuses", "malformed", "unknown_job",
     "unknown_source", "opcode", "ahead", "stale", "mismatch", "duplicate",
 )  # fmt: skip
-INTERRUPTED = 128 + signal.SIGINT
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -100,6 +92,7 @@ def train(
     The yardstick, float32 between the workers:
         intswitch train -c exact
     """
+    from intswitch.command import run, training
     from intswitch.methods import Method
 
     method = Method.parse(compressor).extended(
@@ -113,6 +106,7 @@ def train(
 def compare(
     workload: options.Workload = "mnist",
     compressor: options.Compressors = None,
+    named: options.Set = None,
     seeds: Annotated[
         int, typer.Option(metavar="N", min=1, help="Runs of every method.")
     ] = 3,
@@ -132,24 +126,57 @@ def compare(
 
     Gives the table of IntSGD's paper (test accuracy or loss, time of a step by phase,
     bits per coordinate) and a figure: loss against steps and bytes, largest integer
-    against steps. Writes table.csv, results.json, figure.png and figure.svg into
-    runs/WORKLOAD, or where --output says.
+    against steps. Writes table.md, table.csv, results.json, figure.png and figure.svg
+    into runs/WORKLOAD, or where --output says.
 
     \b
     The default set, three seeds:
         intswitch compare
     Two of your choice, quickly:
         intswitch compare -w digits -c exact -c intsgd:element_type=int8 --seeds 1
+    Every method of every paper:
+        intswitch compare --set papers
     Why IntDIANA: heterogeneous workers make IntSGD's integers grow:
         intswitch compare -w logistic
     """
-    from intswitch.methods import Method, default_set
+    from intswitch.command import run, training
+    from intswitch.methods import Method, chosen_texts
 
-    texts = compressor or default_set(workload)
+    texts = chosen_texts(workload, named, compressor or [])
     base = training(**locals())
     folder = output or Path("runs") / workload
     methods = [Method.parse(text) for text in texts]
     run(methods, base, seeds, topology, loss, fabric, folder)
+
+
+@app.command()
+def reproduce(
+    paper: options.Paper,
+    seed: options.PaperSeed = 0,
+    quick: options.Quick = False,
+    data: options.Data = None,
+    out: options.Out = None,
+) -> None:
+    """Measure what a paper claims, at the size of a laptop.
+
+    Prints a table, paper says beside we measured, and draws the paper's figure: into
+    runs/reproduce-PAPER, or where --out says, go claims.md, claims.json, figure.csv and
+    figure.png. Ends with status 1 if a claim does not hold.
+
+    \b
+    IntSGD: noise, size of the integers, IntDIANA:
+        intswitch reproduce intsgd
+    In seconds, with wider confidence intervals:
+        intswitch reproduce intsgd --quick
+    On data of your own, in LIBSVM's format:
+        intswitch reproduce memsgd --data rcv1_test.binary.bz2
+    """
+    from intswitch.reproduce import command
+    from intswitch.reproduce.claims import Options
+
+    wanted = Options(seed=seed, quick=quick, data=data)
+    if not command.run(paper, wanted, out):
+        raise typer.Exit(1)
 
 
 @app.command()
@@ -326,61 +353,6 @@ def show_counters(values: Mapping[str, int]) -> None:
     width = max(map(len, values), default=0)
     for name in [*known, *sorted(set(values) - set(known))]:
         print(f"{name:{width}}  {values[name]:>14,}", flush=True)
-
-
-def training(**given: Any) -> Training:
-    """A command's options, as far as they are about the training."""
-    from dataclasses import fields
-
-    from intswitch.experiment import Training
-
-    if given["steps"] is not None and given["epochs"] is not None:
-        raise ValueError("--steps and --epochs: give one of them, not both")
-    names = {each.name for each in fields(Training)} - {"compressor", "options"}
-    return Training(**{name: given[name] for name in names})
-
-
-def run(
-    methods: list[Method],
-    base: Training,
-    seeds: int,
-    topology: str,
-    loss: float | None,
-    fabric: str,
-    folder: Path | None,
-) -> None:
-    """Find mistakes while nothing has been started, then train and report."""
-    from rich.console import Console
-
-    from intswitch.topology import load
-
-    network = load(topology)
-    if loss is not None:
-        network = network.with_loss(loss)
-    if find_spec("torch") is None:
-        raise ModuleNotFoundError(
-            "training needs torch, which is not installed: "
-            "pip install 'intswitch[train]'"
-        )
-    methods = [method.checked() for method in methods]
-
-    from intswitch.compare import run_all
-
-    console = Console()
-    if not console.is_terminal and "COLUMNS" not in os.environ:
-        console.width = PIPE_WIDTH
-    signal.signal(signal.SIGTERM, _terminated)
-    network = network.model_copy(update={"seed": network.seed + base.seed})
-    try:
-        run_all(base, methods, seeds, network, fabric, folder, console)
-    except KeyboardInterrupt:
-        print("interrupted", file=sys.stderr)
-        raise SystemExit(INTERRUPTED) from None
-
-
-def _terminated(number: int, frame: Any) -> None:
-    """SIGTERM ends the `with` blocks, and so the processes, before it ends us."""
-    raise SystemExit(128 + number)
 
 
 def main() -> None:

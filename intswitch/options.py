@@ -100,6 +100,17 @@ Compressors = Annotated[
         rich_help_panel=COMPRESSOR,
     ),
 ]
+Set = Annotated[
+    Literal["scalings", "heterogeneous", "papers"] | None,
+    Option(
+        "--set",
+        metavar="NAME",
+        help="Compare a set: [b]scalings[/] (IntSGD beside SwitchML's; the default), "
+        "[b]heterogeneous[/] (IntSGD beside IntDIANA), [b]papers[/] (all methods). "
+        "What -c names comes on top.",
+        rich_help_panel=COMPRESSOR,
+    ),
+]
 
 Topology = Annotated[
     str,
@@ -130,6 +141,29 @@ Fabric = Annotated[
 ]
 Output = Annotated[
     Path | None, Option(metavar="DIR", help="Write table, results and figure here.")
+]
+
+Paper = Annotated[
+    Literal["intsgd", "nuqsgd", "fastsgd", "memsgd"],
+    Argument(metavar="PAPER", help="intsgd, nuqsgd, fastsgd or memsgd."),
+]
+PaperSeed = Annotated[
+    int, Option("--seed", metavar="N", min=0, help="Of all that is random.")
+]
+Quick = Annotated[
+    bool, Option("--quick", help="Fewer draws and steps: seconds, wider intervals.")
+]
+Data = Annotated[
+    Path | None,
+    Option(
+        metavar="FILE",
+        dir_okay=False,
+        help="A LIBSVM file (also .gz, .bz2, .xz) in place of synthetic data.",
+    ),
+]
+Out = Annotated[
+    Path | None,
+    Option("--out", "--output", metavar="DIR", help="Write table and figure here."),
 ]
 
 SwitchFile = Annotated[

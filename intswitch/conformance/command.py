@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import fnmatch
-import os
 import re
 from collections.abc import Sequence
 from contextlib import closing, nullcontext
@@ -22,12 +21,12 @@ from intswitch.conformance.runner import Outcome, run
 from intswitch.conformance.script import Script
 from intswitch.conformance.target import Target
 from intswitch.conformance.udp import UdpWire, own_address
+from intswitch.console import new_console
 from switch.admission import text_of
 from switch.config import Address, SwitchConfig
 from switch.protocol import Rule
 
 WORKERS_AT = "127.0.0.1:20000"
-PIPE_WIDTH = 150  # columns, where the output is no terminal
 
 
 def list_scripts(only: Sequence[str], rule: str | None) -> None:
@@ -172,10 +171,3 @@ def rule_of(rule: str | None, file: SwitchConfig | None) -> Rule:
             f"--rule {rule}: but the file of --fixed says {file.rule.name.lower()}"
         )
     return file.rule
-
-
-def new_console() -> Console:
-    console = Console()
-    if not console.is_terminal and "COLUMNS" not in os.environ:
-        console.width = PIPE_WIDTH
-    return console
