@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from local_network import Fabric, LocalNetwork, results_of, run_workers
+from local_network import LocalNetwork, results_of, run_workers
 from numpy.typing import NDArray
 
 from host.compressors.base import Gradient
@@ -52,10 +52,10 @@ def run(
     gradients: Gradients,
     make: Callable[..., MemSGD] = MemSGD,
     blocks: Any = None,
-    kind: type[Fabric] = Fabric,
+    through: Callable[..., list[Any]] = run_workers,
     **options: Any,
 ) -> list[Outcome]:
-    """[n]"""
+    """[n]. through: what runs the workers."""
 
     def work(network: LocalNetwork) -> Outcome:
         outcome = Outcome(make(**options), network, blocks)
@@ -63,4 +63,4 @@ def run(
             outcome.step(g.copy())
         return outcome
 
-    return results_of(run_workers(gradients.shape[1], work, kind=kind))
+    return results_of(through(gradients.shape[1], work))

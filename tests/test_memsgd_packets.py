@@ -2,13 +2,12 @@
 
 import numpy as np
 import pytest
-from local_network import Fabric, LocalNetwork, results_of, run_workers
+from local_network import LocalNetwork, results_of, run_workers
 from memsgd_runs import N, dyadic, run
-from world import World
 
 from host.compressors.memsgd import ENTRY, MemSGD
 from host.compressors.selection import rand_k, shared_key, top_k
-from host.packetizer import Barrier, Stream
+from intswitch.reproduce import lockstep
 from switch.protocol import HEADER_BYTES
 
 
@@ -87,24 +86,6 @@ def test_a_message_is_eight_bytes_an_element() -> None:
         np.testing.assert_array_equal(entries["value"], gradients[0, rank, chosen])
 
 
-class OnPipeline(Fabric):
-    """The switch's own pipeline between windows, instead of a loop over arrays."""
-
-    def __init__(self, *shape: int) -> None:
-        super().__init__(*shape)
-        self.world = World(*shape)
-
-    def aggregate(self, streams: list[Stream]) -> None:
-        self.world.aggregate(streams)
-
-
-@pytest.fixture(scope="module")
-def compiled() -> None:
-    """The pipeline's kernels: the compiler may take longer than workers wait."""
-    World(1).aggregate([Barrier()])
-
-
-@pytest.mark.usefixtures("compiled")
 @pytest.mark.parametrize("n", [2, 64])
 @pytest.mark.parametrize("select", ["top", "rand"])
 @pytest.mark.parametrize("element_type", ["int8", "int16", "int32"])
@@ -117,7 +98,7 @@ def test_the_largest_integers_of_all_workers_fit_the_switch(
     gradients = np.full((2, n, 40), worst)
     gradients[:, :, ::2] *= -1
     options = {"select": select, "k": 40, "element_type": element_type}
-    outcomes = run(gradients, kind=OnPipeline, **options)
+    outcomes = run(gradients, through=lockstep.run, **options)
     largest = 2 ** (8 * (1 << ["int8", "int16", "int32"].index(element_type)) - 1) - 1
     for outcome in outcomes:
         statistics = outcome.made.statistics

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -13,17 +13,33 @@ from numpy.typing import NDArray
 from host.compressors.intdiana import IntDIANA
 from host.compressors.intsgd import IntSGD
 from intswitch.reproduce import lockstep
-from intswitch.reproduce.claims import Progress
+from intswitch.reproduce.claims import Options, Progress
 from intswitch.reproduce.datasets import (
     Dataset,
     Vector,
     dense,
     epsilon_twin,
     normalized,
+    read_libsvm,
     rows_of,
 )
 from intswitch.reproduce.estimates import Draws
 from intswitch.reproduce.logistic import Problem
+from intswitch.reproduce.training import Curve, train
+
+ALPHAS = (0.25, 0.5, 1.0, 2.0, 8.0)
+ALPHA = 2.0  # where one is enough
+ROUNDING_WORKERS, ELEMENTS = 8, 1024
+WORKERS = 16  # as in the paper's experiments
+SHARES = 12  # workers of its convex experiments
+TRAININGS = {
+    "SGD": "exact",
+    "IntSGD int8": "intsgd:element_type=int8",
+    "IntSGD int32": "intsgd:element_type=int32",
+    "IntSGD int8, to nearest": "intsgd:element_type=int8,rounding=deterministic",
+    "heuristic int8": "heuristic:element_type=int8",
+    "heuristic int32": "heuristic:element_type=int32",
+}
 
 Gradients = NDArray[np.float32]
 
@@ -180,12 +196,15 @@ def heterogeneous(
     seed: int, workers: int, samples: int = 200, features: int = 100
 ) -> Dataset:
     """Every worker's `samples` lie around a point of its own and have labels by a
-    separator of its own; rows of norm 1, in order of the workers."""
+    separator of its own; rows of norm 1, in order of the workers. Feature j has the
+    scale 1 / sqrt(j), so that descent takes a while."""
     chance = np.random.default_rng([seed, 12])
+    scale = 1.0 / np.sqrt(np.arange(1, features + 1))
     matrices, labels = [], []
     for _ in range(workers):
         center, separator = chance.normal(size=(2, features))
-        matrix = center + 2.0 * chance.normal(size=(samples, features))
+        noise = chance.normal(size=(samples, features))
+        matrix = (0.5 * center + noise) * scale
         margins = matrix @ separator
         margins += 0.1 * margins.std() * chance.normal(size=samples)
         matrices.append(matrix)
@@ -201,14 +220,21 @@ def part(dataset: Dataset, first: int, last: int) -> Dataset:
 
 
 def descend(
-    name: str, dataset: Dataset, l2: float, workers: int, steps: int, progress: Progress
+    name: str, dataset: Dataset, workers: int, steps: int, progress: Progress
 ) -> Descent:
     """Full local gradients, step size 1 / L, a contiguous split in shares of one size.
 
-    name: a compressor and its options, as in METHODS.
+    name: a compressor and its options, as in METHODS. l2 is 3 over the number of
+    samples, near to what the authors have for their sets.
     """
     each = dataset.samples.num_samples // workers
+    if each == 0:
+        raise ValueError(
+            f"{dataset.name}: {dataset.samples.num_samples} samples: must be at least "
+            f"{workers}, one for every worker"
+        )
     used = part(dataset, 0, each * workers)
+    l2 = 3.0 / used.samples.num_samples
     whole = Problem(used, l2)
     best, rate = whole.optimum().loss, 1.0 / whole.smoothness()
     gaps: list[float] = []
@@ -240,3 +266,87 @@ METHODS: dict[str, Callable[[], IntSGD]] = {
     "IntDIANA int32": lambda: IntDIANA(element_type="int32"),
     "IntDIANA int8": lambda: IntDIANA(element_type="int8"),
 }
+
+
+@dataclass(frozen=True, slots=True)
+class Size:
+    """How much is measured."""
+
+    draws: int
+    steps: int
+    """Of SGD with the adaptive scale."""
+    descent: int
+    """Steps of gradient descent on heterogeneous data."""
+    seeds: int
+    training: int
+    """Steps of a training."""
+
+
+FULL = Size(draws=600, steps=300, descent=400, seeds=5, training=200)
+QUICK = Size(draws=100, steps=60, descent=150, seeds=3, training=100)
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """The outcomes of all experiments."""
+
+    roundings: Sequence[Rounding]
+    """By alpha, Gaussian gradients."""
+    worst: Rounding
+    """Every fraction is a half."""
+    nearest: Rounding
+    """Deterministic rounding."""
+    adaptive: Adaptive
+    descents: Mapping[str, Descent]
+    curves: Mapping[str, Sequence[Curve]]
+    """A training for every seed."""
+    notes: Sequence[str]
+
+
+def measure(options: Options, size: Size, progress: Progress) -> Found:
+    seed = options.seed
+    dataset = heterogeneous(seed, SHARES)
+    if options.data is not None:
+        read = read_libsvm(options.data)
+        dataset = Dataset(read.name, normalized(read.samples), read.labels)
+    gradients = gaussian(seed, ROUNDING_WORKERS, ELEMENTS)
+    worst = halves(seed, ROUNDING_WORKERS, ELEMENTS, ALPHA)
+    return Found(
+        roundings=[
+            rounding(gradients, alpha, size.draws, seed=seed)
+            for alpha in progress.over(ALPHAS, "random rounding")
+        ],
+        worst=rounding(worst, ALPHA, size.draws, seed=seed),
+        nearest=rounding(gradients[:1], ALPHA, 20, rounding="deterministic"),
+        adaptive=adaptive(seed, WORKERS, size.steps, progress),
+        descents={
+            name: descend(name, dataset, SHARES, size.descent, progress)
+            for name in METHODS
+        },
+        curves={
+            name: [
+                train(
+                    method,
+                    "digits",
+                    num_workers=WORKERS,
+                    seed=seed + number,
+                    steps=size.training,
+                    batch_size=16,
+                )
+                for number in progress.over(range(size.seeds), f"training, {name}")
+            ]
+            for name, method in TRAININGS.items()
+        },
+        notes=[
+            f"Rounding: {ROUNDING_WORKERS} workers, {ELEMENTS:,} Gaussian elements, "
+            f"{size.draws} draws. Adaptive scale: {WORKERS} workers, SGD on an "
+            f"epsilon twin of 1,000 features, {size.steps} steps.",
+            f"Heterogeneous: {dataset.told()}; {SHARES} workers, full gradients, "
+            "a contiguous split. The first step, which has no scale of its own, is "
+            "left out.",
+            f"Training: an MLP on scikit-learn's digits, {WORKERS} workers, "
+            f"{size.training} steps, {size.seeds} seeds; losses are those of the last "
+            "tenth of the steps, intervals are for 95 %, others for 99.9 %. The paper "
+            "trains ResNet-18 and an LSTM.",
+        ],
+    )

@@ -23,7 +23,7 @@ from host.packetizer import Results, Stream, assemble, make_ready, new_contribut
 from host.transport import Statistics
 from intswitch.reproduce.claims import Progress, Quiet
 from switch.config import JobConfig, SwitchConfig
-from switch.parser import element_bytes, element_type_of
+from switch.parser import bytes_of, element_type_of
 from switch.pipeline import Pipeline
 from switch.udp import PACKET, Rows
 
@@ -102,12 +102,16 @@ class Lockstep:
         """All contributions that the window allows, through the switch."""
         rows = int(win.contributions_due(port.state, NOW, port.outgoing))
         chunks, repeated = (each[:rows] for each in port.outgoing)
-        width = element_bytes(element_type_of(stream.kind))
-        room = new_contributions(rows, stream.elements_per_chunk * width)
+        element_type = element_type_of(stream.kind)
+        full = bytes_of(stream.elements_per_chunk, element_type)
+        room = new_contributions(rows, full)
         make_ready(room, rows, stream.elements_per_chunk)
         stream.fill(chunks, room)
         buffer = room.packets.reshape(-1)
-        assemble(port.state.window, chunks, repeated, room, width, buffer, port.packets)
+        assemble(
+            port.state.window, chunks, repeated, room, element_type, buffer,
+            port.packets,
+        )  # fmt: skip
         sent = port.packets[:rows]
         source = np.full(rows, port.source, np.int64)
         batch = Rows(buffer, sent.offset.copy(), sent.length.copy(), source)
@@ -138,6 +142,8 @@ class Worker(Collectives):
         self.num_workers = len(switch.config.workers)
         self.num_slots = switch.config.num_slots
         self.slot_bytes = switch.config.slot_bytes
+        self.code4 = switch.config.code4
+        self.code8 = switch.config.code8
         self.totals = Statistics()
 
     @property

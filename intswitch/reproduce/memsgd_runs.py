@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from host.compressors.selection import rand_k, shared_key, top_k
-from intswitch.reproduce.claims import Progress
-from intswitch.reproduce.datasets import Dataset, Vector, power_law, row_sums
+from intswitch.reproduce.datasets import Dataset, Vector
 from intswitch.reproduce.estimates import Draws, Interval, interval
 from intswitch.reproduce.logistic import Problem
 from intswitch.reproduce.memsgd_steps import (

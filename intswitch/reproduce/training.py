@@ -12,7 +12,14 @@ from threading import Lock
 from typing import Any
 
 import numpy as np
-import torch
+
+try:
+    import torch
+except ModuleNotFoundError as missing:
+    raise ModuleNotFoundError(
+        "this reproduction trains a network, which needs torch: "
+        "pip install 'intswitch[train]'"
+    ) from missing
 
 from host.compressors.base import Compressor, Gradient, Layout, Network
 from intswitch.experiment import Evaluated, Training
@@ -99,7 +106,8 @@ def train(
         return learner
 
     torch.set_num_threads(1)
-    return curve(training.label, lockstep.run(num_workers, work))
+    tables = chosen.create(seed).tables(num_workers)
+    return curve(training.label, lockstep.run(num_workers, work, **tables))
 
 
 def curve(label: str, learners: Sequence[Learner]) -> Curve:
