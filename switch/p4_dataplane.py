@@ -134,6 +134,8 @@ class P4Dataplane:
         for name in ("code4", "code8"):
             if getattr(job, name) is not None:
                 raise ValueError(f"job {job.job}: the P4 program does not know {name}")
+        if job.tree is not None:
+            raise ValueError(f"job {job.job}: the P4 program does not know trees")
         for address, _ in job.workers:
             if address not in self._stations:
                 raise ValueError(f"job {job.job}: no port leads to {address}")

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from switch import protocol
-from switch.config import Address, JobConfig, SwitchConfig
+from switch.config import Address, JobConfig, SwitchConfig, TreePlace
 from switch.protocol import (
     ELEMENT_BYTES,
     EVERY_WORKER,
@@ -25,6 +25,7 @@ from switch.protocol import (
     Reduction,
     Rule,
 )
+from switch.tree import ranks_behind, worker_fields
 
 _PACKAGE = Path(__file__).resolve().parent.parent
 FOLDERS = (_PACKAGE / "golden", _PACKAGE.parent / "tests" / "golden")
@@ -42,6 +43,7 @@ SECTIONS = {
     "safe_": "The slot rule safe",
     "sequence_wrap": "The slot rule safe",
     "switchml_": "The slot rule switchml",
+    "tree_": "Trees of switches",
     "two_jobs": "Counters",
     "": "Packets",
 }
@@ -176,7 +178,10 @@ def read_switch(script: Script, line: int, words: list[str]) -> None:
 
 
 def read_job(script: Script, line: int, words: list[str]) -> None:
-    given = assignments(words[1:], ("workers", "num_slots", "slot_bytes", "overflow"))
+    given = assignments(
+        words[1:],
+        ("workers", "num_slots", "slot_bytes", "overflow", "of", "ranks", "parent"),
+    )
     place = len(script.jobs)
     ranks = range(int(given["workers"]))
     script.jobs.append(
@@ -186,8 +191,31 @@ def read_job(script: Script, line: int, words: list[str]) -> None:
             num_slots=int(given.get("num_slots", "4")),
             slot_bytes=int(given.get("slot_bytes", "64")),
             overflow=Overflow[given.get("overflow", "detect").upper()],
+            tree=tree_of(given, (f"10.1.{place}.0", 5000)),
         )
     )
+
+
+def tree_of(given: dict[str, str], parent: Address) -> TreePlace | None:
+    """The switch's place in a tree, of `of`, `ranks` and `parent`."""
+    if "ranks" not in given:
+        return None
+    return TreePlace(
+        num_workers=int(given["of"]),
+        ranks=tuple(child_of(word) for word in given["ranks"].split(",")),
+        parent=parent if given.get("parent") == "yes" else None,
+    )
+
+
+def child_of(word: str) -> int | tuple[int, ...]:
+    """3: the worker of this rank. 3-5 or 1+3-5: a switch that leads to these."""
+    if word.isdigit():
+        return int(word)
+    ranks: list[int] = []
+    for part in word.split("+"):
+        first, _, last = part.partition("-")
+        ranks += range(int(first), int(last or first) + 1)
+    return tuple(ranks)
 
 
 def read_packet(script: Script, line: int, words: list[str]) -> None:
@@ -260,13 +288,22 @@ def packet_at(script: Script, words: list[str]) -> tuple[Address, bytes]:
     job, rank = script.jobs[0], 0
     address = STRANGER
     if words[0] != "stranger":
-        *prefix, digits = words[0].split(".")
+        *prefix, place = words[0].split(".")
         job = script.job(int(prefix[0])) if prefix else job
-        rank = int(digits)
-        address = job.workers[rank]
+        if place == "parent":
+            address, rank = parent_of(job), sum(map(len, ranks_behind(job)))
+        else:
+            address = job.workers[int(place)]
+            rank = worker_fields(job)[int(place)]
     if words[1] == "hex":
         return address, bytes.fromhex("".join(words[2:]))
     return address, packet_of(words[1:], job, rank)
+
+
+def parent_of(job: JobConfig) -> Address:
+    if job.tree is None or job.tree.parent is None:
+        raise ScriptError(f"job {job.job} has no parent")
+    return job.tree.parent
 
 
 def packet_of(words: list[str], job: JobConfig, rank: int) -> bytes:
@@ -280,7 +317,7 @@ def packet_of(words: list[str], job: JobConfig, rank: int) -> bytes:
     payload = payload_of(payload_words, ELEMENT_BYTES[lane])
     element_count = len(payload) // ELEMENT_BYTES[lane]
     kind = protocol.kind_of(reduction, element_type, result_type)
-    all_or_rank = len(job.workers) if opcode == Opcode.RESULT else rank
+    all_or_rank = job.num_workers if opcode == Opcode.RESULT else rank
     packet = protocol.emit(
         opcode=opcode,
         kind=number(given, "kind", kind),
