@@ -63,8 +63,10 @@ SAFE_ROWS = (
     "reduce",
     "complete",
     "replay",
-    "contribute upward again",
     "duplicate",
+)
+TREE_ROWS = (
+    "contribute upward again",
     "result of the parent",
     "another result of the parent",
 )

@@ -15,8 +15,8 @@ from world import Link, World
 from host.codes import CodeStream
 from host.packetizer import ArrayStream
 from switch.config import JobConfig, SwitchConfig, TreePlace
-from switch.pipeline import Pipeline
 from switch.parser import reduced_kind
+from switch.pipeline import Pipeline
 from switch.protocol import (
     ElementType,
     Opcode,
@@ -158,7 +158,7 @@ class InnerTraffic(Traffic):
     """Packets of a worker, of a switch below and of the parent, mostly honest."""
 
     jobs = (INNER_JOB,)
-    addresses = [*INNER_JOB.workers, PARENT, STRANGER]
+    addresses = [*INNER_JOB.workers, PARENT, STRANGER]  # noqa: RUF012
 
     def likely_packet(self) -> Datagram:
         if self.rng.random() < 0.3:

@@ -147,10 +147,15 @@ class Script:
         raise ScriptError(f"job {number} is not in this file")
 
 
-def scripts() -> list[Path]:
-    """The files of the golden packets, by name."""
+def scripts(trees: bool = False) -> list[Path]:
+    """The files of the golden packets, by name.
+
+    Those about trees only where asked for: a switch in a tree has jobs that workers do
+    not join, and the P4 program has no trees.
+    """
     found = {path.name: path for folder in FOLDERS for path in folder.glob("*.txt")}
-    return [found[name] for name in sorted(found)]
+    wanted = sorted(name for name in found if trees or not name.startswith("tree_"))
+    return [found[name] for name in wanted]
 
 
 def read(path: Path) -> Script:
