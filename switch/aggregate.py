@@ -41,8 +41,6 @@ class State(NamedTuple):
     """[65536]: job id -> row of `jobs`, or -1."""
     jobs: NDArray[Any]
     """Records of JOB: the match-action tables."""
-    toward: NDArray[np.int8]
-    """[rows, 65536]: a job's recipient -> 1 + the child that leads to it; 0: none."""
     registers: Registers
     scratch: Bytes
     """One payload in host byte order."""
@@ -105,7 +103,7 @@ def accept(
 @kernel
 def reply(
     slot: Slot, values: Bytes, header: Header, source: int, child: int, verdict: int,
-    job: Job, toward: NDArray[np.int8], out: Copies,
+    job: Job, out: Copies,
 ) -> None:  # fmt: skip
     """What a packet that changes nothing causes."""
     if verdict == slots.ANSWER:
@@ -113,51 +111,42 @@ def reply(
     elif verdict == slots.SEND_UP:
         contribute(slot, values, header.job, job.parent, REPEATED, out)
     else:
-        recipient = child_toward(slot.recipient, toward)
+        recipient = child_toward(slot.recipient, job)
         with_payload = recipient in (EVERY_WORKER, child)
         replay(slot, values, header, with_payload, source, out)
 
 
 @kernel
-def hand_on(
-    slot: Slot, values: Bytes, header: Header, job: Job, toward: NDArray[np.int8],
-    counts: Integers, out: Copies,
-) -> None:  # fmt: skip
-    """What a complete slot causes: a contribution upward, or the result downward."""
-    if slot.final == 0 and job.parent >= 0:
-        contribute(slot, values, header.job, job.parent, 0, out)
-        return
-    if slot.final == 0:
-        slot.final = slot.received
-    counts[RESULTS] += 1
-    recipient = child_toward(slot.recipient, toward)
-    group = job.group[: job.num_children]
-    multicast(slot, values, header, recipient, group, job.shared, out)
-
-
-@kernel
 def reach_slot(
-    state: State, packet: Bytes, header: Header, source: int, child: int, rule: int,
-    row: int, out: Copies,
+    registers: Registers, scratch: Bytes, packet: Bytes, header: Header, source: int,
+    child: int, rule: int, job: Job, counts: Integers, out: Copies,
 ) -> int:  # fmt: skip
     """What an admitted packet does to its slot, and the packets that follow."""
-    job, toward = state.jobs[row], state.toward[row]
     num_slots = job.num_slots
     index = 2 * job.first_slot + (header.sequence & (2 * num_slots - 1))
-    slot = state.registers.slots[index]
-    values = state.registers.values[index]
+    slot = registers.slots[index]
+    values = registers.values[index]
     verdict = slots.decide(slot, header, child, rule, num_slots, job.below)
     if verdict >= slots.FIRST_DROP:
         return verdict
     if verdict in (slots.ANSWER, slots.REPLAY, slots.SEND_UP):
-        reply(slot, values, header, source, child, verdict, job, toward, out)
+        reply(slot, values, header, source, child, verdict, job, out)
         return verdict
     # the same slot in its other version
     other = 2 * job.first_slot + ((header.sequence + num_slots) & (2 * num_slots - 1))
-    accept(slot, state.registers.slots[other], header, child, verdict, rule, job)
+    accept(slot, registers.slots[other], header, child, verdict, rule, job)
     if header.element_count > 0:
         payload = packet[HEADER_BYTES:]
-        reduce_payload(slot, values, state.scratch, header, payload, job)
-    if slot.received == job.below:
-        hand_on(slot, values, header, job, toward, state.counters[row + 1], out)
+        reduce_payload(slot, values, scratch, header, payload, job)
+    if slot.received != job.below:
+        return verdict
+    if slot.final == 0 and job.parent >= 0:
+        contribute(slot, values, header.job, job.parent, 0, out)
+        return verdict
+    if slot.final == 0:
+        slot.final = slot.received
+    counts[RESULTS] += 1
+    recipient = child_toward(slot.recipient, job)
+    group = job.group[: job.num_children]
+    multicast(slot, values, header, recipient, group, job.shared, out)
     return verdict

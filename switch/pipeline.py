@@ -51,10 +51,14 @@ def step(state: State, packet: Bytes, source: int, rule: int, out: Copies) -> No
     elif row < 0:
         verdict = slots.UNKNOWN_JOB
     else:
-        child = child_of(header, source, state.jobs[row])
-        verdict = admit(header, source, child, state.jobs[row])
+        job = state.jobs[row]
+        child = child_of(header, source, job)
+        verdict = admit(header, source, child, job)
         if verdict == 0:
-            verdict = reach_slot(state, packet, header, source, child, rule, row, out)
+            verdict = reach_slot(
+                state.registers, state.scratch, packet, header, source, child, rule,
+                job, counts, out,
+            )  # fmt: skip
     counts[verdict] += 1
     counts[COPIES] += out.used[2] - copies_before
 
@@ -100,7 +104,6 @@ class Pipeline:
         self.state = State(
             np.full(1 << 16, -1, np.int64),
             np.zeros(MAX_JOBS, JOB).view(np.recarray),
-            np.zeros((MAX_JOBS, 1 << 16), np.int8),
             new_registers(config.num_slots, config.slot_bytes),
             np.zeros(config.slot_bytes, np.uint8),
             np.zeros((1 + MAX_JOBS, NUM_COUNTERS), np.int64),
@@ -144,7 +147,7 @@ class Pipeline:
         row = self._free_row()
         table = self.state.jobs[row]
         write_codes(table, job)
-        write_children(table, self.state.toward[row], job)
+        write_children(table, job)
         table.first_slot = first_slot
         table.num_slots = job.num_slots
         table.slot_bytes = job.slot_bytes

@@ -5,7 +5,6 @@ packet that need them but no slot.
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from switch import slots
 from switch.codes import TABLE_SIZES, narrowest_result, objections_to_tables
@@ -13,7 +12,12 @@ from switch.compiled import kernel
 from switch.config import JobConfig
 from switch.parser import bytes_of, element_type_of, is_code, result_type_of
 from switch.protocol import EVERY_WORKER, MAX_WORKERS, ElementType, Header, Opcode
-from switch.tree import objections_to_tree, ranks_behind, worker_fields
+from switch.tree import (
+    MAX_JOB_WORKERS,
+    objections_to_tree,
+    ranks_behind,
+    worker_fields,
+)
 
 RESULT, STATUS = int(Opcode.RESULT), int(Opcode.STATUS)
 CODE4 = int(ElementType.CODE4)
@@ -31,6 +35,8 @@ JOB = np.dtype(
         ("group", np.int64, (MAX_WORKERS,)),  # child -> number of its address
         ("says", np.int64, (MAX_WORKERS,)),  # child -> the worker field of its packets
         ("stands_for", np.int64, (MAX_WORKERS,)),  # child -> number of workers
+        # rank -> 1 + the child that leads to it; 0: none does
+        ("toward", np.int8, (MAX_JOB_WORKERS,)),
         ("narrowest", np.int64, (2,)),  # result type for code4, for code8
         *((name, np.int32, (size,)) for name, size in TABLE_SIZES.items()),
     ]
@@ -54,11 +60,10 @@ def write_codes(table: Job, job: JobConfig) -> None:
             getattr(table, name)[:] = entries
 
 
-def write_children(table: Job, toward: NDArray[np.int8], job: JobConfig) -> None:
+def write_children(table: Job, job: JobConfig) -> None:
     """Write what the children of the switch are, but for their addresses.
 
-    `toward` [65536]: recipient -> 1 + the child that leads to it; 0: none does. Raises
-    ValueError where the switch's place in a tree is none.
+    Raises ValueError where the switch's place in a tree is none.
     """
     for objection in objections_to_tree(job):
         raise ValueError(f"job {job.job}: {objection}")
@@ -68,9 +73,9 @@ def write_children(table: Job, toward: NDArray[np.int8], job: JobConfig) -> None
     table.below = sum(map(len, behind))
     table.says[: len(behind)] = worker_fields(job)
     table.stands_for[: len(behind)] = [len(ranks) for ranks in behind]
-    toward[:] = 0
+    table.toward[:] = 0
     for child, ranks in enumerate(behind):
-        toward[list(ranks)] = 1 + child
+        table.toward[list(ranks)] = 1 + child
 
 
 @kernel
@@ -83,6 +88,11 @@ def child_of(header: Header, source: int, job: Job) -> int:
     known = guess < job.num_children and job.group[guess] == source
     if known and job.says[guess] == guess:
         return int(guess)
+    return search_child(header, source, job)
+
+
+@kernel
+def search_child(header: Header, source: int, job: Job) -> int:
     for child in range(job.num_children):
         if job.group[child] == source and job.says[child] == header.worker:
             return child
@@ -90,9 +100,11 @@ def child_of(header: Header, source: int, job: Job) -> int:
 
 
 @kernel
-def child_toward(recipient: int, toward: NDArray[np.int8]) -> int:
+def child_toward(recipient: int, job: Job) -> int:
     """The child that leads to a recipient, NOBODY, or EVERY_WORKER."""
-    return EVERY_WORKER if recipient == EVERY_WORKER else int(toward[recipient]) - 1
+    if recipient == EVERY_WORKER:
+        return EVERY_WORKER
+    return int(job.toward[recipient]) - 1
 
 
 @kernel
@@ -118,11 +130,16 @@ def admit(header: Header, source: int, child: int, job: Job) -> int:
     """The checks that need no slot, in their order: a verdict that drops, or 0."""
     if not fits(header, job):
         return slots.MALFORMED
-    is_answer = header.opcode == RESULT or header.opcode == STATUS
-    from_parent = is_answer and source >= 0 and source == job.parent
+    if header.opcode == RESULT or header.opcode == STATUS:
+        return admit_answer(header, source, child, job)
+    return slots.UNKNOWN_SOURCE if child == NOBODY else 0
+
+
+@kernel
+def admit_answer(header: Header, source: int, child: int, job: Job) -> int:
+    """The same for what switches send: results of the parent are admitted."""
+    from_parent = source >= 0 and source == job.parent
     if child == NOBODY and not from_parent:
         return slots.UNKNOWN_SOURCE
     # a switch asks nobody, so that no status answers it
-    if is_answer and not (from_parent and header.opcode == RESULT):
-        return slots.WRONG_OPCODE
-    return 0
+    return 0 if from_parent and header.opcode == RESULT else slots.WRONG_OPCODE

@@ -169,6 +169,14 @@ class InnerTraffic(Traffic):
             packet = packet[:4] + field.to_bytes(2, "big") + packet[6:]
         return packet, address
 
+    def sequence(self, job: JobConfig) -> int:
+        """The front moves on when the parent has likely answered, and else seldom."""
+        before = self.front[job.job]
+        found = super().sequence(job)
+        if self.rng.random() < 0.7:
+            self.front[job.job] = before
+        return found
+
     def result(self) -> bytes:
         kind, count, recipient = self.theme[INNER_JOB.job]
         count *= self.rng.random() < 0.8
@@ -186,19 +194,22 @@ class InnerTraffic(Traffic):
         )
 
 
-@pytest.mark.parametrize("seed", range(20))
+@pytest.mark.parametrize("seed", range(10))
 def test_compiled_uncompiled_and_model_agree(uncompiled: ModuleType, seed: int) -> None:
     config = config_of(Rule.SAFE, INNER_JOB)
     switches = Pipeline(config), uncompiled.Pipeline(config), Model(config)
-    traffic = InnerTraffic(random.Random(seed))
-    for _ in range(4):
-        batch = [traffic.packet() for _ in range(100)]
+    rng = random.Random(seed)
+    for _ in range(20):
+        for switch in switches:
+            switch.reset(INNER_JOB.job)
+        traffic = InnerTraffic(rng)
+        batch = [traffic.packet() for _ in range(40)]
         copies, *others = [switch.process(batch) for switch in switches]
         assert others == [copies, copies]
     for switch in switches:
         counters = switch.counters()
-        assert sum(counters[name] for name in ONCE) == 400
-        assert counters["results"] > 5
+        assert sum(counters[name] for name in ONCE) == 800
+        assert counters["results"] > 1
         assert [counters[name] for name in COUNTERS] == [
             switches[0].counters()[name] for name in COUNTERS
         ]
