@@ -10,6 +10,7 @@ functions step it, so that one call can step many workers. Times are in seconds.
 arrives is the matter of `arrivals.py`.
 """
 
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -86,6 +87,11 @@ class Seat(NamedTuple):
     """Bits of the bitmap: the workers and switches below that switch."""
     below: int
     """Workers that these stand for."""
+
+
+def seat_at(rank: int, behind: Sequence[tuple[int, ...]]) -> Seat:
+    """A worker's seat at a switch whose children lead to these ranks, by their bits."""
+    return Seat(behind.index((rank,)), len(behind), sum(map(len, behind)))
 
 
 class State(NamedTuple):

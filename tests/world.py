@@ -123,11 +123,7 @@ class World:
             job=JOB,
             worker=rank,
             num_workers=self.num_workers,
-            seat=win.Seat(
-                job.workers.index(address),
-                len(job.workers),
-                sum(map(len, ranks_behind(job))),
-            ),
+            seat=win.seat_at(rank, ranks_behind(job)),
         )
         return Worker(state, rank, address, switch)
 

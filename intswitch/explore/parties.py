@@ -134,11 +134,7 @@ class Worker:
             job=JOB,
             worker=rank,
             num_workers=shape.num_workers,
-            seat=window.Seat(
-                job.workers.index(address(place)),
-                len(job.workers),
-                sum(map(len, ranks_behind(job))),
-            ),
+            seat=window.seat_at(rank, ranks_behind(job)),
         )
         self.begun = np.zeros(1, np.int64)
         """[1] how many aggregations."""
