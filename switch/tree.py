@@ -3,14 +3,15 @@
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
+from typing import Any
 
 from switch.config import Address, JobConfig, TreePlace
 from switch.protocol import EVERY_WORKER
 
 MAX_JOB_WORKERS = EVERY_WORKER  # ranks are below it
 
-Tree = tuple["int | Tree", ...]
-"""A switch, by what is below it: workers by their ranks, and switches."""
+Tree = tuple[Any, ...]
+"""A switch, by what is below it: workers by their ranks, and switches, Trees too."""
 Path = tuple[int, ...]
 """Which switch: the root is (), the root's third child (2,), its first child (2, 0)."""
 
@@ -23,7 +24,7 @@ def switches_of(tree: Tree, at: Path = ()) -> Iterator[tuple[Path, Tree]]:
             yield from switches_of(child, (*at, place))
 
 
-def ranks_of(child: "int | Tree") -> tuple[int, ...]:
+def ranks_of(child: int | Tree) -> tuple[int, ...]:
     if isinstance(child, int):
         return (child,)
     return tuple(rank for each in child for rank in ranks_of(each))
