@@ -14,6 +14,7 @@ from host.compressors.stream import (
     ScaledSum,
     first_non_finite,
     non_finite_error,
+    own_share,
 )
 from host.packetizer import Integers
 
@@ -42,6 +43,8 @@ class ScaledCompressor(Compressor):
         self.seed = seed
         self.clip = clip
         self.step = 0
+        self.sent: ScaledSum | None = None
+        """The last sum that came out well."""
 
     def key(self, network: Network) -> NDArray[np.uint32] | None:
         """Of this step's random numbers on this worker; None: none are needed."""
@@ -72,6 +75,12 @@ class ScaledCompressor(Compressor):
         if stream.overflows:
             self.overflowed(stream.overflows)
         self.step += 1
+        self.sent = stream
+
+    def share(self) -> Gradient:
+        if self.sent is None:
+            raise RuntimeError("share: there has been no average yet")
+        return own_share(self.sent)
 
     def overflowed(self, chunks: int) -> None:
         """What to do when so many results had the overflow flag."""
