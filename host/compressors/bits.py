@@ -4,12 +4,9 @@ Bit i of a stream is bit i mod 64 of the 64-bit word i div 64, and bit i mod 8 o
 byte i div 8: a number's low bits come first. Words beyond the stream are zero.
 """
 
-
-
 import numpy as np
 from numpy.typing import NDArray
 
-from host.packetizer import Bytes
 from switch.compiled import kernel
 
 Words = NDArray[np.uint64]
@@ -62,19 +59,3 @@ def get(words: Words, at: int) -> np.uint64:
 def low_bits(number: np.uint64, width: int) -> np.uint64:
     """The lowest bits, at most 63 of them."""
     return np.uint64(number & np.uint64(np.uint64(ONE << np.uint64(width)) - ONE))
-
-
-@kernel
-def put_all(words: Words, numbers: Bytes, width: int) -> None:
-    """Numbers of one width, at most 8 bits."""
-    at = 0
-    for i in range(len(numbers)):
-        at = put(words, at, np.uint64(numbers[i]), width)
-
-
-@kernel
-def get_all(words: Words, numbers: Bytes, width: int) -> None:
-    at = 0
-    for i in range(len(numbers)):
-        numbers[i] = np.uint8(low_bits(get(words, at), width))
-        at += width

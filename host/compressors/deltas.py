@@ -159,11 +159,11 @@ def count_lengths(keys: Keys, lengths: Integers) -> bool:
 def write_keys(
     keys: Keys, words: Words, unit: int, flag_bits: int, unary: bool
 ) -> None:
-    at = 0
+    at, shift = 0, length_of(unit) - 1  # a division by a variable is dear
     previous = np.int64(0)
     for i in range(len(keys)):
         difference = np.int64(keys[i]) - previous
-        units = (length_of(difference) + unit - 1) // unit
+        units = (length_of(difference) + unit - 1) >> shift
         # units - 1 ones, then a zero: 2^(units - 1) - 1 in `units` bits
         flag = (1 << (units - 1)) - 1 if unary else units - 1
         width = units if unary else flag_bits

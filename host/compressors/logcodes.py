@@ -23,7 +23,8 @@ those of base 2, tau = 2^(bits-1) - 2, dense.
 No logarithm is taken of an element. All is comparison of the bit patterns of floats:
 for base 2 the exponent field is the code. Other bases have their bounds in a table; the
 exponent and the first bits after it find the place there, so that one more comparison
-decides. Denormals are dropped. Random numbers are those of `quantize.uniform`.
+decides. Denormals are dropped. Random numbers are
+those of `quantize.random_bits`.
 """
 
 import math
@@ -34,21 +35,25 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from host.compressors.quantize import MAGNITUDE_BITS, ZERO, Floats, uniform
+from host.compressors.quantize import (
+    MAGNITUDE_BITS,
+    ONE,
+    Floats,
+    random_bits,
+    uniform,
+)
 from host.packetizer import Bytes
 from switch.compiled import kernel
 
 LARGEST_THRESHOLD = 126  # 127 magnitudes, two signs, and absent fit a byte
 SMALLEST_BASE, LARGEST_BASE = 1.01, 16.0
-LEAST_LEVEL = 2.0**-126  # of b^-tau: a normal float32
 NEGATIVE = 128  # of a code: the sign
 CODES = 256
+NO_TABLE = -1
 
 FRACTION = np.int32(23)  # bits of a float32's fraction
-FRACTION_BITS = np.int32(0x7FFFFF)
-ONE_EXPONENT = np.int32(127)
-ONE_PATTERN = np.int32(0x3F800000)  # of the float32 1.0
-SMALLEST_NORMAL = np.int32(0x00800000)
+ONE_PATTERN = np.int32(0x3F800000)  # bits of the float32 1.0
+SMALLEST_NORMAL = NEXT_EXPONENT = np.int32(0x00800000)
 # 2^23 - (the fraction of sqrt(2), rounded up): carries into the exponent from sqrt(2)
 HALF_STEP = np.int32(0x800000 - 0x3504F4)
 BEYOND = np.int32(0x7FFFFFFF)  # a bound that nothing reaches
@@ -80,27 +85,27 @@ def encode_base_2(
     dense: bool,
     key: NDArray[np.uint32],
 ) -> None:
-    """bits: of float32; scale: exponent of M, in the place of a float's exponent."""
+    """bits: of float32; scale: exponent of M, in the place of a float's exponent.
+
+    With x = |v| / (M 2^-tau), the float 2 x has m, and what is above the level m, in its
+    exponent and its fraction; 1 + x has, below the last level of dense codes.
+    """
     top = np.int32(threshold + 1)
-    below = np.int32(threshold - 126)  # m - (exponent field)
-    lowest = np.int32(np.int32(threshold) << FRACTION)
+    raised = np.int32(np.int32(threshold) << FRACTION) - scale
+    step = HALF_STEP
     for j in range(len(bits)):
         magnitude = np.int32(bits[j] & MAGNITUDE_BITS)
-        relative = np.int32(magnitude - scale)  # bits of |v| / M
-        if random:
-            level = np.int32(np.int32(relative >> FRACTION) + below)
-            fraction = np.int32(np.int32(relative & FRACTION_BITS) | ONE_PATTERN)
-            up = np.float32(np.int32(fraction).view(np.float32) - np.float32(1))
-            # |v| / (M 2^-tau), for what lies under the last level
-            under = np.int32(relative + lowest)
-            under = under if under > 0 else np.int32(0)
-            small = np.int32(under).view(np.float32) if dense else up
-            up = small if level <= 0 and dense else up
-            level = level if level > 0 or not dense else np.int32(0)
-            chance = uniform(np.uint32(j), key)
-            level = np.int32(level + (np.int32(1) if chance < up else np.int32(0)))
+        x = np.int32(magnitude + raised)
+        x = x if x > 0 else np.int32(0)
+        if dense and random:
+            small = np.float32(np.int32(x).view(np.float32) + ONE)
+            large = np.float32(np.float32(2) * np.int32(x).view(np.float32))
+            position = np.float32(small if small > large else large).view(np.int32)
         else:
-            level = np.int32(np.int32((relative + HALF_STEP) >> FRACTION) + below)
+            position = np.int32(x + NEXT_EXPONENT)
+        if random:
+            step = np.int32(random_bits(np.uint32(j), key))
+        level = np.int32(np.int32(position - ONE_PATTERN) + step) >> FRACTION
         level = level if level < top else top
         level = level if level > 0 else np.int32(0)
         level = level if magnitude >= SMALLEST_NORMAL else np.int32(0)
@@ -129,7 +134,7 @@ def encode_any_base(
         if random:
             positive = relative if relative > 0 else np.int32(0)
             value = np.float64(np.int32(positive).view(np.float32))
-            chance = np.float64(uniform(np.uint32(j), key))
+            chance = 1 - np.float64(uniform(np.uint32(j), key))  # as base 2 has it
             up = chance * places.gaps[level] < value - places.lows[level]
             level = np.int32(level + np.int32(up))
         level = level if magnitude >= SMALLEST_NORMAL else np.int32(0)
@@ -148,8 +153,8 @@ class LogCodes:
     random: bool
     dense: bool
     """Nothing is dropped; see the module."""
-    table_bits: int | None = None
-    """F: levels are round(2^F b^-p) / 2^F, whose sums are integers. None: b^-p."""
+    table_bits: int = NO_TABLE
+    """F: levels are round(2^F b^-p) / 2^F, whose sums are integers; or NO_TABLE."""
 
     def __post_init__(self) -> None:
         if not SMALLEST_BASE <= self.base <= LARGEST_BASE:
@@ -163,11 +168,12 @@ class LogCodes:
                 f"{self.base}, so that base^threshold is at most 2^126 and a code with "
                 "its sign fits a byte"
             )
-        if self.table_bits is not None and (np.diff(self.levels) <= 0).any():
+        if self.table_bits != NO_TABLE and (np.diff(self.levels) <= 0).any():
             raise ValueError(
                 f"threshold is {self.threshold}: the smallest levels of base "
-                f"{self.base} are the same integer when the largest is "
-                f"2^{self.table_bits}; must be smaller, or base or result_type larger"
+                f"{self.base} are the same integer where the largest one is "
+                f"2^{self.table_bits}, all that the sum has room for with so many "
+                "workers; threshold must be smaller, or base or result_type larger"
             )
 
     @cached_property
@@ -176,7 +182,7 @@ class LogCodes:
         # divisions one after the other: a power is not the same on every machine
         powers = np.cumprod(np.append(1.0, np.full(self.threshold, 1 / self.base)))
         powers = powers[::-1]
-        if self.table_bits is not None:
+        if self.table_bits != NO_TABLE:
             powers = np.rint(np.ldexp(powers, self.table_bits))
             powers = np.ldexp(powers, -self.table_bits)
         return np.append(0.0, powers)
@@ -188,9 +194,12 @@ class LogCodes:
         values[NEGATIVE + 1 :] = -values[1:NEGATIVE]
         return values
 
-    def encode(
-        self, vector: Floats, exponent: int, key: NDArray[np.uint32]
-    ) -> Bytes:
+    @cached_property
+    def table(self) -> NDArray[np.int32]:
+        """[256] the integer of each code, for the switch."""
+        return self.values(self.table_bits).astype(np.int32)
+
+    def encode(self, vector: Floats, exponent: int, key: NDArray[np.uint32]) -> Bytes:
         """[d] the codes of finite float32[d], M = 2^exponent.
 
         exponent: -126 to 126; no element may be 2^128 M or larger. key: see

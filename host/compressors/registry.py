@@ -6,11 +6,13 @@ from typing import Any
 from host.compressors.base import Compressor
 from host.compressors.block_exponent import BlockExponent
 from host.compressors.exact import Exact
+from host.compressors.fastsgd import FastSGD
 from host.compressors.feedback import Feedback
 from host.compressors.fixed import FixedScale
 from host.compressors.heuristic import Heuristic
 from host.compressors.intdiana import IntDIANA
 from host.compressors.intsgd import IntSGD
+from host.compressors.natural import Natural
 
 COMPRESSORS: dict[str, type[Compressor]] = {
     "exact": Exact,
@@ -19,6 +21,8 @@ COMPRESSORS: dict[str, type[Compressor]] = {
     "fixed": FixedScale,
     "block_exponent": BlockExponent,
     "heuristic": Heuristic,
+    "fastsgd": FastSGD,
+    "natural": Natural,
 }
 
 FEEDBACK = inspect.Parameter(
