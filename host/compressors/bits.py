@@ -37,7 +37,7 @@ def from_bytes(stream: bytes | memoryview) -> tuple[Words, int]:
 
 @kernel
 def put(words: Words, at: int, number: np.uint64, width: int) -> int:
-    """Write a number of at most 64 bits where there are zeros. Returns where it ends."""
+    """Write a number of at most 64 bits over zeros. Returns where it ends."""
     word, shift = at >> 6, np.uint64(at & WITHIN)
     words[word] |= np.uint64(number << shift)
     if (at & WITHIN) + width > 64:

@@ -136,10 +136,10 @@ def malformed(reason: str) -> ValueError:
 
 
 @kernel
-def length_of(difference: int) -> int:
+def length_of(difference: np.int64) -> int:
     """Bits of a positive integer below 2^53; of 0: 1."""
     exponent = np.float64(difference).view(np.int64) >> 52
-    return max(exponent - 1022, 1)
+    return max(int(exponent) - 1022, 1)
 
 
 @kernel
@@ -149,8 +149,8 @@ def count_lengths(keys: Keys, lengths: Integers) -> bool:
     ascending = True
     for i in range(len(keys)):
         difference = np.int64(keys[i]) - previous
-        ascending &= difference > 0 or i == 0
-        lengths[length_of(abs(difference))] += 1
+        ascending = ascending and bool(difference > 0 or i == 0)
+        lengths[length_of(np.int64(abs(difference)))] += 1
         previous = np.int64(keys[i])
     return ascending
 
@@ -159,7 +159,7 @@ def count_lengths(keys: Keys, lengths: Integers) -> bool:
 def write_keys(
     keys: Keys, words: Words, unit: int, flag_bits: int, unary: bool
 ) -> None:
-    at, shift = 0, length_of(unit) - 1  # a division by a variable is dear
+    at, shift = 0, length_of(np.int64(unit)) - 1  # a division by a variable is dear
     previous = np.int64(0)
     for i in range(len(keys)):
         difference = np.int64(keys[i]) - previous
@@ -173,12 +173,12 @@ def write_keys(
 
 
 @kernel
-def count_ones(number: np.uint64) -> int:
+def count_ones(number: np.uint64) -> np.uint64:
     """How many of the lowest bits are ones, before the first zero."""
-    ones = 0
+    ones = NONE
     while number & ONE != NONE:
         number = np.uint64(number >> ONE)
-        ones += 1
+        ones = np.uint64(ones + ONE)
     return ones
 
 
@@ -198,9 +198,8 @@ def read_keys(
     most = KEY_BITS // unit
     for i in range(len(keys)):
         window = get(words, at)  # at < bits, or in the zeros after it
-        units = 1 + (
-            count_ones(window) if unary else np.int64(low_bits(window, flag_bits))
-        )
+        flag = np.int64(count_ones(window) if unary else low_bits(window, flag_bits))
+        units = int(flag) + 1
         width = units if unary else flag_bits
         if units > most:
             return TOO_MANY_UNITS

@@ -87,15 +87,15 @@ def encode_base_2(
 ) -> None:
     """bits: of float32; scale: exponent of M, in the place of a float's exponent.
 
-    With x = |v| / (M 2^-tau), the float 2 x has m, and what is above the level m, in its
-    exponent and its fraction; 1 + x has, below the last level of dense codes.
+    With x = |v| / (M 2^-tau), the exponent of the float 2 x is m, and its fraction is
+    how far above the level |v| is; below the last level of dense codes, 1 + x has both.
     """
-    top = np.int32(threshold + 1)
-    raised = np.int32(np.int32(threshold) << FRACTION) - scale
+    raised = np.int32(np.int32(threshold) << FRACTION)
     step = HALF_STEP
     for j in range(len(bits)):
         magnitude = np.int32(bits[j] & MAGNITUDE_BITS)
-        x = np.int32(magnitude + raised)
+        relative = np.int32(magnitude - scale)
+        x = np.int32((relative if relative < ONE_PATTERN else ONE_PATTERN) + raised)
         x = x if x > 0 else np.int32(0)
         if dense and random:
             small = np.float32(np.int32(x).view(np.float32) + ONE)
@@ -106,7 +106,6 @@ def encode_base_2(
         if random:
             step = np.int32(random_bits(np.uint32(j), key))
         level = np.int32(np.int32(position - ONE_PATTERN) + step) >> FRACTION
-        level = level if level < top else top
         level = level if level > 0 else np.int32(0)
         level = level if magnitude >= SMALLEST_NORMAL else np.int32(0)
         sign = np.int32(NEGATIVE) if bits[j] < 0 and level > 0 else np.int32(0)
@@ -171,7 +170,7 @@ class LogCodes:
         if self.table_bits != NO_TABLE and (np.diff(self.levels) <= 0).any():
             raise ValueError(
                 f"threshold is {self.threshold}: the smallest levels of base "
-                f"{self.base} are the same integer where the largest one is "
+                f"{self.base} are the same integer, or 0, where the largest one is "
                 f"2^{self.table_bits}, all that the sum has room for with so many "
                 "workers; threshold must be smaller, or base or result_type larger"
             )
@@ -188,7 +187,7 @@ class LogCodes:
         return np.append(0.0, powers)
 
     def values(self, exponent: int) -> NDArray[np.float64]:
-        """[256] what each code stands for, M = 2^exponent; codes that do not occur: 0."""
+        """[256] what each code stands for, M = 2^exponent; 0 where no code is."""
         values = np.zeros(CODES)
         values[: self.threshold + 2] = np.ldexp(self.levels, exponent)
         values[NEGATIVE + 1 :] = -values[1:NEGATIVE]
@@ -202,7 +201,7 @@ class LogCodes:
     def encode(self, vector: Floats, exponent: int, key: NDArray[np.uint32]) -> Bytes:
         """[d] the codes of finite float32[d], M = 2^exponent.
 
-        exponent: -126 to 126; no element may be 2^128 M or larger. key: see
+        exponent: -126 to 126; no element may be as large as 2^128 M. key: see
         `quantize.random_key`; not used by deterministic rounding.
         """
         codes = np.empty(len(vector), np.uint8)
