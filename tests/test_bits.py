@@ -27,7 +27,7 @@ def test_numbers_come_back(written: list[tuple[int, int]]) -> None:
     assert total <= bits < total + 8
     at = 0
     for number, width in written:
-        assert low_bits(get(back, at), width) == number
+        assert low_bits(np.uint64(get(back, at)), width) == number
         at += width
 
 
