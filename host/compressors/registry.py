@@ -13,6 +13,9 @@ from host.compressors.heuristic import Heuristic
 from host.compressors.intdiana import IntDIANA
 from host.compressors.intsgd import IntSGD
 from host.compressors.natural import Natural
+from host.compressors.nuqsgd import NUQSGD
+from host.compressors.qsgd import QSGD
+from host.compressors.qsgdinf import QSGDinf
 
 COMPRESSORS: dict[str, type[Compressor]] = {
     "exact": Exact,
@@ -23,6 +26,9 @@ COMPRESSORS: dict[str, type[Compressor]] = {
     "heuristic": Heuristic,
     "fastsgd": FastSGD,
     "natural": Natural,
+    "nuqsgd": NUQSGD,
+    "qsgd": QSGD,
+    "qsgdinf": QSGDinf,
 }
 
 FEEDBACK = inspect.Parameter(
