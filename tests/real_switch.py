@@ -98,7 +98,9 @@ def compile_kernels() -> None:
     """Once a process: with an empty cache, WAIT may be too short for the compiler."""
     with (
         _running() as switch,
-        join(switch.endpoint, job="compile", rank=0, num_workers=1) as network,
+        join(
+            switch.endpoint, job="compile", rank=0, num_workers=1, timeout=WAIT
+        ) as network,
     ):
         network.sum(np.ones(3, np.int32))
 
