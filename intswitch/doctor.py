@@ -12,7 +12,9 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from intswitch.child import search_path
 from intswitch.fabrics import FABRICS, find_fabric
+from switch.cache import cache_folder, preferred_folder
 from switch.udp import (
     SOL_UDP,
     UDP_GRO,
@@ -50,6 +52,7 @@ def findings() -> Iterator[Finding]:
     yield from _packages()
     yield from _tools()
     yield from _network()
+    yield _cache()
 
 
 def report(console: Console) -> bool:
@@ -84,7 +87,7 @@ def _packages() -> Iterator[Finding]:
 
 def _tools() -> Iterator[Finding]:
     for tool, (package, purpose) in TOOLS.items():
-        is_there = shutil.which(tool) is not None
+        is_there = shutil.which(tool, path=search_path()) is not None
         advice = "" if is_there else f": install {package}"
         yield Finding(tool, is_there, purpose + advice)
 
@@ -106,6 +109,17 @@ def _network() -> Iterator[Finding]:
     text = f"{granted / 2**20:.0f} MiB a socket"
     advice = f"; more: sysctl net.core.rmem_max={WANTED_BUFFER}, or run as root"
     yield Finding("socket buffers", enough, text if enough else text + advice)
+
+
+def _cache() -> Finding:
+    folder, preferred = cache_folder(), preferred_folder()
+    text = f"{folder}, where compiled kernels are kept"
+    advice = (
+        f", for {preferred} cannot be written to: set XDG_CACHE_HOME to a folder that "
+        "can, and that outlives a restart"
+    )
+    is_well = folder == preferred
+    return Finding("cache", is_well, text if is_well else text + advice)
 
 
 def _has_groups() -> bool:

@@ -20,6 +20,8 @@ import numba
 import numpy as np
 from numba.core import config, types
 
+from switch.cache import cache_folder
+
 Function = TypeVar("Function", bound=Callable[..., object])
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -57,10 +59,9 @@ def source_hash(paths: frozenset[Path]) -> str:
     return digest.hexdigest()[:16]
 
 
-def cache_folder(sources: frozenset[Path]) -> Path:
+def folder_of(sources: frozenset[Path]) -> Path:
     """Where what is compiled from these very files is kept, from run to run."""
-    home = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
-    base = os.environ.get("NUMBA_CACHE_DIR") or os.path.join(home, "intswitch")
+    base = os.environ.get("NUMBA_CACHE_DIR") or cache_folder()
     return Path(base) / source_hash(sources)
 
 
@@ -102,7 +103,7 @@ def compile_from(sources: frozenset[Path], function: Function) -> Function:
     }
     before = config.CACHE_DIR  # type: ignore[attr-defined]
     # numba asks for it once, when a function is decorated
-    config.CACHE_DIR = str(cache_folder(sources))  # type: ignore[attr-defined]
+    config.CACHE_DIR = str(folder_of(sources))  # type: ignore[attr-defined]
     try:
         compiled = numba.njit(**options)(function)
     finally:

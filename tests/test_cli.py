@@ -1,12 +1,15 @@
 """The command line: quick, light, and no traceback for what a user gets wrong."""
 
+import re
 import subprocess
 import sys
 import time
 
 import pytest
+import typer
 
-from intswitch import cli
+from intswitch import cli, console
+from intswitch.fabrics import FABRICS
 from intswitch.methods import DEFAULT_SET, HETEROGENEOUS_SET, Method, parse_options
 
 HEAVY = {"torch", "numba", "grpc", "pydantic", "matplotlib", "numpy"}
@@ -45,7 +48,7 @@ def test_help_is_quick() -> None:
 
 COMMANDS = [
     "train", "compare", "switch", "controller", "doctor", "reset", "counters",
-    "conformance",
+    "conformance", "reproduce", "explore",
 ]  # fmt: skip
 
 
@@ -56,6 +59,28 @@ def test_every_help_has_an_example(
     status, output, _ = call(monkeypatch, capsys, command, "--help")
     assert status == 0
     assert f"    intswitch {command}" in output
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_help_fits_a_narrow_terminal(
+    command: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """What was broken into lines by hand is not broken again."""
+    monkeypatch.setenv("COLUMNS", "80")
+    _, output, _ = call(monkeypatch, capsys, command, "--help")
+    text = (typer.main.get_command(cli.app).commands[command].help or "").split("\n\n")
+    shown = [line.strip() for line in output.splitlines()]
+    for line in "\n".join(text[1:]).replace("\b\n", "").splitlines():
+        assert line.strip() in shown
+
+
+def test_help_names_every_fabric() -> None:
+    (option,) = [
+        each
+        for each in typer.main.get_command(cli.app).commands["train"].params
+        if each.name == "fabric"
+    ]
+    assert re.findall(r"\[b\]([\w-]+)\[/\]", option.help) == list(FABRICS)
 
 
 MISTAKES = {
@@ -111,7 +136,7 @@ def test_public_names() -> None:
 
 
 def test_counters_come_in_order(capsys: pytest.CaptureFixture[str]) -> None:
-    cli.show_counters({"stale": 1, "accepted": 1200, "lost_in": 3, "results": 4})
+    console.show_counters({"stale": 1, "accepted": 1200, "lost_in": 3, "results": 4})
     names = [line.split()[0] for line in capsys.readouterr().out.splitlines()]
     assert names == ["accepted", "results", "stale", "lost_in"]
 

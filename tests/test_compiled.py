@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from switch import compiled
+from switch import cache, compiled
 
 OUTER = """\
 from switch.compiled import kernel
@@ -35,9 +35,9 @@ def step():
     return {value}
 """
 RUN = """\
-from switch.compiled import cache_folder, sources_of
+from switch.compiled import folder_of, sources_of
 from switch.outer import total
-folder = cache_folder(sources_of[total])
+folder = folder_of(sources_of[total])
 print(total(10), folder, sum(total.stats.cache_hits.values()))
 """
 
@@ -48,7 +48,8 @@ def tree(tmp_path: Path) -> Path:
     package.mkdir()
     (tmp_path / "host").mkdir()
     (package / "__init__.py").touch()
-    shutil.copy(compiled.__file__, package / "compiled.py")
+    for module in (compiled, cache):
+        shutil.copy(str(module.__file__), package)
     (package / "outer.py").write_text(OUTER)
     (package / "inner.py").write_text(INNER.format(value=1))
     return tmp_path

@@ -11,10 +11,13 @@ from test_cli import call
 
 from intswitch.configuration import read_switch
 from intswitch.conformance import read, scripts
+from intswitch.p4_configuration import read_controller
+from intswitch.yaml_model import FileError
 from switch.protocol import Rule
 
 Monkey = pytest.MonkeyPatch
 Capture = pytest.CaptureFixture[str]
+EXAMPLE = Path(__file__).parent.parent / "examples" / "controller.yaml"
 NAMES = [path.stem for path in scripts()]
 
 
@@ -156,6 +159,34 @@ def test_jobs_are_a_switchs_file(
     assert workers == [("10.1.2.3", 7000 + number) for number in range(len(workers))]
 
 
+def test_jobs_that_our_p4_program_takes(
+    monkeypatch: Monkey, capsys: Capture, tmp_path: Path
+) -> None:
+    words = ["--jobs", "--workers-at", "10.0.0.1:20000"]
+    _, whole, _ = conformance(monkeypatch, capsys, *words)
+    text, _, _ = EXAMPLE.read_text().partition("jobs:")
+    path = tmp_path / "controller.yaml"
+    path.write_text(text + "jobs:" + whole.partition("jobs:")[2])
+    with pytest.raises(FileError) as refused:
+        read_controller(path)
+    (line,) = str(refused.value).splitlines()
+    number = whole[: whole.index("  # sequence_wrap")].rpartition(" ")[2]
+    assert line.startswith(f"{path}:")
+    assert f"are left for job {number} (found 32768)" in line
+    # as the message says, or the file's author
+    for more in (["--num-slots", "32768"], ["--except", "sequence_*"]):
+        _, fitting, _ = conformance(monkeypatch, capsys, *words, *more)
+        path.write_text(text + "jobs:" + fitting.partition("jobs:")[2])
+        jobs = [
+            len(script.jobs)
+            for script in map(read, scripts())
+            if script.rule == Rule.SAFE and script.name != "sequence_wrap"
+        ]
+        assert len(read_controller(path).switch.jobs) == sum(jobs)
+        told = "# Not for sequence_wrap: too many slots.\n" in fitting
+        assert told == ("--num-slots" in more)
+
+
 def _jobs(path: Path, rule: Rule) -> list:
     script = read(path)
     return script.jobs if script.rule == rule else []
@@ -167,6 +198,9 @@ MISTAKES = {
     "--target nowhere.invalid:1": "switch address nowhere.invalid:1: ",
     "--target 127.0.0.1:1": "no switch answers at 127.0.0.1:1 (TCP)",
     "--list --only safe": "--only safe: no such script; --list shows them all",
+    "--list --except safe": "--except safe: no such script; --list shows them all",
+    "--list --only reset --except r*": "--only and --except: no script is left",
+    "--jobs --only wide_slots --num-slots 1": "--num-slots 1: no script has jobs",
     "--jobs --only switchml_add": "--only switchml_add: is of the rule switchml: add",
     "--jobs --workers-at 10.0.0.1": "--workers-at 10.0.0.1: expected ADDRESS:PORT",
     "--jobs --workers-at 10.0.0.1:65500": "--workers-at 10.0.0.1:65500: 36 ports do",

@@ -23,6 +23,7 @@ MEDIAN_LINES_OF_A_FUNCTION = 10
 # jobs or the pipeline.
 HOST_MAY_IMPORT = (
     "switch.protocol",
+    "switch.codes",
     "switch.parser",
     "switch.byteorder",
     "switch.udp",
@@ -60,6 +61,7 @@ CLOCKS = (
     "intswitch/switch_process.py",  # ... and to start
     "intswitch/train.py",  # the time a training takes
     "intswitch/trainer.py",  # ... and its phases
+    "intswitch/explore/command.py",  # the time that an exploration took
     "intswitch/conformance/udp.py",  # how long a switch under test may take to answer
     "intswitch/conformance/ethernet.py",
     "intswitch/conformance/network.py",

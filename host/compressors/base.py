@@ -26,9 +26,16 @@ class Network(Protocol):
     num_workers: int
     num_slots: int
     slot_bytes: int
+    code4: tuple[int, ...] | None
+    """The job's table for code4, 16 integers; None: it has none."""
+    code8: tuple[int, ...] | None
+    """The job's table for code8, 256 integers."""
 
     def sum(
         self, array: NDArray[Any], result_type: str | None = None
+    ) -> NDArray[Any]: ...
+    def sum_codes(
+        self, codes: NDArray[np.uint8], code: str, result_type: str = "int16"
     ) -> NDArray[Any]: ...
     def max(self, array: NDArray[Any]) -> NDArray[Any]: ...
     def union(self, bits: NDArray[Any]) -> NDArray[Any]: ...
@@ -166,6 +173,10 @@ class Compressor(ABC):
 
     def __init__(self) -> None:
         self.statistics = Statistics()
+
+    def tables(self, num_workers: int) -> dict[str, tuple[int, ...]]:
+        """Code tables that the job must have: the arguments code4, code8 of `join`."""
+        return {}
 
     def average(
         self,

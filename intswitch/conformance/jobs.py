@@ -223,11 +223,13 @@ def has_control_plane(endpoint: str, timeout: float) -> bool:
     return True
 
 
-def fixed_file(scripts: Iterable[Script], first: Sequence[Address]) -> str:
+def fixed_file(
+    scripts: Iterable[Script], first: Sequence[Address], left_out: Sequence[Script] = ()
+) -> str:
     """The file of a switch whose jobs serve all `scripts` without a reset.
 
-    Workers are at the addresses `first` in turn, and at the ports that follow. Raises
-    ValueError if these do not suffice.
+    Workers are at the addresses `first` in turn, and at the ports that follow. Scripts
+    that are `left_out` are named. Raises ValueError if the ports do not suffice.
     """
     numbers, places = count(1), addresses_from(first)
     rule, lines, num_slots, slot_bytes = "safe", [], 0, 0
@@ -246,6 +248,7 @@ def fixed_file(scripts: Iterable[Script], first: Sequence[Address]) -> str:
             slot_bytes = max(slot_bytes, job.slot_bytes)
     head = [
         "# For `intswitch conformance --fixed`: one job for each job of each script.",
+        *(f"# Not for {script.name}: too many slots." for script in left_out),
         "switch:",
         f"  rule: {rule}",
         f"  num_slots: {num_slots}",
@@ -253,6 +256,17 @@ def fixed_file(scripts: Iterable[Script], first: Sequence[Address]) -> str:
         "jobs:",
     ]
     return "\n".join([*head, *lines]) + "\n"
+
+
+def within(scripts: Iterable[Script], num_slots: int) -> list[Script]:
+    """Without those for whose jobs not enough of so many slots are left."""
+    kept = []
+    for script in scripts:
+        wanted = sum(job.num_slots for job in script.jobs)
+        if wanted <= num_slots:
+            num_slots -= wanted
+            kept.append(script)
+    return kept
 
 
 def addresses_from(first: Sequence[Address]) -> Iterator[Address]:

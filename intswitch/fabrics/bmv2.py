@@ -17,7 +17,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from intswitch.child import Child, close_all, lines_until, python
+from intswitch.child import Child, close_all, lines_until, python, search_path
 from intswitch.fabrics.fabric import ENVIRONMENT, Fabric, FabricError
 from intswitch.fabrics.namespaces import End, Namespaces
 from intswitch.p4_program import CompilerError, Program, compile_program
@@ -26,7 +26,7 @@ from switch.protocol import DEFAULT_PORT
 
 TOOLS = {
     "simple_switch": "BMv2 (p4lang's packages, see p4/README.md)",
-    "simple_switch_CLI": "BMv2's command line",
+    "simple_switch_CLI": "BMv2, too",
     "p4c-bm2-ss": "p4c, the compiler of P4",
     "ip": "iproute2",
     "setpriv": "util-linux",
@@ -69,7 +69,7 @@ class Bmv2(Fabric):
         reasons = [
             f"{tool} is not on PATH: it comes with {what}"
             for tool, what in cls.tools.items()
-            if shutil.which(tool) is None
+            if shutil.which(tool, path=search_path()) is None
         ]
         if os.geteuid() != 0:
             reasons.append("network namespaces need root: sudo, or run as root")
@@ -144,8 +144,8 @@ class Bmv2(Fabric):
         self._others.append(self._child(name, SWITCH, command))
 
     def _child(self, name: str, place: str, command: Sequence[str]) -> Child:
-        gloo = {"GLOO_SOCKET_IFNAME": self.interface(place)}
-        return Child(name, [*self.enter[place], *command], ENVIRONMENT | gloo)
+        own = {"GLOO_SOCKET_IFNAME": self.interface(place), "PATH": search_path()}
+        return Child(name, [*self.enter[place], *command], ENVIRONMENT | own)
 
     def _ports(self) -> list[str]:
         """Interfaces of the switch, by port."""
@@ -209,6 +209,9 @@ def lose(enter: list[str], probability: float) -> None:
     parts = str(round(probability * 1_000_000))
     rules = LOSS_RULES.replace("PORT", str(DEFAULT_PORT)).replace("PARTS", parts)
     command = [*enter, "nft", "-f", "-"]
-    done = subprocess.run(command, input=rules, capture_output=True, text=True)
+    environment = {**os.environ, "PATH": search_path()}
+    done = subprocess.run(
+        command, input=rules, capture_output=True, text=True, env=environment
+    )
     if done.returncode:
         raise FabricError(f"nft (loss on links): {done.stderr.strip()}")
