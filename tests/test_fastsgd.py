@@ -1,6 +1,7 @@
 """host/compressors/fastsgd.py: the mean of log codes, in the network or by messages."""
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -12,7 +13,7 @@ from numpy.typing import NDArray
 
 from host.compressors import compressor
 from host.compressors.base import Compressor
-from host.compressors.fastsgd import FastSGD, format_of
+from host.compressors.fastsgd import FastSGD, table_of
 from host.compressors.feedback import Feedback
 from host.compressors.logcodes import LogCodes
 from host.compressors.nuqsgd import NUQSGD
@@ -22,6 +23,7 @@ PATHS = ["network", "gather"]
 NUQ4 = {"threshold": 6, "rounding": "random", "dense": True, "scale": "max"}
 
 Gradients = NDArray[np.float32]
+Work = Callable[[LocalNetwork], Any]
 
 on_both_paths = pytest.mark.parametrize("path", PATHS)
 
@@ -30,6 +32,11 @@ def of_many_magnitudes(d: int = 3000, n: int = N, seed: int = 0) -> Gradients:
     chance = np.random.default_rng(seed)
     magnitudes = 10.0 ** chance.uniform(-6, 0, (n, d))
     return (chance.normal(size=(n, d)) * magnitudes).astype(np.float32)
+
+
+def run(work: Work, made: Compressor, n: int = N) -> list[Any]:
+    """What the workers return, in a job with the tables of such a compressor."""
+    return results_of(run_workers(n, work, **made.tables(n)))
 
 
 def average(
@@ -46,7 +53,7 @@ def average(
             mean = made.average(gradients[network.rank], network)
         return mean, made
 
-    outcomes = results_of(run_workers(len(gradients), work))
+    outcomes = run(work, kind(**options), len(gradients))
     for mean, _ in outcomes:
         assert mean.tobytes() == outcomes[0][0].tobytes()
     return outcomes
@@ -87,7 +94,7 @@ def test_other_bases_differ_by_the_precision_of_the_table(
         average(gradients, path=path, base=base, threshold=threshold)[0][0]
         for path in PATHS
     )
-    _, log = format_of(LogCodes(base, threshold, False, False), None, N)
+    _, log = table_of(LogCodes(base, threshold, False, False), None, N)
     half = 2.0**-log.table_bits / 2  # an integer; and what float32 rounds
     np.testing.assert_allclose(in_network, by_messages, rtol=1e-6, atol=half + 2**-25)
 
@@ -123,7 +130,7 @@ def test_dense_codes_rounded_at_random_are_unbiased(path: str) -> None:
         mine = gradients[network.rank]
         return np.array([made.average(mine, network) for _ in range(1500)], np.float64)
 
-    drawn = results_of(run_workers(N, work))[0]
+    drawn = run(work, FastSGD(path=path, **NUQ4))[0]
     exact = gradients.mean(axis=0, dtype=np.float64)
     normal = np.abs(gradients).max(axis=0) > 1e-4  # others hardly ever come out
     check_unbiased(drawn[:, normal], exact[normal])
@@ -146,7 +153,7 @@ def test_the_threshold_is_a_bias_that_feedback_takes_back() -> None:
         assert isinstance(made[1], Feedback)
         return [mean_of(each, network) for each in made]
 
-    without, with_feedback = results_of(run_workers(N, work))[0]
+    without, with_feedback = run(work, FastSGD(threshold=6))[0]
     assert not without[1:].any()
     np.testing.assert_allclose(with_feedback, gradients[0], rtol=0.05)
 
@@ -201,18 +208,25 @@ def test_one_worker_more_is_refused(
     result_type: str, base: float, threshold: int
 ) -> None:
     log = LogCodes(base, threshold, False, False)
-    format_of(log, result_type, 7)
+    table_of(log, result_type, 7)
     text = (
         rf"threshold is {threshold}: 8 workers' largest integer, 8 x 2\^{threshold}, "
         f"does not fit {result_type}: at most 7 workers"
     )
     with pytest.raises(ValueError, match=text):
-        format_of(log, result_type, 8)
+        table_of(log, result_type, 8)
+
+    made = FastSGD(threshold=threshold, result_type=result_type)
+    made.tables(7)
+    with pytest.raises(ValueError, match=text):
+        made.tables(8)
 
     def work(network: LocalNetwork) -> None:
-        made = FastSGD(threshold=threshold, result_type=result_type)
+        integers = FastSGD(
+            threshold=threshold, result_type=result_type, wire="integers"
+        )
         with pytest.raises(ValueError, match=text):
-            made.average(np.ones(3, np.float32), network)
+            integers.average(np.ones(3, np.float32), network)
 
     results_of(run_workers(8, work))
 
@@ -220,22 +234,57 @@ def test_one_worker_more_is_refused(
 def test_other_bases_are_refused_when_levels_are_the_same_integer() -> None:
     """F falls with n: 4 bits for 7 workers, 3 for 8 to 15."""
     log = LogCodes(1.5, 6, False, False)
-    assert format_of(log, "int8", 7)[1].table_bits == 4
+    assert table_of(log, "int8", 7)[1].table_bits == 4
     with pytest.raises(ValueError, match=r"the same integer, or 0, .* so many workers"):
-        format_of(log, "int8", 8)
+        table_of(log, "int8", 8)
 
 
-def test_types_are_the_narrowest() -> None:
-    def types(threshold: int, n: int, base: float = 2.0) -> tuple[str, str]:
-        form, _ = format_of(LogCodes(base, threshold, False, False), None, n)
-        return form.element.name.lower(), form.result.name.lower()
+@pytest.mark.parametrize(
+    ("wire", "threshold", "n", "element", "result"),
+    [
+        *(("integers", 6, 1, "INT8", "INT8"), ("integers", 6, 511, "INT8", "INT16")),
+        *(("integers", 6, 512, "INT8", "INT32"), ("integers", 7, 2, "INT16", "INT16")),
+        *(("integers", 14, 4, "INT16", "INT32"), ("integers", 20, 4, "INT32", "INT32")),
+        *(("codes", 6, 511, "CODE4", "INT16"), ("codes", 7, 2, "CODE8", "INT16")),
+        *(("codes", 14, 4, "CODE8", "INT32"), ("codes", 0, 4, "CODE4", "INT8")),
+    ],
+)
+def test_types_are_the_narrowest(
+    wire: str, threshold: int, n: int, element: str, result: str
+) -> None:
+    types, _ = FastSGD(threshold=threshold, wire=wire).types_for(n)
+    assert (types.element.name, types.result.name) == (element, result)
 
-    assert types(6, 1) == ("int8", "int8")
-    assert types(6, 511) == ("int8", "int16")
-    assert types(6, 512) == ("int8", "int32")
-    assert types(14, 4) == ("int16", "int32")
-    assert types(20, 4) == ("int32", "int32")
-    assert types(20, 4, base=1.5) == ("int32", "int32")
+
+@pytest.mark.parametrize("options", [{}, NUQ4, {"base": 1.5, "threshold": 20}], ids=str)
+def test_codes_and_integers_have_the_same_sums(options: dict[str, Any]) -> None:
+    gradients = of_many_magnitudes()
+    (codes, small), *_ = average(gradients, wire="codes", **options)
+    (integers, large), *_ = average(gradients, wire="integers", **options)
+    assert codes.tobytes() == integers.tobytes()
+    assert small.statistics.bytes_up < large.statistics.bytes_up
+    assert small.statistics.largest_sum == large.statistics.largest_sum
+
+
+def test_tables_are_those_of_the_codes_that_are_sent() -> None:
+    levels = (0, 1, 2, 4, 8, 16, 32, 64)
+    table = (*levels, *(-level for level in levels))
+    assert FastSGD(threshold=6).tables(4) == {"code4": table}
+    (code8,) = FastSGD(threshold=14).tables(4).values()
+    assert len(code8) == 256
+    assert code8[15] == -code8[128 + 15] == 2**14
+    assert FastSGD(path="gather").tables(4) == FastSGD(wire="integers").tables(4) == {}
+    made = compressor("fastsgd", threshold=6, feedback=True)
+    assert made.tables(4) == {"code4": table}
+
+
+def test_a_job_with_other_tables_is_refused() -> None:
+    def work(network: LocalNetwork) -> None:
+        with pytest.raises(ValueError, match=r"no code8 table, or another one .* join"):
+            FastSGD().average(np.ones(5, np.float32), network)
+
+    results_of(run_workers(N, work))
+    run(work, FastSGD(threshold=13))
 
 
 @on_both_paths
@@ -247,7 +296,8 @@ def test_through_a_real_switch(path: str) -> None:
         return made.average(gradients[network.rank], network)
 
     with real_switch.running() as switch:
-        means = real_switch.run_workers(switch, N, work)
+        tables = FastSGD(path=path).tables(N)
+        means = real_switch.run_workers(switch, N, work, **tables)
     expected = average(gradients, path=path)[0][0]
     for mean in means:
         assert mean.tobytes() == expected.tobytes()
@@ -290,7 +340,7 @@ def test_all_workers_raise_when_one_is_not_finite(
         return made.average(gradients[network.rank], network)
 
     expected = average(gradients, **options)[0][0]
-    for mean in results_of(run_workers(N, work)):
+    for mean in run(work, FastSGD(**options)):
         assert mean.tobytes() == expected.tobytes()
 
 
@@ -334,7 +384,7 @@ def test_the_gradient_may_be_overwritten() -> None:
             )
             return mine
 
-        for mean in results_of(run_workers(N, work)):
+        for mean in run(work, FastSGD(path=path)):
             assert mean.tobytes() == expected.tobytes()
 
 
@@ -352,7 +402,7 @@ def test_state_goes_on_where_it_was_saved() -> None:
         second.load_state_dict(first.state_dict())
         return first.average(mine, network), second.average(mine, network)
 
-    for first, second in results_of(run_workers(N, work)):
+    for first, second in run(work, FastSGD()):
         assert first.tobytes() == second.tobytes()
 
 
@@ -378,6 +428,7 @@ def test_there_is_no_share_before_an_average() -> None:
         ({"threshold": 6.5}, "threshold is 6.5: must be int"),
         ({"rounding": "up"}, "rounding is 'up'"),
         ({"scale": "two"}, "scale is 'two': must be one of one, max"),
+        ({"wire": "copper"}, "wire is 'copper': must be one of codes, integers"),
         ({"path": "pigeon"}, "path is 'pigeon': must be one of network, gather"),
         ({"result_type": "int4"}, "result_type is 'int4'"),
         ({"dense": 1}, "dense is 1: must be bool"),

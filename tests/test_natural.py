@@ -8,6 +8,7 @@ from estimates import check_unbiased
 from local_network import LocalNetwork, results_of, run_workers
 from numpy.typing import NDArray
 
+from host.compressors.integers import largest_of
 from host.compressors.natural import Natural
 
 N = 4
@@ -27,7 +28,8 @@ def average(gradients: Gradients, **options: Any) -> list[tuple[Gradients, Natur
         made = Natural(**options)
         return made.average(gradients[network.rank], network), made
 
-    outcomes = results_of(run_workers(len(gradients), work))
+    tables = Natural(**options).tables(len(gradients))
+    outcomes = results_of(run_workers(len(gradients), work, **tables))
     for mean, _ in outcomes:
         assert mean.tobytes() == outcomes[0][0].tobytes()
     return outcomes
@@ -58,7 +60,8 @@ def test_the_mean_is_unbiased(path: str, result_type: str) -> None:
         mine = gradients[network.rank]
         return np.array([made.average(mine, network) for _ in range(1500)], np.float64)
 
-    drawn = results_of(run_workers(N, work))[0]
+    tables = Natural(path=path, result_type=result_type).tables(N)
+    drawn = results_of(run_workers(N, work, **tables))[0]
     check_unbiased(drawn, gradients.mean(axis=0, dtype=np.float64))
 
 
@@ -71,14 +74,14 @@ def test_the_mean_is_unbiased(path: str, result_type: str) -> None:
     ],
 )
 def test_range_of_the_sum(result_type: str, n: int, bits: int) -> None:
-    form, log = Natural(result_type=result_type).format_for(n)
+    types, log = Natural(result_type=result_type).types_for(n)
     assert log.table_bits == log.threshold == bits
-    assert n * 2**bits <= form.largest_result < n * 2 ** (bits + 1)
+    assert n * 2**bits <= largest_of(types.result) < n * 2 ** (bits + 1)
 
 
 def test_more_workers_than_the_sum_has_room_for_are_refused() -> None:
     with pytest.raises(ValueError, match=r"128 workers.* does not fit int8.* 127"):
-        Natural(result_type="int8").format_for(128)
+        Natural(result_type="int8").tables(128)
 
 
 @pytest.mark.parametrize("sign", [1, -1])
@@ -87,7 +90,7 @@ def test_the_largest_sums_are_exact(sign: int) -> None:
     largest = np.nextafter(np.float32(1), np.float32(0)) * np.float32(sign)
     gradients = np.full((7, 100), largest, np.float32)
     (mean, made), *_ = average(gradients)
-    assert made.format_for(7)[1].table_bits == 28
+    assert made.types_for(7)[1].table_bits == 28
     assert set(mean.tolist()) <= {sign, sign * 6.5 / 7}
     assert made.statistics.largest_sum == 7 * 2**28
 

@@ -1,7 +1,11 @@
-"""The sum in the switch of what codes stand for.
+"""The sum in the switch of what log codes stand for.
 
-Codes of logarithms do not add up, but what they stand for does: the integers T[code] of
-a table. Every worker takes the same table, and n times its largest entry fits the sum.
+Logarithms do not add up, but what they stand for does: the integers T[code] of a table.
+Every worker takes the same table, and n times its largest entry fits the sum. Either
+the switch looks codes up in the job's table, or a worker sends T[code] itself.
+
+A code here is a byte, see `logcodes`: the sign is its highest bit. As a code4 it has
+the sign in bit 3, so that seven magnitudes are left.
 """
 
 from typing import Any, NamedTuple
@@ -9,16 +13,33 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from host.codes import codes_per_chunk
 from host.compressors.base import Gradient, Network, Statistics
-from host.compressors.integers import IntegerFormat
 from host.compressors.quantize import Floats, dequantize_segment
 from host.packetizer import Bytes, Contributions, Integers, Results, Stream
 from switch.byteorder import swap16, swap32
 from switch.compiled import kernel
-from switch.protocol import HEADER_BYTES
+from switch.protocol import (
+    ELEMENT_BITS,
+    ELEMENT_BYTES,
+    HEADER_BYTES,
+    ElementType,
+    Reduction,
+    kind_of,
+)
 
 MAGNITUDE = np.uint8(127)  # of a code, beside the sign
+SIGN4, MAGNITUDE4, NIBBLE = np.uint8(8), np.uint8(7), np.uint8(4)  # of a code4
+CODE4, CODE8 = int(ElementType.CODE4), int(ElementType.CODE8)
+INT8, INT16 = int(ElementType.INT8), int(ElementType.INT16)
 LARGEST_CODE, LARGEST_SUM, PAYLOADS_DOWN = range(3)  # places in a tally
+
+
+class Types(NamedTuple):
+    """Of what goes up and what comes down."""
+
+    element: ElementType
+    result: ElementType
 
 
 class CodePlan(NamedTuple):
@@ -33,8 +54,8 @@ class CodePlan(NamedTuple):
     unit: np.float32
     """mean = unit * sum."""
     elements_per_chunk: int
-    element_bytes: int
-    result_bytes: int
+    element_type: int
+    result_type: int
     full: NDArray[np.bool_]
     """[chunks] whether this worker sends a payload."""
     tally: Integers
@@ -66,6 +87,29 @@ def look_up(codes: Bytes, table: NDArray[np.int32], lanes: NDArray[Any]) -> None
 
 
 @kernel
+def pack4(codes: Bytes, payload: Bytes) -> None:
+    """Two a byte, the first in the high nibble, and zeros behind them."""
+    pairs = len(codes) // 2
+    for j in range(pairs):
+        payload[j] = nibble_of(codes[2 * j]) << NIBBLE | nibble_of(codes[2 * j + 1])
+    payload[pairs:] = 0
+    if len(codes) % 2:
+        payload[pairs] = nibble_of(codes[len(codes) - 1]) << NIBBLE
+
+
+@kernel
+def nibble_of(code: np.uint8) -> np.uint8:
+    return np.uint8(np.uint8(code >> NIBBLE) & SIGN4 | code & MAGNITUDE4)
+
+
+@kernel
+def pack8(codes: Bytes, payload: Bytes) -> None:
+    for j in range(len(codes)):
+        payload[j] = codes[j]
+    payload[len(codes) :] = 0
+
+
+@kernel
 def fill_codes(plan: CodePlan, chunks: Integers, contributions: Contributions) -> None:
     """A chunk in which nothing is there is sent empty."""
     for i in range(len(chunks)):
@@ -78,9 +122,13 @@ def fill_codes(plan: CodePlan, chunks: Integers, contributions: Contributions) -
             contributions.element_count[i] = 0
             continue
         payload = contributions.packets[i][HEADER_BYTES:]
-        if plan.element_bytes == 1:
+        if plan.element_type == CODE4:
+            pack4(codes, payload)
+        elif plan.element_type == CODE8:
+            pack8(codes, payload)
+        elif plan.element_type == INT8:
             look_up(codes, plan.table, payload.view(np.int8))
-        elif plan.element_bytes == 2:
+        elif plan.element_type == INT16:
             look_up(codes, plan.table, payload.view(np.int16))
         else:
             look_up(codes, plan.table, payload.view(np.int32))
@@ -88,7 +136,7 @@ def fill_codes(plan: CodePlan, chunks: Integers, contributions: Contributions) -
 
 @kernel
 def drain_codes(plan: CodePlan, chunks: Integers, results: Results) -> None:
-    width = plan.elements_per_chunk * plan.result_bytes
+    width = plan.elements_per_chunk << plan.result_type  # 1, 2 or 4 bytes a sum
     for i in range(len(chunks)):
         start = chunks[i] * plan.elements_per_chunk
         mean = plan.mean[start : start + plan.elements_per_chunk]
@@ -98,9 +146,9 @@ def drain_codes(plan: CodePlan, chunks: Integers, results: Results) -> None:
         plan.tally[PAYLOADS_DOWN] += 1
         at = results.payload_at[i]
         row = results.buffer[at : at + width]
-        if plan.result_bytes == 1:
+        if plan.result_type == INT8:
             largest, _, _ = dequantize_segment(row.view(np.int8), mean, plan.unit)
-        elif plan.result_bytes == 2:
+        elif plan.result_type == INT16:
             largest, _, _ = dequantize_segment(row.view(np.int16), mean, plan.unit)
         else:
             largest, _, _ = dequantize_segment(row.view(np.int32), mean, plan.unit)
@@ -110,8 +158,10 @@ def drain_codes(plan: CodePlan, chunks: Integers, results: Results) -> None:
 class CodeSum(Stream):
     """mean = unit * the sum over the workers of table[codes].
 
-    codes: uint8[d], d > 0. table: int32[256], with table[0] = 0; its largest |entry|
-    fits the elements of `form`, and n times that the results. unit: 2^-126 or more.
+    codes: uint8[d], d > 0; magnitudes below 8 for element type code4. table: int32[256]
+    with table[0] = 0: its largest |entry| fits the element type, if that is none of
+    codes, and n times that fits the result type; if it is, the job's table says the
+    same. unit: 2^-126 or more.
     """
 
     fill_rows = staticmethod(fill_codes)
@@ -122,14 +172,14 @@ class CodeSum(Stream):
         codes: Bytes,
         mean: Gradient,
         network: Network,
-        form: IntegerFormat,
+        types: Types,
         *,
         table: NDArray[np.int32],
         unit: float,
     ) -> None:
-        self.form = form
-        self.kind = form.kind
-        self.elements_per_chunk = form.elements_per_chunk(network.slot_bytes)
+        self.types = types
+        self.kind = kind_of(Reduction.SUM, *types)
+        self.elements_per_chunk = codes_per_chunk(network.slot_bytes, *types)
         self.num_chunks = -(-len(codes) // self.elements_per_chunk)
         self.plan: CodePlan = CodePlan(
             codes=codes,
@@ -137,8 +187,8 @@ class CodeSum(Stream):
             mean=mean,
             unit=np.float32(unit),
             elements_per_chunk=self.elements_per_chunk,
-            element_bytes=form.element_bytes,
-            result_bytes=form.result_bytes,
+            element_type=int(types.element),
+            result_type=int(types.result),
             full=np.zeros(self.num_chunks, np.bool_),
             tally=np.zeros(3, np.int64),
         )
@@ -150,7 +200,9 @@ class CodeSum(Stream):
         statistics.largest_integer = max(statistics.largest_integer, largest)
         largest_sum = int(plan.tally[LARGEST_SUM])
         statistics.largest_sum = max(statistics.largest_sum, largest_sum)
-        up, down = int(plan.full.sum()), int(plan.tally[PAYLOADS_DOWN])
-        for_headers = self.num_chunks * HEADER_BYTES
-        statistics.bytes_up += for_headers + up * size * self.form.element_bytes
-        statistics.bytes_down += for_headers + down * size * self.form.result_bytes
+        headers = self.num_chunks * HEADER_BYTES
+        payload_up = size * ELEMENT_BITS[self.types.element] // 8
+        payload_down = size * ELEMENT_BYTES[self.types.result]
+        statistics.bytes_up += headers + int(plan.full.sum()) * payload_up
+        payloads_down = int(plan.tally[PAYLOADS_DOWN])
+        statistics.bytes_down += headers + payloads_down * payload_down

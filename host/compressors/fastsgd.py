@@ -10,10 +10,11 @@ delta encoded, adaptively and in fine grain; and that all takes linear time. See
     gather     every worker's pairs go to all workers, who add them in the order of
                ranks. So the paper, apart from its server.
     network    sums in the switch, which the paper has not. Logarithms do not add up:
-               the integers T[p] = round(2^F b^-p) do. Keys do not add up: all workers
-               take the union of their keys as common places; see `union`.
+               the integers T[p] = round(2^F b^-p) do, and the switch looks them up in
+               the job's table. Keys do not add up: all workers take the union of
+               their keys as common places; see `union`.
 
-In the network M is common, and so are the types: F = tau for base 2, where T is exact,
+In the network M is common, and so is the table: F = tau for base 2, where T is exact,
 else the largest for which n 2^F fits the sum. What a worker has dropped it sends as 0,
 also where others have something: both paths have the same mean, bit for bit if base 2
 and float32 hold it. One round of maximum exponents comes first, in an empty packet, and
@@ -32,15 +33,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from host.compressors.base import Gradient, Layout, Network
-from host.compressors.code_sum import CodeSum
-from host.compressors.integers import (
-    INTEGER_TYPES,
-    IntegerFormat,
-    integer_format,
-    largest_of,
-    one_of,
-)
-from host.compressors.logcodes import LogCodes
+from host.compressors.code_sum import CodeSum, Types
+from host.compressors.integers import INTEGER_TYPES, largest_of, one_of
+from host.compressors.logcodes import NEGATIVE, LogCodes
 from host.compressors.norms import exponent_of, largest_bits
 from host.compressors.pairs import add_pairs, decode_pairs, encode_pairs
 from host.compressors.quantize import NON_FINITE, random_key
@@ -48,9 +43,12 @@ from host.compressors.scaled import ScaledCompressor
 from host.compressors.stream import first_non_finite, non_finite_error
 from host.compressors.union import gather_of, union_of
 from host.packetizer import Bytes
-from switch.protocol import NO_EXPONENT
+from switch.codes import Table
+from switch.protocol import NO_EXPONENT, ElementType
 
 PATHS = ("network", "gather")
+WIRES = ("codes", "integers")
+LARGEST_CODE4 = 7  # magnitude, beside the sign
 SCALES = ("one", "max")
 # of M: 2^e times 2^-31 is still a normal float32, the unit of a sum
 SMALLEST_EXPONENT = -95
@@ -68,6 +66,7 @@ class FastSGD(ScaledCompressor):
         scale: str = "one",
         dense: bool = False,
         path: str = "network",
+        wire: str = "codes",
         result_type: str | None = None,
         seed: int = 0,
     ) -> None:
@@ -75,14 +74,16 @@ class FastSGD(ScaledCompressor):
         M b^-tau is dropped. rounding: deterministic (to the nearest logarithm) or
         random. scale: M; one, beyond which elements are clipped; or max, a power of two
         that no element exceeds. dense: send every element, without keys. path: network
-        or gather. result_type: of the switch's sums; None: for base 2 the narrowest
-        that holds them, else int32. seed: of random rounding; the workers' numbers
-        differ all the same.
+        or gather. wire, in the network: codes, 4 bits (for tau up to 6) or 8, which
+        take a job with `tables`; or integers. result_type: of the switch's sums; None:
+        for base 2 the narrowest that holds them, else int32. seed: of random rounding;
+        the workers' numbers differ all the same.
         """
         super().__init__("int8", result_type, rounding, seed)
         self.result_type = result_type
         self.scale = one_of("scale", scale, SCALES)
         self.path = one_of("path", path, PATHS)
+        self.wire = one_of("wire", wire, WIRES)
         self.log = LogCodes(float(base), threshold, rounding == "random", dense)
         self.sent_codes: tuple[Bytes, NDArray[np.float64]] | None = None
         """Codes of the last step, and what each code stands for."""
@@ -100,7 +101,8 @@ class FastSGD(ScaledCompressor):
         self, vector: Gradient, mean: Gradient, network: Network, layout: Layout
     ) -> None:
         """Codes of one scale, added in the switch."""
-        form, log = self.format_for(network.num_workers)
+        types, log = self.types_for(network.num_workers)
+        check_tables(self.tables(network.num_workers), network)
         ends = np.array([len(vector)], np.int64)
         largest = int(self.max_exponents(vector, network, layout, ends)[0])
         exponent = self.exponent_of_scale(largest)
@@ -118,7 +120,7 @@ class FastSGD(ScaledCompressor):
             part,
             mean if where is None else np.empty(len(part), np.float32),
             network,
-            form,
+            types,
             table=log.table,
             unit=math.ldexp(1.0, exponent - log.table_bits) / network.num_workers,
         )
@@ -150,9 +152,27 @@ class FastSGD(ScaledCompressor):
             add_pairs(mean, pairs, exponent, self.log)
         mean *= np.float32(1 / network.num_workers)
 
-    def format_for(self, num_workers: int) -> tuple[IntegerFormat, LogCodes]:
-        """See `format_of`."""
-        return format_of(self.log, self.result_type, num_workers)
+    def table_for(self, num_workers: int) -> tuple[ElementType, LogCodes]:
+        """Result type, and the codes with a table for it; see `table_of`."""
+        return table_of(self.log, self.result_type, num_workers)
+
+    def types_for(self, num_workers: int) -> tuple[Types, LogCodes]:
+        """What travels, and the codes with their table."""
+        result, log = self.table_for(num_workers)
+        if self.wire == "integers":
+            return Types(narrowest(1 << log.table_bits), result), log
+        few = log.threshold + 1 <= LARGEST_CODE4
+        return Types(ElementType.CODE4 if few else ElementType.CODE8, result), log
+
+    def tables(self, num_workers: int) -> dict[str, Table]:
+        """Raises ValueError if there is none for so many workers."""
+        if self.path == "gather" or self.wire == "integers":
+            return {}
+        types, log = self.types_for(num_workers)
+        if types.element == ElementType.CODE8:
+            return {"code8": tuple(log.table.tolist())}
+        signs = log.table.reshape(2, NEGATIVE)[:, : LARGEST_CODE4 + 1]
+        return {"code4": tuple(signs.reshape(-1).tolist())}
 
     def exponent_of_scale(self, largest: int) -> int:
         """Of M. largest: exponent of the largest element that matters."""
@@ -179,13 +199,13 @@ class FastSGD(ScaledCompressor):
 
 
 @cache
-def format_of(
+def table_of(
     log: LogCodes, result_type: str | None, num_workers: int
-) -> tuple[IntegerFormat, LogCodes]:
-    """Types of the integers that travel, and the codes with a table of such integers.
+) -> tuple[ElementType, LogCodes]:
+    """Type of the sums, and the codes with a table of integers for the switch.
 
-    Raises ValueError if there are none: the sum of so many workers does not fit, or
-    the smallest level is no integer any more.
+    Raises ValueError if there is none: the sum of so many workers does not fit, or the
+    smallest level is no integer any more.
     """
     exact = log.base == 2
     allowed = [result_type] if result_type else list(INTEGER_TYPES)
@@ -193,8 +213,7 @@ def format_of(
         share = largest_of(INTEGER_TYPES[name]) // num_workers
         bits = log.threshold if exact else share.bit_length() - 1
         if share >> max(bits, 0):
-            form = integer_format(narrowest(1 << bits), name)
-            return form, replace(log, table_bits=bits)
+            return INTEGER_TYPES[name], replace(log, table_bits=bits)
     raise ValueError(
         f"threshold is {log.threshold}: {num_workers} workers' largest integer, "
         f"{num_workers} x 2^{log.threshold}, does not fit {allowed[-1]}: "
@@ -202,8 +221,16 @@ def format_of(
     )
 
 
-def narrowest(integer: int) -> str:
+def narrowest(integer: int) -> ElementType:
     """The type with the fewest bytes that holds an integer."""
-    return next(
-        name for name, each in INTEGER_TYPES.items() if integer <= largest_of(each)
-    )
+    return next(each for each in INTEGER_TYPES.values() if integer <= largest_of(each))
+
+
+def check_tables(tables: dict[str, Table], network: Network) -> None:
+    """ValueError if the job has other code tables, or none."""
+    for name, table in tables.items():
+        if getattr(network, name) != table:
+            raise ValueError(
+                f"the job has no {name} table, or another one than this compressor's: "
+                "join with **compressor.tables(num_workers), or take wire=integers"
+            )

@@ -19,33 +19,41 @@ compresses the sum again on the way down, which the switch here does not. Denorm
 dropped, and M is at least 2^-95.
 """
 
-from host.compressors.fastsgd import FastSGD, format_of
-from host.compressors.integers import INTEGER_TYPES, IntegerFormat, largest_of, one_of
+from host.compressors.fastsgd import FastSGD, table_of
+from host.compressors.integers import INTEGER_TYPES, largest_of, one_of
 from host.compressors.logcodes import LARGEST_THRESHOLD, LogCodes
+from switch.protocol import ElementType
 
 
 class Natural(FastSGD):
     """See the module. State: step."""
 
     def __init__(
-        self, *, path: str = "network", result_type: str = "int32", seed: int = 0
+        self,
+        *,
+        path: str = "network",
+        wire: str = "codes",
+        result_type: str = "int32",
+        seed: int = 0,
     ) -> None:
-        """path: network or gather. result_type: of the switch's sums, int8, int16 or
-        int32. seed: of random rounding; the workers' numbers differ all the same."""
+        """path: network or gather. wire: codes of 8 bits, which take a job with
+        `tables`, or integers. result_type: of the switch's sums, int8, int16 or int32.
+        seed: of random rounding; the workers' numbers differ all the same."""
         super().__init__(
             threshold=LARGEST_THRESHOLD,
             rounding="random",
             scale="max",
             dense=True,
             path=path,
+            wire=wire,
             result_type=one_of("result_type", result_type, tuple(INTEGER_TYPES)),
             seed=seed,
         )
         self.widest = INTEGER_TYPES[result_type]
 
-    def format_for(self, num_workers: int) -> tuple[IntegerFormat, LogCodes]:
+    def table_for(self, num_workers: int) -> tuple[ElementType, LogCodes]:
         """Of as many powers of two as the sum has room for."""
         share = largest_of(self.widest) // num_workers
         threshold = max(share.bit_length() - 1, 0)
         log = LogCodes(2.0, threshold, random=True, dense=True)
-        return format_of(log, self.result_type, num_workers)
+        return table_of(log, self.result_type, num_workers)
