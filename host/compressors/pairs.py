@@ -11,6 +11,7 @@ or, for dense codes, without keys: m of every element in the bits that tau + 1 h
 the sign. Of a gradient that is not finite, the message is the exponent NON_FINITE.
 """
 
+from functools import cache
 from typing import NamedTuple
 
 import numpy as np
@@ -48,6 +49,7 @@ class Pairs(NamedTuple):
     """[k], or [d] of a dense message"""
 
 
+@cache
 def symbols_of(log: LogCodes) -> Symbols:
     top = log.threshold + 1
     magnitudes = np.arange(top + 1) if log.dense else top - np.arange(1, top + 1)
