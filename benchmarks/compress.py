@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from host.compressors.integers import IntegerFormat, integer_format
+from host.compressors.integers import INTEGER_TYPES, IntegerFormat
 from host.compressors.level_sum import LevelSum
 from host.compressors.leveled import BLOCK_SIZE, block_ends
 from host.compressors.levels import grid_of, scales_of
@@ -20,7 +20,7 @@ from host.compressors.norms import block_norms
 from host.compressors.quantize import random_key
 from host.compressors.stream import ScaledSum
 from host.packetizer import make_ready, new_contributions
-from switch.protocol import ElementType
+from switch.protocol import HEADER_BYTES, ElementType
 
 ROWS = 240  # packets filled at once, as the agent does
 SCALE = np.float32(3.0)
@@ -33,7 +33,7 @@ LEVELS = {
     "qsgd": ("uniform", "l2", "int8"),
     "qsgdinf": ("uniform", "linf", "int8"),
 }
-"""Grid, norm, and type of the sums, at 4 bits."""
+"""Grid, norm, and type of the sums, at 4 bits. Sent are code4."""
 
 
 def rate(run: Callable[[], Any], nbytes: int) -> float:
@@ -70,7 +70,7 @@ def compress_to_levels(vector: np.ndarray, name: str) -> Callable[[], None]:
         np.empty_like(vector),
         NETWORK,
         grid,
-        form=integer_format("int8", result_type),
+        form=IntegerFormat(ElementType.CODE4, INTEGER_TYPES[result_type]),
         block_ends=ends,
         scales=scales_of(block_norms(vector, ends, norm), grid),
         key=random_key(0, 0, 0),
@@ -87,7 +87,7 @@ def compress_to_levels(vector: np.ndarray, name: str) -> Callable[[], None]:
 def filling(stream: ScaledSum) -> Callable[[], None]:
     """Fill every packet of a stream once."""
     elements = stream.elements_per_chunk
-    room = new_contributions(ROWS, elements * stream.form.element_bytes)
+    room = new_contributions(ROWS, stream.form.bytes_up(elements) - HEADER_BYTES)
     make_ready(room, ROWS, elements)
 
     def run() -> None:

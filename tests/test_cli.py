@@ -46,10 +46,7 @@ def test_help_is_quick() -> None:
     assert min(seconds) < 1.0
 
 
-COMMANDS = [
-    "train", "compare", "switch", "controller", "doctor", "reset", "counters",
-    "conformance", "reproduce", "explore",
-]  # fmt: skip
+COMMANDS = list(typer.main.get_command(cli.app).commands)
 
 
 @pytest.mark.parametrize("command", COMMANDS)

@@ -6,9 +6,11 @@ import numpy as np
 import pytest
 from estimates import check_unbiased
 from local_network import LocalNetwork, results_of, run_workers
+from log_levels import spread_of_mean
 from numpy.typing import NDArray
 
 from host.compressors.integers import largest_of
+from host.compressors.logcodes import LogCodes
 from host.compressors.natural import Natural
 
 N = 4
@@ -62,7 +64,12 @@ def test_the_mean_is_unbiased(path: str, result_type: str) -> None:
 
     tables = Natural(path=path, result_type=result_type).tables(N)
     drawn = results_of(run_workers(N, work, **tables))[0]
-    check_unbiased(drawn, gradients.mean(axis=0, dtype=np.float64))
+    exponents = [int(np.frexp(np.abs(each).max())[1]) for each in gradients]
+    made, log = Natural(result_type=result_type), LogCodes(2.0, 126, True, True)
+    if path == "network":
+        log, exponents = made.types_for(N)[1], [max(exponents)] * N
+    exact = gradients.mean(axis=0, dtype=np.float64)
+    check_unbiased(drawn, exact, *spread_of_mean(gradients, log, exponents))
 
 
 @pytest.mark.parametrize(

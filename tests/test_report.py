@@ -39,7 +39,7 @@ def test_summary_says_what_the_training_cost() -> None:
     assert rows["bytes"] == (
         "1.5 kB up, 3.0 kB down a worker and step (12.00 bits a coordinate up)"
     )
-    assert rows["packets"] == "300 sent, 297 received"
+    assert rows["packets"] == "300 sent, 297 received, barriers included"
     assert rows["retransmissions"] == "9 (3.00 % of the packets sent)"
     assert rows["largest integer"] == (
         "140 before clipping (in the first step 10), 20 in sums"
@@ -99,6 +99,7 @@ def test_csv(tmp_path: Path) -> None:
     assert float(intsgd["communicate_ms"]) == 1.5
     assert float(intsgd["bits_per_coordinate"]) == 12.0
     assert int(intsgd["largest_integer"]) == 140
+    assert (exact["retransmissions"], intsgd["retransmissions"]) == ("", "9")
 
 
 def test_markdown_has_every_column(tmp_path: Path) -> None:

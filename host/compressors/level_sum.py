@@ -1,11 +1,12 @@
-"""The sum of levels in the switch: one norm for all workers, integers on the wire.
+"""The sum of levels in the switch: one norm for all workers, codes on the wire.
 
 With a norm M_i of its own for every worker, sum_i M_i T[c_i] would take products in the
 switch. With one M for all, which need only be as large as the largest element of any,
 
     mean = M unit / n * sum_i T[c_i]
 
-and all that is left to the switch is to add. Each worker's estimate stays unbiased. M
+and all that is left to the switch is to look the integer T of a code up, and to add.
+(Or the workers send the integers themselves.) Each worker's estimate stays unbiased. M
 is known beforehand (`LevelSum`), or a power of two that arrives one window ahead in the
 exponent field, for every chunk another (`LevelBlockSum`; see `block_exponent`).
 """
@@ -16,6 +17,7 @@ from typing import Any, ClassVar, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from host.codes import pack4
 from host.compressors.base import Gradient, Network
 from host.compressors.block_exponent import (
     BlockPlan,
@@ -24,6 +26,7 @@ from host.compressors.block_exponent import (
     check_known,
     drain_blocks,
 )
+from host.compressors.integers import CODES
 from host.compressors.levels import Grid, integer_of, level_of, scale_of, signed
 from host.compressors.norms import LARGEST_NORM
 from host.compressors.quantize import LARGEST_BITS, ZERO, Floats, Plan, dequantize
@@ -31,7 +34,7 @@ from host.compressors.stream import ScaledSum
 from host.packetizer import Contributions, Integers, Results
 from switch.byteorder import swap16, swap32
 from switch.compiled import kernel
-from switch.protocol import HEADER_BYTES
+from switch.protocol import ELEMENT_BITS, HEADER_BYTES, ElementType
 
 SIGN = np.int32(31)
 
@@ -44,6 +47,11 @@ class LevelPlan(NamedTuple):
     grid: Grid
     least_scale: np.float32
     """Of the largest norm there is: elements beyond it are clipped."""
+    sign_bit: np.int32
+    """Of the codes, which are sent; 0: the integers are."""
+    codes: NDArray[np.int8]
+    """[elements_per_chunk] room for a chunk's codes before two of them share a byte.
+    Empty: they do not."""
 
 
 @kernel
@@ -51,11 +59,12 @@ def level_segment(
     segment: Floats,
     lanes: NDArray[Any],
     scale: np.float32,
-    grid: Grid,
+    plan: LevelPlan,
     start: np.uint32,
-    key: NDArray[np.uint32],
 ) -> np.int32:
-    """Part of a chunk that has one norm, as integers. Returns the largest index."""
+    """Part of a chunk that has one norm: one integer or code of each element. Returns
+    the largest index."""
+    grid, key, sign_bit = plan.grid, plan.sum.key, plan.sign_bit
     bits = segment.view(np.int32)
     largest = np.int32(0)
     for j in range(len(segment)):
@@ -63,6 +72,9 @@ def level_segment(
         negative = np.int32(bits[j] >> SIGN)
         index, sign = level_of(segment[j], negative, scale, grid, at, key)
         largest = index if index > largest else largest
+        if sign_bit != 0:
+            lanes[j] = np.int8((sign & sign_bit) | np.int32(index - grid.first))
+            continue
         integer = signed(integer_of(index, grid), sign)
         if lanes.itemsize == 1:
             lanes[j] = np.int8(integer)
@@ -84,8 +96,8 @@ def count_beyond(segment: Floats) -> int:
 
 @kernel
 def level_chunk(plan: LevelPlan, chunk: int, lanes: Any) -> int:
-    """A chunk's payload as integers, padded with zeros. Returns the largest index, or
-    -1 if all norms are 0."""
+    """A chunk's integers or codes, padded with zeros. Returns the largest index, or -1
+    if all norms are 0."""
     scaled = plan.sum
     start = chunk * scaled.elements_per_chunk
     stop = min(start + scaled.elements_per_chunk, len(scaled.vector))
@@ -96,9 +108,7 @@ def level_chunk(plan: LevelPlan, chunk: int, lanes: Any) -> int:
         if scale == ZERO:
             part[:] = 0
         else:
-            index = level_segment(
-                segment, part, scale, plan.grid, np.uint32(at), scaled.key
-            )
+            index = level_segment(segment, part, scale, plan, np.uint32(at))
             largest = max(largest, int(index))
             if scale <= plan.least_scale:
                 beyond += count_beyond(segment)
@@ -116,7 +126,10 @@ def fill_levels(
     largest = 0
     for i in range(len(chunks)):
         payload = contributions.packets[i][HEADER_BYTES:]
-        if plan.sum.element_bytes == 1:
+        if len(plan.codes) > 0:
+            index = level_chunk(plan, chunks[i], plan.codes)
+            pack4(payload, plan.codes.view(np.uint8))
+        elif plan.sum.element_bytes == 1:
             index = level_chunk(plan, chunks[i], payload.view(np.int8))
         elif plan.sum.element_bytes == 2:
             index = level_chunk(plan, chunks[i], payload.view(np.int16))
@@ -140,8 +153,9 @@ def drain_levels(plan: LevelPlan, chunks: Integers, results: Results) -> None:
 class LevelSum(ScaledSum):
     """Sum over the workers of one level for each element of `vector`.
 
-    As `ScaledSum`, of which scales are the units in a float, from `scales_of`, and the
-    types in `form` hold the largest level, and n of them.
+    As `ScaledSum`, of which scales are the units in a float, from `scales_of`. The
+    result type in `form` holds n times the largest level, and so does the element type
+    hold it; or that is a code, and the job's table `table_of` the grid.
     """
 
     fill_rows: ClassVar[Callable[..., None]] = staticmethod(fill_levels)
@@ -156,8 +170,15 @@ class LevelSum(ScaledSum):
         **options: Any,
     ) -> None:
         super().__init__(vector, mean, network, **options)
+        element = self.form.element
+        code_bits = ELEMENT_BITS[element] if element in CODES else 0
+        two_a_byte = element == ElementType.CODE4
         self.plan: Any = LevelPlan(
-            sum=self.scaled, grid=grid, least_scale=scale_of(LARGEST_NORM, grid)
+            sum=self.scaled,
+            grid=grid,
+            least_scale=scale_of(LARGEST_NORM, grid),
+            sign_bit=np.int32(2**code_bits >> 1),
+            codes=np.zeros(self.elements_per_chunk * two_a_byte, np.int8),
         )
 
 

@@ -16,7 +16,7 @@ from host.compressors.integers import (
 )
 from host.compressors.level_messages import gather_mean, message_of
 from host.compressors.level_sum import LevelBlockSum, LevelSum
-from host.compressors.levels import grid_of, most_workers, scales_of
+from host.compressors.levels import grid_of, most_workers, scales_of, table_of
 from host.compressors.norms import NORMS, block_norms, exponents_of
 from host.compressors.quantize import (
     FIRST_NON_FINITE,
@@ -27,10 +27,12 @@ from host.compressors.quantize import (
 from host.compressors.scaled import ScaledCompressor
 from host.compressors.stream import ExponentMax, first_non_finite, non_finite_error
 from host.packetizer import Integers
+from switch.protocol import ELEMENT_BITS, ElementType
 
 PATHS = ("network", "gather")
 COMMON_NORMS = ("exponent", "max")
 LEVELS = ("paper", "authors")
+WIRES = ("codes", "integers")
 BLOCK_SIZE = 512  # what a slot of 1024 bytes holds of int16 sums
 INT32 = integer_format("int32", None)
 
@@ -49,6 +51,7 @@ class Leveled(ScaledCompressor):
         block_size: int | None = None,
         result_type: str | None = None,
         levels: str = "paper",
+        wire: str = "codes",
         seed: int = 0,
     ) -> None:
         """kind: of the grid, exponential or uniform. norm: l2 or linf.
@@ -60,7 +63,9 @@ class Leveled(ScaledCompressor):
         exponent, what a packet holds (nothing else is possible there). The authors'
         experiments have 8192. result_type: of the sums; None: the narrowest that holds
         those of all workers. levels: paper, or authors: without a level 0, as in their
-        code. seed: of random rounding; the workers' numbers differ all the same.
+        code. wire, of the path network: codes, of 4 bits if `bits` fit them, else of 8,
+        for which the job needs `tables`; or integers, as narrow as the largest level
+        allows. seed: of random rounding; the workers' numbers differ all the same.
         """
         authors = one_of("levels", levels, LEVELS) == "authors"
         self.grid = grid_of(kind, bits, authors=authors)
@@ -69,6 +74,8 @@ class Leveled(ScaledCompressor):
         self.norm = one_of("norm", norm, NORMS)
         self.path = one_of("path", path, PATHS)
         self.common = one_of("common", common, COMMON_NORMS)
+        self.wire = one_of("wire", wire, WIRES)
+        self.code = "code4" if bits <= 4 else "code8"
         self.result_type = result_type
         by_packet = path == "network" and common == "exponent"
         if by_packet and block_size is not None:
@@ -81,17 +88,40 @@ class Leveled(ScaledCompressor):
         self.block_size = block_size or BLOCK_SIZE
 
     def form_for(self, num_workers: int) -> IntegerFormat:
-        """The integers that travel, or ValueError if no type holds the workers' sum."""
+        """What travels, or ValueError if no type holds the workers' sum."""
         allowed = [self.result_type] if self.result_type else self.types
         for name in allowed:
             if num_workers <= most_workers(self.grid, name):
-                return integer_format(self.types[0], name)
+                return self.form_of(name)
         name, top = allowed[-1], int(self.grid.top)
         most = most_workers(self.grid, name)
         raise ValueError(
             f"result_type {name}: the sum of {num_workers} workers' largest level, "
             f"{num_workers} x {top}, does not fit: it allows {most} workers"
         )
+
+    def form_of(self, result_type: str) -> IntegerFormat:
+        if self.wire == "integers":
+            return integer_format(self.types[0], result_type)
+        return IntegerFormat(ElementType[self.code.upper()], INTEGER_TYPES[result_type])
+
+    def tables(self, num_workers: int) -> dict[str, tuple[int, ...]]:
+        if self.path == "gather" or self.wire == "integers":
+            return {}
+        form = self.form_for(num_workers)
+        table = table_of(self.grid, ELEMENT_BITS[form.element])
+        return {self.code: tuple(table.tolist())}
+
+    def check_tables(self, network: Network) -> None:
+        """Raise ValueError if the job's tables are not those of the grid."""
+        for code, table in self.tables(network.num_workers).items():
+            found = getattr(network, code)
+            if found != table:
+                what = "no" if found is None else "another"
+                raise ValueError(
+                    f"the job has {what} {code} table: join with "
+                    "**compressor.tables(num_workers), or take wire=integers"
+                )
 
     def estimate(
         self, vector: Gradient, mean: Gradient, network: Network, layout: Layout
@@ -102,6 +132,7 @@ class Leveled(ScaledCompressor):
             self.exchange(vector, mean, network, layout)
             return
         self.form = self.form_for(network.num_workers)
+        self.check_tables(network)
         if self.common == "max":
             self.sum_in_known_units(vector, mean, network, layout)
         else:

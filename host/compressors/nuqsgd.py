@@ -21,6 +21,7 @@ The authors' code has no level 0 (`levels="authors"`). The message (`path="gathe
 a reconstruction from QSGD's: the papers' text could not be read here.
 """
 
+import math
 from typing import Any
 
 from host.compressors.leveled import Leveled
@@ -32,3 +33,10 @@ class NUQSGD(Leveled):
     def __init__(self, *, norm: str = "l2", **options: Any) -> None:
         """See `Leveled`; bits 3, 4 or 5; norm: l2 or linf."""
         super().__init__("exponential", norm, **options)
+
+
+def variance_bound(bits: int, elements: int) -> float:
+    """eps above, of blocks of so many elements."""
+    s = 2.0 ** (bits - 1) - 2
+    spread = 2.0**-s * math.sqrt(elements)
+    return float(1 / 8 + 2 / 9 * spread**2 if spread <= 9 / 4 else spread - 1)

@@ -12,6 +12,7 @@ Differences from the paper: see `level_sum` for the norm that all workers share,
 `leveled` for the options.
 """
 
+import math
 from typing import Any
 
 from host.compressors.leveled import Leveled
@@ -23,3 +24,9 @@ class QSGD(Leveled):
     def __init__(self, **options: Any) -> None:
         """See `Leveled`; bits 2 to 8."""
         super().__init__("uniform", "l2", **options)
+
+
+def variance_bound(bits: int, elements: int) -> float:
+    """min(d / s^2, sqrt(d) / s), of blocks of so many elements."""
+    share = math.sqrt(elements) / (2.0 ** (bits - 1) - 1)
+    return float(min(share**2, share))

@@ -12,10 +12,12 @@ from host.compressors.fixed import FixedScale
 from host.compressors.heuristic import Heuristic
 from host.compressors.intdiana import IntDIANA
 from host.compressors.intsgd import IntSGD
+from host.compressors.memsgd import MemSGD
 from host.compressors.natural import Natural
 from host.compressors.nuqsgd import NUQSGD
 from host.compressors.qsgd import QSGD
 from host.compressors.qsgdinf import QSGDinf
+from host.compressors.signsgd import SignSGD
 
 COMPRESSORS: dict[str, type[Compressor]] = {
     "exact": Exact,
@@ -29,6 +31,8 @@ COMPRESSORS: dict[str, type[Compressor]] = {
     "nuqsgd": NUQSGD,
     "qsgd": QSGD,
     "qsgdinf": QSGDinf,
+    "memsgd": MemSGD,
+    "signsgd": SignSGD,
 }
 
 FEEDBACK = inspect.Parameter(

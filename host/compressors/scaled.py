@@ -56,7 +56,15 @@ class ScaledCompressor(Compressor):
         self, vector: Gradient, network: Network, layout: Layout, block_ends: Integers
     ) -> Integers:
         """[blocks] each block's largest exponent over all workers, in one round."""
-        stream = ExponentMax(block_exponents(vector, block_ends))
+        own = block_exponents(vector, block_ends)
+        return self.agreed_exponents(own, vector, network, layout)
+
+    def agreed_exponents(
+        self, own: Integers, vector: Gradient, network: Network, layout: Layout
+    ) -> Integers:
+        """[k] the largest of all workers' exponents. vector: what these are of, for the
+        error that NON_FINITE is."""
+        stream = ExponentMax(own)
         network.aggregate(stream)
         stream.add_to(self.statistics)
         if stream.non_finite:

@@ -95,6 +95,7 @@ class ScaledSum(Stream):
             random=key is not None,
             key=NO_KEY if key is None else key,
             beyond=np.zeros(self.num_chunks, np.int64),
+            empty=np.zeros(self.num_chunks, np.bool_),
             squares=np.zeros((len(block_ends), 2), np.int64),
             tally=tally,
         )
@@ -130,11 +131,12 @@ class ScaledSum(Stream):
         statistics.largest_sum = max(statistics.largest_sum, int(tally[LARGEST_SUM]))
         statistics.clips += int(self.scaled.beyond.sum()) if clip else 0
         statistics.overflows += self.overflows
-        empty = int(self.num_chunks - tally[PAYLOADS_DOWN])
-        full = int(tally[PAYLOADS_DOWN])
-        up, down = self.form.bytes_up, self.form.bytes_down
-        statistics.bytes_up += full * up(self.elements_per_chunk) + empty * up(0)
-        statistics.bytes_down += full * down(self.elements_per_chunk) + empty * down(0)
+        headers = self.num_chunks * HEADER_BYTES
+        full_up = self.num_chunks - int(self.scaled.empty.sum())
+        full_down = int(tally[PAYLOADS_DOWN])
+        form, width = self.form, self.elements_per_chunk
+        statistics.bytes_up += headers + full_up * width * form.element_bytes
+        statistics.bytes_down += headers + full_down * width * form.result_bytes
 
 
 def own_share(stream: ScaledSum) -> Gradient:
