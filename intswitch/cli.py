@@ -100,6 +100,7 @@ def train(
 def compare(
     workload: options.Workload = "mnist",
     compressor: options.Compressors = None,
+    named: options.Set = None,
     seeds: Annotated[
         int, typer.Option(metavar="N", min=1, help="Runs of every method.")
     ] = 3,
@@ -119,21 +120,23 @@ def compare(
 
     Gives the table of IntSGD's paper (test accuracy or loss, time of a step by
     phase, bits per coordinate) and a figure: loss against steps and bytes,
-    largest integer against steps. Writes table.csv, results.json, figure.png and
-    figure.svg into runs/WORKLOAD, or where --output says.
+    largest integer against steps. Writes table.md, table.csv, results.json,
+    figure.png and figure.svg into runs/WORKLOAD, or where --output says.
 
     \b
     The default set, three seeds:
         intswitch compare
     Two of your choice, quickly:
         intswitch compare -w digits -c exact -c intsgd:element_type=int8 --seeds 1
+    Every method of every paper:
+        intswitch compare --set papers
     Why IntDIANA: heterogeneous workers make IntSGD's integers grow:
         intswitch compare -w logistic
     """
     from intswitch.command import run, training
-    from intswitch.methods import Method, default_set
+    from intswitch.methods import Method, chosen_texts
 
-    texts = compressor or default_set(workload)
+    texts = chosen_texts(workload, named, compressor or [])
     base = training(**locals())
     folder = output or Path("runs") / workload
     methods = [Method.parse(text) for text in texts]
@@ -150,15 +153,14 @@ def reproduce(
 ) -> None:
     """Measure what a paper claims, at the size of a laptop.
 
-    Prints a table, paper says beside we measured, and draws the paper's
-    figure: into runs/reproduce-PAPER, or where --out says, go claims.md,
-    claims.json, figure.csv and figure.png. Ends with status 1 if a claim does
-    not hold.
+    Prints a table, paper says beside we measured, and draws the paper's figure:
+    into runs/reproduce-PAPER, or where --out says, go claims.md, claims.json,
+    figure.csv and figure.png. Ends with status 1 if a claim does not hold.
 
     \b
     IntSGD: noise, size of the integers, IntDIANA:
         intswitch reproduce intsgd
-    In seconds, with wider confidence intervals:
+    A quick look, with wider confidence intervals:
         intswitch reproduce intsgd --quick
     On data of your own, in LIBSVM's format:
         intswitch reproduce memsgd --data rcv1_test.binary.bz2
@@ -186,8 +188,8 @@ def explore(
 
     The real switch pipeline and the real host windows, with one number a chunk,
     from every state that they can reach. Shows that `safe` never makes a wrong
-    sum and never gets stuck, and finds by itself how `switchml` does, as a
-    packet trace. Ends with status 1 if `safe` failed.
+    sum and never gets stuck, and finds by itself how `switchml` does, as a packet
+    trace. Ends with status 1 if `safe` failed.
 
     \b
     What takes seconds, and what takes minutes too:
@@ -250,12 +252,8 @@ def switch(
     config = read_switch(file) if file else DEFAULTS
     config = with_options(config, given)
     opened = trace.open("wb") if trace else nullcontext()
-    try:
-        with opened as file:
-            show_counters(serve(config, ready=show_address, trace=file))
-    except OSError as error:
-        text = f"{config.address}, port {config.port}: {error.strerror or error}"
-        raise OSError(text) from error
+    with opened as file:
+        show_counters(serve(config, ready=show_address, trace=file))
 
 
 @app.command()
@@ -387,7 +385,8 @@ def main() -> None:
         if os.environ.get("INTSWITCH_DEBUG"):
             raise
         text = str(error) or type(error).__name__
-        if isinstance(error, OSError) and error.filename and error.strerror:
-            text = f"{error.filename}: {error.strerror}"
+        if isinstance(error, OSError) and error.strerror:
+            where = f"{error.filename}: " if error.filename else ""
+            text = where + error.strerror
         print("error: " + text.replace("\n", "\n  "), file=sys.stderr)
         sys.exit(1)

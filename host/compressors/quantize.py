@@ -86,6 +86,8 @@ class Plan(NamedTuple):
     """[2] of the random numbers; see `random_key`."""
     beyond: Integers
     """[chunks] integers beyond the bound. Per chunk: a refill does not count twice."""
+    empty: NDArray[np.bool_]
+    """[chunks] sent without a payload."""
     squares: Integers
     """[blocks, 2] sum of squares of the integer sums, as (high, low) * (2^32, 1)."""
     tally: Integers
@@ -262,7 +264,7 @@ def quantize(plan: Plan, chunks: Integers, contributions: Contributions) -> None
     """Fill the contributions of `chunks`.
 
     A chunk with a NaN or an infinity is sent as zeros with the exponent NON_FINITE; a
-    chunk whose scales are all 0 is sent empty.
+    chunk whose scales, or whose integers, are all 0 is sent empty.
     """
     bound_bits = np.float32(plan.bound).view(np.int32)
     for i in range(len(chunks)):
@@ -279,6 +281,8 @@ def quantize(plan: Plan, chunks: Integers, contributions: Contributions) -> None
         else:
             lanes32 = payload.view(np.int32)
             largest, empty = quantize_chunk(plan, start, stop, block, lanes32)
+        empty = empty or largest == 0
+        plan.empty[chunks[i]] = empty
         if empty:
             contributions.element_count[i] = 0
         if largest >= INFINITY_BITS and note_non_finite(plan, start, stop):
