@@ -194,13 +194,21 @@ def score_text(row: Row) -> str:
     return f"{row.mean:.1e} ± {row.deviation:.0e}"
 
 
+def heading(results: Sequence[Result]) -> str:
+    """What all methods have in common."""
+    first = results[0]
+    seeds = len({result.training.seed for result in results})
+    return (
+        f"{first.training.workload}, {first.num_workers} workers, "
+        f"{first.started.steps} steps, {seeds} seed{'s' * (seeds > 1)}"
+    )
+
+
 def tabulate(results: Sequence[Result], console: Console) -> None:
     """The end of `intswitch compare`: one table, or two where one is too wide."""
     lines = rows(results)
-    first, seeds = results[0], len(lines[0].scores)
     console.print(
-        f"\n{first.training.workload}, {first.num_workers} workers, "
-        f"{first.started.steps} steps, {seeds} seed{'s' * (seeds > 1)}\n"
+        f"\n{heading(results)}\n"
         "Times in ms of a step; wait: until the slowest worker has its gradient. Bits: "
         "sent for a coordinate, headers included. Max int: largest absolute integer, "
         "before clipping, after the first step.",
