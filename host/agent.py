@@ -3,10 +3,12 @@
 import socket
 from types import TracebackType
 
+from host.codes import check_kind
 from host.collectives import AggregationOverflow, Collectives
 from host.controller import Membership, join_job, split_address
 from host.packetizer import Stream
 from host.transport import AggregationError, Statistics, Transport
+from switch.codes import Table
 from switch.protocol import HEADER_BYTES
 from switch.udp import hears_groups, open_group, open_socket
 
@@ -25,14 +27,18 @@ def join(
     num_slots: int = 512,
     slot_bytes: int = 1024,
     overflow: str = "detect",
+    code4: Table | None = None,
+    code8: Table | None = None,
 ) -> "Network":
     """Join a job at the switch, and wait until all its workers have.
 
     `address` is the switch's HOST:PORT, `bind` this worker's own IP address (default:
     the one that the route to the switch has), `mtu` in bytes. All workers give the same
-    `num_workers`, `num_slots` (a power of two), `slot_bytes` and `overflow` (wrap,
-    saturate, detect). Raises ValueError, ConnectionError, TimeoutError (which names the
-    missing ranks) or JoinRefused, with the switch's reason.
+    `num_workers`, `num_slots` (a power of two), `slot_bytes`, `overflow` (wrap,
+    saturate, detect) and code tables: the 16 integers that code4 stands for, the 256 of
+    code8, if such codes are to be summed; `num_workers` times the largest must fit an
+    int32. Raises ValueError, ConnectionError, TimeoutError (which names the missing
+    ranks) or JoinRefused, with the switch's reason.
     """
     host, port = split_address(address)
     sock = open_socket((bind or _own_address(host, port), 0))
@@ -46,8 +52,8 @@ def join(
         membership = join_job(
             address, job=job, rank=rank, num_workers=num_workers,
             data_address=sock.getsockname()[:2], num_slots=num_slots,
-            slot_bytes=slot_bytes, overflow=overflow, timeout=timeout,
-            multicast=hears_groups(sock.getsockname()[:2]),
+            slot_bytes=slot_bytes, overflow=overflow, code4=code4, code8=code8,
+            timeout=timeout, multicast=hears_groups(sock.getsockname()[:2]),
         )  # fmt: skip
     except BaseException:
         sock.close()
@@ -81,6 +87,10 @@ class Network(Collectives):
         self.num_workers = membership.num_workers
         self.num_slots = membership.num_slots
         self.slot_bytes = membership.slot_bytes
+        self.code4 = membership.code4
+        """What the codes of code4 stand for, 16 integers; None: no such table."""
+        self.code8 = membership.code8
+        """The same for code8, 256 integers."""
         self.address: str = sock.getsockname()[0]
         """This worker's own IP address."""
         self.timeout = 300.0
@@ -105,8 +115,10 @@ class Network(Collectives):
         """See `Collectives`.
 
         Raises AggregationError when it cannot end: a worker or the switch is gone, or
-        `timeout` has passed.
+        `timeout` has passed; ValueError, before anything is sent, if it sums codes for
+        which the job has no table, or in a result type too narrow for the table.
         """
+        check_kind(stream.kind, self.code4, self.code8, self.num_workers)
         self._transport.aggregate(stream, self.timeout)
 
     def counters(self) -> dict[str, int]:

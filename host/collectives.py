@@ -8,9 +8,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from host.codes import CodeStream
 from host.packetizer import ELEMENT_TYPES, ArrayStream, Barrier, Stream
 from host.transport import Statistics
-from switch.protocol import Flag, Reduction
+from switch.codes import TABLE_SIZES, Table
+from switch.protocol import ElementType, Flag, Reduction
 
 Array = NDArray[Any]
 
@@ -29,6 +31,10 @@ class Collectives(ABC):
     num_workers: int
     num_slots: int
     slot_bytes: int
+    code4: Table | None
+    """What the codes of code4 stand for, 16 integers; None: the job has no table."""
+    code8: Table | None
+    """The same for code8, 256 integers."""
 
     @property
     @abstractmethod
@@ -48,7 +54,30 @@ class Collectives(ABC):
         values, like = _as_array(array)
         out = np.zeros(values.shape, result_type or values.dtype)
         _check_types(values, out)
+        _check_width(values, out)
         return like(self._reduce(values, out, Reduction.SUM))
+
+    def sum_codes(self, codes: Any, code: str, result_type: str = "int16") -> Any:
+        """Sum over the workers of what uint8 codes of one shape stand for.
+
+        `code` is code4 (codes below 16, two a byte on their way) or code8, for which
+        the job has a table; `result_type` int8, int16 or int32. The sums are exact:
+        ValueError if the type cannot hold `num_workers` times the largest entry.
+        """
+        values, like = _as_array(codes)
+        if code not in TABLE_SIZES:
+            raise ValueError(f"code {code!r}: expected {' or '.join(TABLE_SIZES)}")
+        if values.dtype != np.uint8:
+            raise TypeError(f"codes of {values.dtype}: expected uint8")
+        if values.max(initial=0) >= TABLE_SIZES[code]:
+            raise ValueError(f"code {values.max()}: {code} has 0 to 15")
+        out = np.zeros(values.shape, result_type)
+        _check_types(out)
+        element_type = ElementType[code.upper()]
+        flat = np.ascontiguousarray(values).reshape(-1)
+        stream = CodeStream(flat, out.reshape(-1), element_type, self.slot_bytes)
+        self._run(stream, out.dtype)
+        return like(out)
 
     def max(self, array: Any) -> Any:
         """Elementwise maximum over the workers of int8, int16 or int32 arrays."""
@@ -103,14 +132,17 @@ class Collectives(ABC):
     def _reduce(self, values: Array, out: Array, reduction: Reduction) -> Array:
         flat = np.ascontiguousarray(values).reshape(-1)
         stream = ArrayStream(flat, out.reshape(-1), reduction, self.slot_bytes)
+        self._run(stream, out.dtype)
+        return out
+
+    def _run(self, stream: ArrayStream | CodeStream, dtype: np.dtype[Any]) -> None:
         self.aggregate(stream)
         if stream.flags & Flag.OVERFLOW:
             self.statistics.overflows += 1
             raise AggregationOverflow(
-                f"the sum over {self.num_workers} workers left the range of "
-                f"{out.dtype}: take a wider result_type, or smaller values"
+                f"the sum over {self.num_workers} workers left the range of {dtype}:"
+                " take a wider result_type, or smaller values"
             )
-        return out
 
     def _union(self, packed: Array) -> Array:
         out = np.zeros_like(packed)
@@ -133,11 +165,14 @@ def _as_array(array: Any) -> tuple[Array, Callable[[Array], Any]]:
     return np.ascontiguousarray(array).reshape(np.shape(array)), lambda out: out
 
 
-def _check_types(values: Array, out: Array) -> None:
-    for array in (values, out):
+def _check_types(*arrays: Array) -> None:
+    for array in arrays:
         if array.dtype not in ELEMENT_TYPES:
             allowed = ", ".join(str(dtype) for dtype in ELEMENT_TYPES)
             raise TypeError(f"{array.dtype} elements: expected one of {allowed}")
+
+
+def _check_width(values: Array, out: Array) -> None:
     if out.itemsize < values.itemsize:
         raise TypeError(
             f"result_type {out.dtype} is narrower than the elements' {values.dtype}"

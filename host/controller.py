@@ -17,6 +17,7 @@ from typing import Any
 
 import grpc
 
+from switch.codes import Table, objection_to_table
 from switch.protocol import FORMAT, Overflow
 from switch.stubs import control_pb2 as pb
 from switch.stubs import control_pb2_grpc as pb_grpc
@@ -60,6 +61,8 @@ def join_job(
     num_slots: int = 512,
     slot_bytes: int = 1024,
     overflow: str = "detect",
+    code4: Table | None = None,
+    code8: Table | None = None,
     multicast: bool = False,
     timeout: float = 30.0,
 ) -> "Membership":
@@ -67,9 +70,10 @@ def join_job(
 
     `switch_address` is HOST:PORT of the control plane (TCP), `data_address` the numeric
     address that this worker's packets come from; `multicast`: it can receive from a
-    multicast group on the loopback interface. Raises ValueError for arguments that
-    no switch could take, ConnectionError if no switch answers, TimeoutError if workers
-    are missing (the text names their ranks), JoinRefused if the switch says no.
+    multicast group on the loopback interface; `code4`, `code8`: what 16 and 256 codes
+    stand for, or None. Raises ValueError for arguments that no switch could take,
+    ConnectionError if no switch answers, TimeoutError if workers are missing (the text
+    names their ranks), JoinRefused if the switch says no.
     """
     started = time.monotonic()
     request = pb.JoinRequest(
@@ -83,6 +87,8 @@ def join_job(
         num_slots=_natural("num_slots", num_slots),
         slot_bytes=_natural("slot_bytes", slot_bytes),
         overflow=_overflow(overflow).value,  # type: ignore[arg-type]
+        code4=_entries("code4", code4, num_workers),
+        code8=_entries("code8", code8, num_workers),
         multicast=multicast,
     )
     channel = _connect(switch_address, min(timeout, CONNECT_TIMEOUT))
@@ -129,6 +135,9 @@ class Membership:
         self.num_workers = request.num_workers
         self.num_slots = request.num_slots
         self.slot_bytes = request.slot_bytes
+        self.code4 = tuple(request.code4) or None
+        """What the codes of code4 stand for; None: the job has no such table."""
+        self.code8 = tuple(request.code8) or None
         self.dead: tuple[int, ...] = ()
         """Ranks of the workers that are gone without leaving."""
         self.left: tuple[int, ...] = ()
@@ -318,6 +327,17 @@ def _natural(name: str, value: int) -> int:
     if not 0 <= number < 1 << 32:
         raise ValueError(f"{name} {value!r}: expected an integer of 0 or more")
     return number
+
+
+def _entries(name: str, table: Table | None, num_workers: int) -> Table:
+    """The entries of a code table, checked as the switch does; none: an empty one."""
+    if table is None:
+        return ()
+    entries = tuple(map(operator.index, table))
+    objection = objection_to_table(name, entries, num_workers)
+    if objection is not None:
+        raise ValueError(objection)
+    return entries
 
 
 def _overflow(name: str) -> Overflow:

@@ -22,7 +22,7 @@ from host.window import Outgoing, State, contributions_due, expire, queries_due
 from switch.addresses import Table
 from switch.compiled import kernel, specialize
 from switch.messages import Inlet, Outlet, receive_rows, send_trains
-from switch.parser import element_bytes, element_type_of
+from switch.parser import element_type_of
 from switch.system import clock, poll, sched_yield
 from switch.udp import LENGTH, couple
 
@@ -112,7 +112,7 @@ def send_due(plan: Any, state: State, line: Line, now: float) -> bool:
     """Contributions and queries, until nothing more is due; False if the kernel
     refused one."""
     window = state.window[0]
-    width = element_bytes(element_type_of(window.kind))
+    element_type = element_type_of(window.kind)
     rows = most = line.outgoing.chunks.size
     while rows == most or window.again_head < window.again_tail:
         rows = contributions_due(state, now, line.outgoing)
@@ -124,7 +124,7 @@ def send_due(plan: Any, state: State, line: Line, now: float) -> bool:
             line.seconds[FILL] += clock(line.outlet.room) - before
             line.counts[RETRANSMITTED] += assemble(
                 state.window, chunks, line.outgoing.repeated, line.contributions,
-                width, line.buffer, line.packets,
+                element_type, line.buffer, line.packets,
             )  # fmt: skip
             if not ship(line, rows):
                 return False

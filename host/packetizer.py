@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from switch.byteorder import swap16, swap32
 from switch.compiled import kernel
-from switch.parser import deparse
+from switch.parser import bytes_of, deparse
 from switch.protocol import (
     EVERY_WORKER,
     FORMAT,
@@ -37,9 +37,11 @@ class Contributions(NamedTuple):
 
     packets: Bytes
     """[rows, HEADER_BYTES + bytes of a full payload], C-contiguous. The header is
-    written later; elements are big-endian."""
+    written later; elements are big-endian. A payload of code4 has two codes a byte:
+    code 2i in the high nibble of byte i, code 2i + 1 in the low one."""
     element_count: Integers
-    """[rows]; starts as a full payload's. 0: send no payload (the identity)."""
+    """[rows]; starts as a full payload's. 0: send no payload (the identity, which of
+    codes is a sum of 0, whatever their table says). code4: even."""
     recipient: Integers
     """[rows]; starts as EVERY_WORKER."""
     exponent: Integers
@@ -85,7 +87,7 @@ class Stream:
     """Byte 1 of the header, from `switch.protocol.kind_of`."""
     num_chunks: int
     elements_per_chunk: int
-    """Elements of a full contribution, the same on every worker."""
+    """Elements of a full contribution, the same on every worker. code4: even."""
     plan: Any
     """Named tuple of all that the kernels need."""
     fill_rows: ClassVar[Callable[..., None]]
@@ -272,7 +274,7 @@ def assemble(
     chunks: Integers,
     repeated: Integers,
     contributions: Contributions,
-    element_bytes: int,
+    element_type: int,
     buffer: Bytes,
     packets: Any,
 ) -> int:
@@ -301,7 +303,7 @@ def assemble(
         )
         row = contributions.packets[i]
         deparse(row, header)
-        length = HEADER_BYTES + count * element_bytes
+        length = HEADER_BYTES + bytes_of(count, element_type)
         if end < i * stride:  # some packet before was shorter
             write8(buffer[end : end + length], row[:length])
         packets[i].offset = end

@@ -16,7 +16,7 @@ from host.packetizer import Stream, new_contributions
 from switch.addresses import Addresses
 from switch.compiled import plain
 from switch.messages import Receiver, Sender
-from switch.parser import element_bytes, element_type_of
+from switch.parser import bytes_of, element_type_of
 from switch.protocol import HEADER_BYTES, SEQUENCE_MASK
 from switch.system import POLL, POLL_IN
 from switch.udp import MAX_ROWS, MAX_SEGMENTS, MAX_TRAIN_BYTES, PACKET
@@ -143,8 +143,8 @@ class Transport:
 
     def _line_of(self, stream: Stream) -> Line:
         """The line, its buffer divided into packets of this stream's length."""
-        width = element_bytes(element_type_of(stream.kind))
-        stride = HEADER_BYTES + stream.elements_per_chunk * width
+        element_type = element_type_of(stream.kind)
+        stride = HEADER_BYTES + bytes_of(stream.elements_per_chunk, element_type)
         rows = BATCH_TRAINS * min(MAX_TRAIN_BYTES // stride, MAX_SEGMENTS)
         packets = self.line.buffer[: rows * stride].reshape(rows, stride)
         return self.line._replace(

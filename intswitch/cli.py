@@ -100,6 +100,7 @@ def train(
 def compare(
     workload: options.Workload = "mnist",
     compressor: options.Compressors = None,
+    named: options.Set = None,
     seeds: Annotated[
         int, typer.Option(metavar="N", min=1, help="Runs of every method.")
     ] = 3,
@@ -119,21 +120,23 @@ def compare(
 
     Gives the table of IntSGD's paper (test accuracy or loss, time of a step by
     phase, bits per coordinate) and a figure: loss against steps and bytes,
-    largest integer against steps. Writes table.csv, results.json, figure.png and
-    figure.svg into runs/WORKLOAD, or where --output says.
+    largest integer against steps. Writes table.md, table.csv, results.json,
+    figure.png and figure.svg into runs/WORKLOAD, or where --output says.
 
     \b
     The default set, three seeds:
         intswitch compare
     Two of your choice, quickly:
         intswitch compare -w digits -c exact -c intsgd:element_type=int8 --seeds 1
+    Every method of every paper:
+        intswitch compare --set papers
     Why IntDIANA: heterogeneous workers make IntSGD's integers grow:
         intswitch compare -w logistic
     """
     from intswitch.command import run, training
-    from intswitch.methods import Method, default_set
+    from intswitch.methods import Method, chosen_texts
 
-    texts = compressor or default_set(workload)
+    texts = chosen_texts(workload, named, compressor or [])
     base = training(**locals())
     folder = output or Path("runs") / workload
     methods = [Method.parse(text) for text in texts]
@@ -157,7 +160,7 @@ def reproduce(
     \b
     IntSGD: noise, size of the integers, IntDIANA:
         intswitch reproduce intsgd
-    In seconds, with wider confidence intervals:
+    A quick look, with wider confidence intervals:
         intswitch reproduce intsgd --quick
     On data of your own, in LIBSVM's format:
         intswitch reproduce memsgd --data rcv1_test.binary.bz2

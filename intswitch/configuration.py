@@ -8,6 +8,7 @@ jobs:                                                 # may be left out
     slot_bytes: 256
     overflow: wrap
     workers: [127.0.0.1:5001, localhost:5002, "[::1]:5003"]
+    code4: [-7, -6, -5, -4, -3, -2, -1, 0, 0, 1, 2, 3, 4, 5, 6, 7]   # or left out
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict
 
 from intswitch.yaml_model import Mistake, expect, mapping, mappings, read_model
+from switch.codes import TABLE_SIZES, objection_to_table
 from switch.config import Address, FaultConfig, JobConfig, SwitchConfig
 from switch.protocol import HEADER_BYTES, MAX_WORKERS, Overflow, Rule
 
@@ -100,6 +102,16 @@ def _is_workers(value: Any) -> bool:
     return isinstance(value, list) and 1 <= len(value) <= MAX_WORKERS
 
 
+def _table(name: str) -> BeforeValidator:
+    size = TABLE_SIZES[name]
+    return expect(f"a list of {size} integers", lambda value: _is_table(name, value))
+
+
+def _is_table(name: str, value: Any) -> bool:
+    integers = isinstance(value, list) and all(type(each) is int for each in value)
+    return integers and len(value) == TABLE_SIZES[name]
+
+
 def _check_host(text: str) -> str:
     resolve_host(text)
     return text
@@ -141,6 +153,8 @@ class JobPart(Part):
     num_slots: Annotated[int, SLOTS] = JOB_DEFAULTS.num_slots
     slot_bytes: Annotated[int, WIDTH] = JOB_DEFAULTS.slot_bytes
     overflow: OverflowName = "detect"
+    code4: Annotated[list[int] | None, _table("code4")] = None
+    code8: Annotated[list[int] | None, _table("code8")] = None
 
 
 class SwitchFile(Part):
@@ -160,6 +174,7 @@ def contradictions(document: dict[str, Any]) -> Iterator[Mistake]:
     yield from _too_wide(switch, jobs)
     for number, job in jobs:
         yield from _wrong_workers(number, job, _version(switch))
+        yield from _too_large(number, job)
 
 
 def _repeated_jobs(jobs: list[tuple[int, Any]]) -> Iterator[Mistake]:
@@ -216,6 +231,18 @@ def _wrong_workers(
             yield place, text, f"worker {first[address]} has this address"
 
 
+def _too_large(number: int, job: dict[str, Any]) -> Iterator[Mistake]:
+    """Code tables whose sums over the job's workers an int32 cannot hold."""
+    workers = job.get("workers")
+    for name in TABLE_SIZES:
+        table = job.get(name)
+        if _is_workers(workers) and _is_table(name, table):
+            objection = objection_to_table(name, table, len(workers))
+            if objection:
+                largest = max(table, key=abs)
+                yield ("jobs", number, name), largest, objection.split(": ", 1)[1]
+
+
 def number_in(part: dict[str, Any], field: str, default: int) -> int:
     """The field, or what does no harm if it is none: that is told elsewhere."""
     value = part.get(field, default)
@@ -255,4 +282,6 @@ def job_config(job: JobPart, version: int) -> JobConfig:
         num_slots=job.num_slots,
         slot_bytes=job.slot_bytes,
         overflow=Overflow[job.overflow.upper()],
+        code4=None if job.code4 is None else tuple(job.code4),
+        code8=None if job.code8 is None else tuple(job.code8),
     )

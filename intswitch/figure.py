@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from intswitch.experiment import Result
-from intswitch.report import by_method, heading
+from intswitch.report import by_method, caption
 
 if TYPE_CHECKING:
     from matplotlib.artist import Artist
@@ -38,7 +38,7 @@ def draw(results: Sequence[Result], folder: Path) -> list[Path]:
     ]
     _label(axes, results[0])
     methods = list(by_method(results))
-    figure.suptitle(heading(results))
+    figure.suptitle(caption(results))
     figure.legend(
         lines, methods, loc="outside lower center", ncols=4, frameon=False, fontsize=9
     )

@@ -100,6 +100,17 @@ Compressors = Annotated[
         rich_help_panel=COMPRESSOR,
     ),
 ]
+Set = Annotated[
+    Literal["scalings", "heterogeneous", "papers"] | None,
+    Option(
+        "--set",
+        metavar="NAME",
+        help="Compare a set: [b]scalings[/] (IntSGD beside SwitchML's; the default), "
+        "[b]heterogeneous[/] (IntSGD beside IntDIANA), [b]papers[/] (all methods). "
+        "What -c names comes on top.",
+        rich_help_panel=COMPRESSOR,
+    ),
+]
 
 Topology = Annotated[
     str,
@@ -142,7 +153,7 @@ PaperSeed = Annotated[
     int, Option("--seed", metavar="N", min=0, help="Of all that is random.")
 ]
 Quick = Annotated[
-    bool, Option("--quick", help="Fewer draws and steps: seconds, wider intervals.")
+    bool, Option("--quick", help="Fewer draws and steps: sooner, with wider intervals.")
 ]
 Data = Annotated[
     Path | None,

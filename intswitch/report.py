@@ -20,14 +20,27 @@ from rich.table import Table
 from intswitch.experiment import PHASES, Result
 from intswitch.progress import number, percent
 
-BITS = "bits"
-FIGURES = {
+PATH, UP, DOWN, BITS = "path", "up kB", "down kB", "bits"
+TRAFFIC = {
+    UP: "kilobytes_up",
+    DOWN: "kilobytes_down",
     BITS: "bits_per_coordinate",
+}
+FIGURES = {
     "max int": "largest_integer",
     "clips": "clips",
     "overflows": "overflows",
 }
 """Headings of the table, and where in a `Row` the figures are."""
+PAST_THE_SWITCH = "gloo"
+"""The path of `exact`; others have an option of that name, or the network alone."""
+LEGEND = (
+    "Times in ms of a step; wait: until the slowest worker has its gradient. Path: "
+    "network, the switch adds; gather, everybody gets what everybody sent; gloo, past "
+    "the switch. Up, down: of a worker and step. Bits: sent for a coordinate, headers "
+    "included. Max int: largest absolute integer, before clipping, after the first "
+    "step."
+)
 
 
 def kilobytes(count: float) -> str:
@@ -131,6 +144,11 @@ class Row:
     metric: str
     scores: list[float]
     milliseconds: dict[str, float]
+    path: str
+    """network: the switch adds; gather: everybody gets everybody's; or gloo."""
+    kilobytes_up: float
+    """A worker and step, headers included, retransmissions not."""
+    kilobytes_down: float
     bits_per_coordinate: float
     largest_integer: int
     clips: int
@@ -168,6 +186,9 @@ def _row(method: str, runs: list[Result]) -> Row:
         milliseconds={
             phase: fmean(run.milliseconds[phase] for run in runs) for phase in PHASES
         },
+        path=path_name(runs[0]),
+        kilobytes_up=fmean(run.bytes_up for run in runs) / 1e3,
+        kilobytes_down=fmean(run.bytes_down for run in runs) / 1e3,
         bits_per_coordinate=fmean(run.bits_per_coordinate for run in runs),
         largest_integer=max(run.largest_integer for run in runs),
         clips=sum(run.total("clips") for run in runs),
@@ -176,6 +197,13 @@ def _row(method: str, runs: list[Result]) -> Row:
         if runs[0].training.compressor == "exact"
         else sum(run.total("retransmissions") for run in runs),
     )
+
+
+def path_name(result: Result) -> str:
+    """How the gradients travel."""
+    if result.training.compressor == "exact":
+        return PAST_THE_SWITCH
+    return str(result.training.options.get("path", "network"))
 
 
 def metric_name(result: Result) -> str:
@@ -194,8 +222,8 @@ def score_text(row: Row) -> str:
     return f"{row.mean:.1e} ± {row.deviation:.0e}"
 
 
-def heading(results: Sequence[Result]) -> str:
-    """What all methods have in common."""
+def caption(results: Sequence[Result]) -> str:
+    """What was trained, above the table."""
     first = results[0]
     seeds = len({result.training.seed for result in results})
     return (
@@ -205,22 +233,16 @@ def heading(results: Sequence[Result]) -> str:
 
 
 def tabulate(results: Sequence[Result], console: Console) -> None:
-    """The end of `intswitch compare`: one table, or two where one is too wide."""
+    """The end of `intswitch compare`: one table, or three where one is too wide."""
     lines = rows(results)
-    console.print(
-        f"\n{heading(results)}\n"
-        "Times in ms of a step; wait: until the slowest worker has its gradient. Bits: "
-        "sent for a coordinate, headers included. Max int: largest absolute integer, "
-        "before clipping, after the first step.",
-        highlight=False,
-    )
-    figures = (lines[0].metric, *FIGURES)
-    whole = _table(lines, (*figures, *PHASES), space=1)
+    console.print(f"\n{caption(results)}\n{LEGEND}", highlight=False)
+    parts = ((lines[0].metric, *FIGURES), (PATH, *TRAFFIC), PHASES)
+    whole = _table(lines, [each for part in parts for each in part], space=1)
     fits = console.measure(whole, options=console.options.update(max_width=999))
     if fits.maximum <= console.width:
         console.print(whole, highlight=False)
     else:
-        for part in (figures, PHASES):
+        for part in parts:
             console.print(_table(lines, part, space=0), highlight=False)
 
 
@@ -239,8 +261,10 @@ def _cell(line: Row, heading: str) -> str:
         return score_text(line)
     if heading in line.milliseconds:
         return f"{line.milliseconds[heading]:.2f}"
-    if heading == BITS:
-        return f"{line.bits_per_coordinate:.2f}"
+    if heading == PATH:
+        return line.path
+    if heading in TRAFFIC:
+        return f"{getattr(line, TRAFFIC[heading]):,.{2 if heading == BITS else 1}f}"
     if not any((line.largest_integer, line.clips, line.overflows)):
         return "-"
     return count(getattr(line, FIGURES[heading]))
@@ -267,12 +291,28 @@ def _cells(row: Row) -> dict[str, str | int | float | None]:
         "std": row.deviation,
         "seeds": len(row.scores),
         **{f"{phase}_ms": round(row.milliseconds[phase], 4) for phase in PHASES},
+        "path": row.path,
+        "kilobytes_up": round(row.kilobytes_up, 4),
+        "kilobytes_down": round(row.kilobytes_down, 4),
         "bits_per_coordinate": round(row.bits_per_coordinate, 4),
         "largest_integer": row.largest_integer,
         "clips": row.clips,
         "overflows": row.overflows,
         "retransmissions": row.retransmissions,
     }
+
+
+def write_markdown(results: Sequence[Result], path: Path) -> None:
+    """The table, for a page."""
+    lines = rows(results)
+    headings = (lines[0].metric, *FIGURES, PATH, *TRAFFIC, *PHASES)
+    cells = [
+        ["method", *headings],
+        ["---", *("---:" for _ in headings)],
+        *([line.method, *(_cell(line, each) for each in headings)] for line in lines),
+    ]
+    table = "".join("| " + " | ".join(row) + " |\n" for row in cells)
+    path.write_text(f"{caption(results)}\n\n{table}\n{LEGEND}\n", encoding="utf-8")
 
 
 def write_json(results: Sequence[Result], path: Path) -> None:

@@ -18,6 +18,7 @@ import torch
 from torch import Tensor, nn
 
 import intswitch
+from host.compressors.base import Compressor
 from intswitch import workloads
 from intswitch.experiment import PHASES, Finished, Option, Started, Training
 from intswitch.methods import Method
@@ -93,7 +94,9 @@ def clocks(network: Any) -> tuple[float, float, float]:
 class Run:
     """One training on one worker, from the first step to the last."""
 
-    def __init__(self, training: Training, network: Any) -> None:
+    def __init__(
+        self, training: Training, compressor: Compressor, network: Any
+    ) -> None:
         self.network = network
         self.workload = workloads.load(
             training.workload,
@@ -101,9 +104,7 @@ class Run:
             num_workers=network.num_workers,
             seed=training.seed,
         )
-        self.compressor = Method(training.compressor, training.options).create(
-            training.seed
-        )
+        self.compressor = compressor
         self.flat = FlatModel(self.workload.model())
         self.velocity = torch.zeros_like(self.flat.weights)
         self.started = resolve(training, self.workload, len(self.flat.weights))
@@ -222,8 +223,10 @@ def resolve(training: Training, workload: Workload, parameters: int) -> Started:
 def train(send: Any, *, training: dict[str, Any], join: dict[str, Any]) -> None:
     """Task of a worker: one training, from joining the job to leaving it."""
     torch.set_num_threads(1)
-    with intswitch.join(**join) as network, group(training, network):
-        run = Run(Training(**training), network)
+    chosen = Training(**training)
+    compressor = Method(chosen.compressor, chosen.options).create(chosen.seed)
+    with join_with(compressor, join) as network, group(training, network):
+        run = Run(chosen, compressor, network)
         send("started", **asdict(run.started))
         network.barrier()
         for number, evaluate in run.steps():
@@ -235,6 +238,11 @@ def train(send: Any, *, training: dict[str, Any], join: dict[str, Any]) -> None:
                 send("evaluated", step=number + 1, **asdict(share))
         finished = run.finished()
     send("finished", **asdict(finished))
+
+
+def join_with(compressor: Compressor, join: dict[str, Any]) -> Any:
+    """Join with the code tables that the compressor needs."""
+    return intswitch.join(**join, **compressor.tables(join["num_workers"]))
 
 
 def group(training: dict[str, Any], network: Any) -> AbstractContextManager[None]:
@@ -255,8 +263,8 @@ def warm_up(
     """
     gradient = np.linspace(-1.0, 1.0, WARM_UP_ELEMENTS, dtype=np.float32)
     task = {"compressor": compressor}
-    with intswitch.join(**join) as network, group(task, network):
-        method = Method(compressor, options).create(seed=0)
+    method = Method(compressor, options).create(seed=0)
+    with join_with(method, join) as network, group(task, network):
         for _ in range(2):  # the first step may differ from the others
             method.average(gradient, network, [("all", len(gradient))])
         network.gather(b"warm")

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv6Address, ip_address
 
+from switch.codes import Table, objections_to_tables
 from switch.config import Address, SwitchConfig
 from switch.protocol import FORMAT, MAX_WORKERS, Overflow
 
@@ -42,6 +43,12 @@ class JoinRequest:
 
     overflow: int = Overflow.DETECT
 
+    code4: Table | None = None
+    """What the 16 codes of code4 stand for; None: it is not used."""
+
+    code8: Table | None = None
+    """What the 256 codes of code8 stand for."""
+
     timeout: float = 30.0
     """Seconds to wait for the other workers."""
 
@@ -51,6 +58,7 @@ class JoinRequest:
 
 # What all workers of a job must say alike.
 COMMON_FIELDS = ("num_workers", "num_slots", "slot_bytes", "overflow")
+TABLES = ("code4", "code8")
 
 
 def check_alone(request: JoinRequest, config: SwitchConfig) -> None:
@@ -58,6 +66,7 @@ def check_alone(request: JoinRequest, config: SwitchConfig) -> None:
     objections = [
         *_object_to_worker(request),
         *_object_to_slots(request, config),
+        *objections_to_tables(request.code4, request.code8, request.num_workers),
         *_object_to_address(request.data, config),
     ]
     _refuse(objections)
@@ -142,11 +151,25 @@ def _contradictions(request: JoinRequest, other: JoinRequest) -> Iterator[str]:
         mine, theirs = _shown(request, field), _shown(other, field)
         if mine != theirs:
             yield f"{field} {mine}, but worker {other.rank} said {theirs}"
+    for field in TABLES:
+        yield from _other_table(field, request, other)
     address = text_of(numeric(other.data))
     if request.rank == other.rank:
         yield f"rank {request.rank} is taken: the worker at {address} has it"
     elif numeric(request.data) == numeric(other.data):
         yield f"data address {address} is taken: worker {other.rank} has it"
+
+
+def _other_table(field: str, request: JoinRequest, other: JoinRequest) -> Iterator[str]:
+    """Where two tables differ: in being there, or in their first entry that does."""
+    mine, theirs = getattr(request, field), getattr(other, field)
+    said = f"but worker {other.rank} said"
+    if (mine is None) != (theirs is None):
+        words = {True: "no table", False: "a table"}
+        yield f"{field}: {words[mine is None]}, {said} {words[theirs is None]}"
+    elif mine != theirs:
+        first = [one != two for one, two in zip(mine, theirs, strict=True)].index(True)
+        yield f"{field}: code {first} is {mine[first]}, {said} {theirs[first]}"
 
 
 def _shown(request: JoinRequest, field: str) -> str:

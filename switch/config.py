@@ -30,6 +30,12 @@ class JobConfig:
 
     overflow: Overflow = Overflow.DETECT
 
+    code4: tuple[int, ...] | None = None
+    """What the 16 codes of code4 stand for; see `codes.py`. None: it is not used."""
+
+    code8: tuple[int, ...] | None = None
+    """What the 256 codes of code8 stand for."""
+
     group: Address | None = None
     """IP multicast group that results for every worker go to, in one packet. None: a
     packet to each worker."""

@@ -275,6 +275,8 @@ class Control:
             num_slots=first.num_slots,
             slot_bytes=first.slot_bytes,
             overflow=Overflow(first.overflow),
+            code4=first.code4,
+            code8=first.code8,
             group=group_of(number, self._config.port) if multicast else None,
         )
         try:

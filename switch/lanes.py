@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from switch.byteorder import swap16, swap32
+from switch.codes import Entries, look_up4, look_up8
 from switch.compiled import kernel
 from switch.protocol import ElementType, Overflow, Reduction
 
@@ -18,6 +19,7 @@ Bytes = NDArray[np.uint8]
 Lanes = NDArray[Any]  # int8, int16 or int32
 
 INT8, INT16 = int(ElementType.INT8), int(ElementType.INT16)
+CODE4, CODE8 = int(ElementType.CODE4), int(ElementType.CODE8)
 SUM, MAX = int(Reduction.SUM), int(Reduction.MAX)
 SATURATE, DETECT = int(Overflow.SATURATE), int(Overflow.DETECT)
 
@@ -41,9 +43,15 @@ def load32(lanes: Lanes, payload: Lanes) -> None:
 
 
 @kernel
-def load(lanes: Lanes, payload: Bytes, element_type: int) -> None:
-    """Payload to host order, sign-extended to the width of `lanes`."""
-    if element_type == INT8:
+def load(
+    lanes: Lanes, payload: Bytes, element_type: int, code4: Entries, code8: Entries
+) -> None:
+    """Payload to host order: sign-extended to the width of `lanes`, or looked up."""
+    if element_type == CODE4:
+        look_up4(lanes, payload, code4)
+    elif element_type == CODE8:
+        look_up8(lanes, payload, code8)
+    elif element_type == INT8:
         load8(lanes, payload.view(np.int8))
     elif element_type == INT16:
         load16(lanes, payload.view(np.int16))
@@ -124,13 +132,15 @@ def absorb(
     scratch: Lanes,
     payload: Bytes,
     element_type: int,
+    code4: Entries,
+    code8: Entries,
     reduction: int,
     overflow: int,
     is_first: bool,
 ) -> bool:
     """Write the first payload of a slot, reduce a later one; whether it overflowed."""
     if is_first:
-        load(values, payload, element_type)
+        load(values, payload, element_type, code4, code8)
         return False
-    load(scratch, payload, element_type)
+    load(scratch, payload, element_type, code4, code8)
     return reduce_lanes(values, scratch, reduction, overflow)

@@ -131,6 +131,9 @@ class P4Dataplane:
                 f"job {job.job}: slot_bytes {job.slot_bytes} is more than"
                 f" {SLOT_BYTES_WITHOUT_LOOP}, which takes two ports wired to each other"
             )
+        for name in ("code4", "code8"):
+            if getattr(job, name) is not None:
+                raise ValueError(f"job {job.job}: the P4 program does not know {name}")
         for address, _ in job.workers:
             if address not in self._stations:
                 raise ValueError(f"job {job.job}: no port leads to {address}")

@@ -17,16 +17,21 @@ from switch.protocol import (
     AT_RECIPIENT,
     AT_SEQUENCE,
     AT_WORKER,
+    ELEMENT_BITS,
     FORMAT,
     HEADER_BYTES,
+    ElementType,
     Header,
+    Reduction,
 )
 
 Bytes = NDArray[np.uint8]
 
 LAST_OPCODE = 3
 LAST_REDUCTION = 2
-NUM_TYPES = 3  # int8, int16, int32
+NUM_TYPES = 3  # int8, int16, int32; code4 and code8 follow
+SUM = int(Reduction.SUM)
+CODE4, CODE8 = int(ElementType.CODE4), int(ElementType.CODE8)
 RESULT = 1
 STATUS = 3
 
@@ -106,16 +111,27 @@ def result_type_of(kind: int) -> int:
 
 
 @kernel
-def element_bytes(lane: int) -> int:
-    """Width of an element or result type. Half a byte, of code4, is still to come."""
-    return 1 << lane
+def is_code(element_type: int) -> bool:
+    return element_type in (CODE4, CODE8)
+
+
+@kernel
+def bytes_of(count: int, element_type: int) -> int:
+    """Bytes of `count` elements; the last of an odd number of code4 fills a byte."""
+    return (count * ELEMENT_BITS[element_type] + 7) >> 3
 
 
 @kernel
 def known_kind(kind: int) -> bool:
-    """Whether this switch can reduce it: the result as wide as the element or wider."""
+    """Whether a switch can reduce it.
+
+    The result is an integer as wide as the element or wider; codes are summed, and how
+    wide their sums are is a matter of the job's table.
+    """
     element_type = element_type_of(kind)
     result_type = result_type_of(kind)
+    if is_code(element_type):
+        return reduction_of(kind) == SUM and result_type < NUM_TYPES
     known_types = element_type < NUM_TYPES and result_type < NUM_TYPES
     return (
         reduction_of(kind) <= LAST_REDUCTION
@@ -125,11 +141,17 @@ def known_kind(kind: int) -> bool:
 
 
 @kernel
+def known_count(header: Header) -> bool:
+    """Two code4 share a byte: no packet has an odd number of them."""
+    return element_type_of(header.kind) != CODE4 or header.element_count % 2 == 0
+
+
+@kernel
 def payload_bytes(header: Header) -> int:
     """Bytes of payload that the header of a known kind announces."""
     from_switch = header.opcode == RESULT or header.opcode == STATUS
     lane = result_type_of(header.kind) if from_switch else element_type_of(header.kind)
-    return header.element_count * element_bytes(lane)
+    return bytes_of(header.element_count, lane)
 
 
 @kernel
@@ -139,5 +161,6 @@ def well_formed(header: Header, length: int) -> bool:
         header.format == FORMAT
         and header.opcode <= LAST_OPCODE
         and known_kind(header.kind)
+        and known_count(header)
         and length == HEADER_BYTES + payload_bytes(header)
     )

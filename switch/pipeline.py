@@ -16,31 +16,23 @@ from switch.compiled import kernel, plain
 from switch.config import Address, JobConfig, SwitchConfig
 from switch.faults import Faults, new_faults, on_receive, on_send
 from switch.parser import (
-    element_bytes,
+    bytes_of,
     element_type_of,
     parse,
     reduction_of,
     result_type_of,
     well_formed,
 )
-from switch.protocol import (
-    EVERY_WORKER,
-    HEADER_BYTES,
-    MAX_WORKERS,
-    DropReason,
-    Flag,
-    Header,
-    Opcode,
-)
+from switch.protocol import HEADER_BYTES, MAX_WORKERS, DropReason, Flag, Header
 from switch.replicate import Copies, answer, multicast, replay
 from switch.slots import Registers, Slot, new_registers
+from switch.tables import JOB, Job, admit, write_codes
 from switch.tap import Tap
 from switch.udp import MAX_ROWS, PACKET, Rows
 
 Bytes = NDArray[np.uint8]
 Integers = NDArray[np.int64]
 
-RESULT, STATUS = int(Opcode.RESULT), int(Opcode.STATUS)
 OVERFLOW = int(Flag.OVERFLOW)
 KEPT_FLAGS = int(Flag.OVERFLOW | Flag.CLIPPED)
 
@@ -59,16 +51,6 @@ COUNTERS = {
     "copies": (COPIES,),
 }
 
-# shared: number of the multicast group's address, or -1
-NUMBERS = "first_slot", "num_slots", "slot_bytes", "num_workers", "overflow", "shared"
-JOB = np.dtype(
-    [
-        *((name, np.int64) for name in NUMBERS),
-        ("group", np.int64, (MAX_WORKERS,)),  # worker -> number of its address
-    ]
-)
-Job = Any  # one record of JOB
-
 
 class State(NamedTuple):
     """All that a packet can touch."""
@@ -85,60 +67,32 @@ class State(NamedTuple):
 
 
 @kernel
-def bound(header: Header, source: int, job: Job) -> bool:
-    """Whether the packet comes from the address of the worker that it names."""
-    is_worker = header.worker < job.num_workers
-    return bool(is_worker and source >= 0 and job.group[header.worker] == source)
-
-
-@kernel
-def fits(header: Header, job: Job) -> bool:
-    """The malformed checks that need the job."""
-    reduced = header.element_count * element_bytes(result_type_of(header.kind))
-    to_everyone = header.recipient == EVERY_WORKER
-    to_somebody = to_everyone or header.recipient < job.num_workers
-    return bool(to_somebody and reduced <= job.slot_bytes)
-
-
-@kernel
-def admit(header: Header, length: int, source: int, job: Job) -> int:
-    """The checks that need no slot, in their order: a verdict that drops, or 0."""
-    if not fits(header, job):
-        return slots.MALFORMED
-    if not bound(header, source, job):
-        return slots.UNKNOWN_SOURCE
-    if header.opcode == RESULT or header.opcode == STATUS:
-        return slots.WRONG_OPCODE
-    return 0
-
-
-@kernel
 def reduce_payload(
     slot: Slot, values: Bytes, scratch: Bytes, header: Header, payload: Bytes,
-    overflow: int,
+    job: Job,
 ) -> None:  # fmt: skip
     """Aggregate the payload of a contribution into the values of its slot."""
     is_first = slot.element_count == 0
     element_type = element_type_of(header.kind)
     result_type = result_type_of(header.kind)
     reduction = reduction_of(header.kind)
-    width = header.element_count * element_bytes(result_type)
+    width = bytes_of(header.element_count, result_type)
     values = values[:width]
     scratch = scratch[:width]
     if result_type == lanes.INT8:
         left_range = lanes.absorb(
             values.view(np.int8), scratch.view(np.int8), payload,
-            element_type, reduction, overflow, is_first,
+            element_type, job.code4, job.code8, reduction, job.overflow, is_first,
         )  # fmt: skip
     elif result_type == lanes.INT16:
         left_range = lanes.absorb(
             values.view(np.int16), scratch.view(np.int16), payload,
-            element_type, reduction, overflow, is_first,
+            element_type, job.code4, job.code8, reduction, job.overflow, is_first,
         )  # fmt: skip
     else:
         left_range = lanes.absorb(
             values.view(np.int32), scratch.view(np.int32), payload,
-            element_type, reduction, overflow, is_first,
+            element_type, job.code4, job.code8, reduction, job.overflow, is_first,
         )  # fmt: skip
     slot.element_count = header.element_count
     if left_range:
@@ -184,7 +138,7 @@ def reach_slot(
     accept(slot, registers.slots[other], header, verdict, rule)
     if header.element_count > 0:
         payload = packet[HEADER_BYTES:]
-        reduce_payload(slot, values, scratch, header, payload, job.overflow)
+        reduce_payload(slot, values, scratch, header, payload, job)
     if slot.received == num_workers:
         counts[RESULTS] += 1
         multicast(slot, values, header, job.group[:num_workers], job.shared, out)
@@ -207,7 +161,7 @@ def step(state: State, packet: Bytes, source: int, rule: int, out: Copies) -> No
         verdict = slots.UNKNOWN_JOB
     else:
         job = state.jobs[row]
-        verdict = admit(header, packet.size, source, job)
+        verdict = admit(header, source, job)
         if verdict == 0:
             verdict = reach_slot(
                 state.registers, state.scratch, packet, header, source, rule, job,
@@ -285,7 +239,8 @@ class Pipeline:
     def install(self, job: JobConfig) -> None:
         """Give a job its slots and bind its workers.
 
-        Raises ValueError when the job exists, or no slots or rows are left for it.
+        Raises ValueError when the job exists, no slots or rows are left for it, or its
+        code tables are too large for so many workers.
         """
         if job.job in self._jobs:
             raise ValueError(f"job {job.job} exists already")
@@ -297,6 +252,7 @@ class Pipeline:
         first_slot = self._free_slots(job.num_slots)
         row = self._free_row()
         table = self.state.jobs[row]
+        write_codes(table, job)
         table.first_slot = first_slot
         table.num_slots = job.num_slots
         table.slot_bytes = job.slot_bytes

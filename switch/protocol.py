@@ -71,8 +71,8 @@ class ElementType(IntEnum):
     INT8 = 0
     INT16 = 1
     INT32 = 2
-    CODE4 = 3  # two codes a byte, looked up in the job's table; not implemented yet
-    CODE8 = 4  # likewise, one code a byte
+    CODE4 = 3  # two codes a byte, looked up in the job's table of 16 integers
+    CODE8 = 4  # likewise, one code a byte and a table of 256
 
 
 class Flag(IntFlag):
@@ -111,6 +111,8 @@ class DropReason(IntEnum):
 
 # int8, int16, int32. A result type is one of these too.
 ELEMENT_BYTES = (1, 2, 4)
+# Of every element type, in the order of its codes.
+ELEMENT_BITS = (8, 16, 32, 4, 8)
 
 
 class Header(NamedTuple):

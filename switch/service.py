@@ -217,6 +217,8 @@ def _request(request: pb.JoinRequest) -> JoinRequest:
         num_slots=request.num_slots,
         slot_bytes=request.slot_bytes,
         overflow=request.overflow,
+        code4=tuple(request.code4) or None,
+        code8=tuple(request.code8) or None,
         timeout=request.timeout,
         multicast=request.multicast,
     )

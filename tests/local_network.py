@@ -12,8 +12,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from host.codes import CodeStream
 from host.packetizer import Bytes, Contributions, Results, Stream
+from switch.codes import Table
 from switch.protocol import (
+    ELEMENT_BITS,
     ELEMENT_BYTES,
     EVERY_WORKER,
     HEADER_BYTES,
@@ -32,7 +35,15 @@ TIMEOUT = 60  # seconds at a barrier: a worker that died leaves the others there
 class Fabric:
     """What the workers share: the barrier, the streams, the sums."""
 
-    def __init__(self, num_workers: int, num_slots: int, slot_bytes: int) -> None:
+    def __init__(
+        self,
+        num_workers: int,
+        num_slots: int,
+        slot_bytes: int,
+        code4: Table | None = None,
+        code8: Table | None = None,
+    ) -> None:
+        self.tables = {ElementType.CODE4: code4, ElementType.CODE8: code8}
         self.num_workers = num_workers
         self.num_slots = num_slots
         self.slot_bytes = slot_bytes
@@ -98,7 +109,7 @@ class Fabric:
     def fill(self, stream: Stream, chunks: NDArray[np.int64]) -> Contributions:
         rows = len(chunks)
         element_type = ElementType(stream.kind >> 3 & 7)
-        width = stream.elements_per_chunk * ELEMENT_BYTES[element_type]
+        width = stream.elements_per_chunk * ELEMENT_BITS[element_type] // 8
         contributions = Contributions(
             np.full((rows, HEADER_BYTES + width), RUBBISH, np.uint8),
             np.full(rows, stream.elements_per_chunk),
@@ -119,16 +130,28 @@ class Fabric:
         if not full:
             return 0, np.zeros(0, np.uint8), exponent, flags
         count = int(full[0].element_count[row])
-        element_type = ElementType(kind >> 3 & 7)
-        size = ELEMENT_BYTES[element_type]
         values = [
-            each.payload[row, : count * size].copy().view(f">i{size}").astype(np.int64)
+            self.integers(each.payload[row], count, ElementType(kind >> 3 & 7))
             for each in full
         ]
         reduced, overflow = reduce_lanes(
             Reduction(kind >> 6), np.array(values), kind & 7
         )
         return count, reduced, exponent, flags | (Flag.OVERFLOW if overflow else 0)
+
+    def integers(
+        self, payload: Bytes, count: int, element_type: ElementType
+    ) -> NDArray[np.int64]:
+        """What `count` elements of a payload are, or stand for."""
+        payload = payload[: count * ELEMENT_BITS[element_type] // 8]
+        if element_type == ElementType.CODE4:
+            assert count % 2 == 0, "half a byte is left over"
+            payload = np.stack([payload >> 4, payload & 15], axis=1).reshape(-1)
+        if element_type in self.tables:
+            table = self.tables[element_type]
+            assert table is not None, f"the job has no table for {element_type.name}"
+            return np.array(table, np.int64)[payload]
+        return payload.copy().view(f">i{ELEMENT_BYTES[element_type]}").astype(np.int64)
 
 
 def reduce_lanes(
@@ -178,6 +201,8 @@ class LocalNetwork:
         self.num_workers = fabric.num_workers
         self.num_slots = fabric.num_slots
         self.slot_bytes = fabric.slot_bytes
+        self.code4 = fabric.tables[ElementType.CODE4]
+        self.code8 = fabric.tables[ElementType.CODE8]
 
     def aggregate(self, stream: Stream) -> None:
         fabric = self.fabric
@@ -198,6 +223,25 @@ class LocalNetwork:
     def max(self, array: NDArray[Any]) -> NDArray[Any]:
         return self.whole(array, Reduction.MAX)
 
+    def union(self, bits: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        return self.whole(bits.view(np.int8), Reduction.OR).view(np.uint8)
+
+    def gather(self, message: bytes) -> list[bytes]:
+        """Without packets: messages of different lengths make no stream of one kind."""
+        self.fabric.offers[self.rank] = message
+        self.fabric.barrier.wait(TIMEOUT)
+        messages = list(self.fabric.offers)
+        self.fabric.barrier.wait(TIMEOUT)
+        return messages
+
+    def sum_codes(
+        self, codes: NDArray[np.uint8], code: str, result_type: str = "int16"
+    ) -> NDArray[Any]:
+        out = np.zeros(codes.shape, result_type)
+        element_type = ElementType[code.upper()]
+        self.aggregate(CodeStream(codes, out, element_type, self.slot_bytes))
+        return out
+
     def whole(self, array: NDArray[Any], reduction: Reduction) -> NDArray[Any]:
         stream = OneArray(array, reduction, self.slot_bytes)
         self.aggregate(stream)
@@ -211,10 +255,12 @@ def run_workers(
     *,
     num_slots: int = 4,
     slot_bytes: int = 64,
+    code4: Table | None = None,
+    code8: Table | None = None,
 ) -> list[Any]:
     """What `function(network)` returns or raises (the exception itself) on each of so
     many workers. An AssertionError, and anything that broke the fabric, is raised."""
-    fabric = Fabric(num_workers, num_slots, slot_bytes)
+    fabric = Fabric(num_workers, num_slots, slot_bytes, code4, code8)
     outcomes: list[Any] = [None] * num_workers
 
     def work(rank: int) -> None:

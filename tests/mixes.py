@@ -1,13 +1,21 @@
 """Job mixes for differential runs: which jobs share a switch, and their traffic."""
 
 import random
+from dataclasses import replace
 
 from golden import STRANGER, Datagram
-from traffic import ELEMENT_BYTES, KINDS, LARGE_JOB, SMALL_JOB, Traffic
+from traffic import KINDS, LARGE_JOB, SMALL_JOB, Traffic
 
 from switch import protocol
 from switch.config import Address, JobConfig, SwitchConfig
-from switch.protocol import EVERY_WORKER, Opcode, Overflow, Rule
+from switch.protocol import (
+    ELEMENT_BYTES,
+    EVERY_WORKER,
+    ElementType,
+    Opcode,
+    Overflow,
+    Rule,
+)
 
 
 def workers(place: int, count: int, port: int = 5000) -> tuple[Address, ...]:
@@ -15,7 +23,7 @@ def workers(place: int, count: int, port: int = 5000) -> tuple[Address, ...]:
 
 
 # Two small jobs, as the property tests of the emulator have them.
-SMALL = (SMALL_JOB, LARGE_JOB)
+SMALL = tuple(replace(job, code4=None, code8=None) for job in (SMALL_JOB, LARGE_JOB))
 # One job for each width that a slot is usually given, and each overflow policy.
 BLOCKS = (
     JobConfig(
@@ -102,7 +110,7 @@ class MixedTraffic(Traffic):
         )
         opcode = Opcode(rng.choice([0] * 27 + [1, 2, 3]))
         from_switch = opcode in (Opcode.RESULT, Opcode.STATUS)
-        width = ELEMENT_BYTES[kind & 7 if from_switch else kind >> 3 & 7]
+        lane = ElementType(kind & 7 if from_switch else kind >> 3 & 7)
         count *= rng.random() < 0.85
         packet = protocol.emit(
             opcode=opcode,
@@ -114,7 +122,7 @@ class MixedTraffic(Traffic):
             element_count=count,
             exponent=rng.choice([-128, -128, -1, 0, 127]),
             flags=rng.choice([0, 0, 0, 1, 2, 4, 255]),
-            payload=self.payload(width, count),
+            payload=self.payload(lane, count),
         )
         return packet, job.workers[worker]
 
@@ -134,7 +142,7 @@ class MixedTraffic(Traffic):
         recipient = self.rng.choice([EVERY_WORKER, EVERY_WORKER, 0, 1])
         return kind, count + too_many, recipient
 
-    def payload(self, width: int, count: int) -> bytes:
+    def integers(self, width: int, count: int) -> bytes:
         """Extremes or noise, a pattern of up to seven elements repeated."""
         elements = [self.element(width) for _ in range(self.rng.randint(1, 7))]
         if self.rng.random() < 0.3:

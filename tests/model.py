@@ -30,6 +30,8 @@ Datagram = tuple[bytes, Address]
 
 FIELDS = struct.Struct(">BBHHHIHbB")
 LANES = "bhi"  # struct codes of int8, int16, int32
+CODE4, CODE8 = 3, 4
+NAMES = ("int8", "int16", "int32", "code4", "code8")
 DROPS = [reason.name.lower() for reason in DropReason]
 COUNTERS = ["accepted", "replays", "statuses", *DROPS, "results"]
 
@@ -90,6 +92,16 @@ def lanes_of(kind: int) -> tuple[int, int, int]:
     return kind >> 6, kind >> 3 & 7, kind & 7
 
 
+def table_of(job: JobConfig, element: int) -> tuple[int, ...] | None:
+    return job.code4 if element == CODE4 else job.code8
+
+
+def codes_of(payload: bytes, element: int) -> list[int]:
+    if element == CODE8:
+        return list(payload)
+    return [code for byte in payload for code in (byte >> 4, byte & 15)]
+
+
 def wrapped(value: int, bits: int) -> int:
     half = 1 << (bits - 1)
     return (value + half) % (2 * half) - half
@@ -144,11 +156,16 @@ class Model:
         reduction, element, result = lanes_of(header.kind)
         if header.format != FORMAT or header.opcode > 3 or reduction > 2:
             return "malformed"
-        if element > 2 or result > 2 or element > result:
+        is_code = element in (CODE4, CODE8)
+        if result > 2 or (element > result and not is_code) or element > CODE8:
+            return "malformed"
+        if is_code and reduction != Reduction.SUM:
+            return "malformed"
+        if element == CODE4 and header.element_count % 2:
             return "malformed"
         from_switch = header.opcode in (Opcode.RESULT, Opcode.STATUS)
-        width = 1 << (result if from_switch else element)
-        if len(packet) != HEADER_BYTES + header.element_count * width:
+        bits = 8 << result if from_switch else (8, 16, 32, 4, 8)[element]
+        if 8 * (len(packet) - HEADER_BYTES) != header.element_count * bits:
             return "malformed"
         if header.job not in self.jobs:
             return "unknown_job"
@@ -157,6 +174,11 @@ class Model:
             return "malformed"
         if header.element_count << result > job.slot_bytes:
             return "malformed"
+        if is_code:
+            table = table_of(job, element)
+            largest = (1 << (8 << result) - 1) - 1
+            if not table or len(job.workers) * max(map(abs, table)) > largest:
+                return "malformed"
         if job.workers[header.worker : header.worker + 1] != (source,):
             return "unknown_source"
         return "opcode" if from_switch else None
@@ -246,12 +268,20 @@ class Model:
             self.clear_other_version(header, job)
         if not header.element_count:
             return
-        lane = LANES[lanes_of(header.kind)[1]]
-        elements = list(struct.unpack(f">{header.element_count}{lane}", payload))
+        elements = self.elements(header, payload, job)
         if slot.values:
             self.reduce(header.kind, slot, elements, job.overflow)
         else:
             slot.values = elements
+
+    def elements(self, header: Header, payload: bytes, job: JobConfig) -> list[int]:
+        element = lanes_of(header.kind)[1]
+        if element not in (CODE4, CODE8):
+            lane = LANES[element]
+            return list(struct.unpack(f">{header.element_count}{lane}", payload))
+        table = table_of(job, element)
+        assert table
+        return [table[code] for code in codes_of(payload, element)]
 
     def clear_other_version(self, header: Header, job: JobConfig) -> None:
         index = (header.sequence + job.num_slots) % (2 * job.num_slots)
@@ -266,7 +296,7 @@ class Model:
         reduction, element, result = lanes_of(kind)
         bits = 8 << result
         name = Reduction(reduction).name.lower()
-        self.lanes[name, f"int{8 << element}", f"int{bits}"] += 1
+        self.lanes[name, NAMES[element], f"int{bits}"] += 1
         for i, (old, new) in enumerate(zip(slot.values, elements, strict=True)):
             if reduction == Reduction.MAX:
                 slot.values[i] = max(old, new)

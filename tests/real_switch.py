@@ -22,7 +22,7 @@ from switch.admission import text_of
 from switch.config import Address, SwitchConfig
 from switch.protocol import DropReason
 from switch.replicate import Copies
-from switch.server import DataPath, loop, open_switch
+from switch.server import DataPath, loop, open_switch, warm_up
 from switch.udp import Rows
 
 WAIT = 60.0  # seconds after which a test fails instead of hanging
@@ -96,6 +96,7 @@ def running(**fields: Any) -> Iterator[RealSwitch]:
 @cache
 def compile_kernels() -> None:
     """Once a process: with an empty cache, WAIT may be too short for the compiler."""
+    warm_up()  # without the lock that a join needs
     with (
         _running() as switch,
         join(switch.endpoint, job="compile", rank=0, num_workers=1) as network,

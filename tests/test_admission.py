@@ -78,6 +78,12 @@ def objections(asked: JoinRequest, *others: JoinRequest) -> str:
             {"data": ("::1", 5000)},
             "data address ::1: the switch's data path is IPv4 (127.0.0.1)",
         ),
+        ({"code4": (1, 2)}, "code4 has 2 entries: expected 16"),
+        (
+            {"code8": (2**30, *range(255)), "num_workers": 2},
+            "code8: 2 workers times the largest entry, 1073741824, is 2147483648, and"
+            " an int32 sum holds 2147483647: this table allows num_workers up to 1",
+        ),
         ({"data": ("127.0.0.1", 0)}, "data port 0: allowed are 1 to 65535"),
     ],
 )
@@ -107,6 +113,33 @@ def test_names_the_value_and_what_is_allowed(
 def test_names_both_values(changes: dict[str, Any], reason: str) -> None:
     asked = {"rank": 1, "data": ("127.0.0.1", 5001)} | changes
     assert objections(request(**asked), request()) == reason
+
+
+TABLE = tuple(range(-8, 8))
+
+
+@pytest.mark.parametrize(
+    ("mine", "theirs", "reason"),
+    [
+        (None, TABLE, "code4: no table, but worker 0 said a table"),
+        (TABLE, None, "code4: a table, but worker 0 said no table"),
+        (
+            (*TABLE[:3], 0, 0, *TABLE[5:]),
+            TABLE,
+            "code4: code 3 is 0, but worker 0 said -5",
+        ),
+    ],
+)
+def test_tables_that_differ(mine: Any, theirs: Any, reason: str) -> None:
+    asked = request(rank=1, data=("127.0.0.1", 5001), code4=mine)
+    assert objections(asked, request(code4=theirs)) == reason
+
+
+def test_tables_that_agree() -> None:
+    tables = {"code4": TABLE, "code8": (2**30 - 1,) * 256}
+    asked = request(rank=1, data=("127.0.0.1", 5001), **tables)
+    check_alone(asked, CONFIG)
+    check_together(asked, [request(**tables)])
 
 
 def test_all_objections_at_once() -> None:

@@ -8,9 +8,9 @@ import time
 import pytest
 import typer
 
-from intswitch import cli, console
+from intswitch import cli, console, options
 from intswitch.fabrics import FABRICS
-from intswitch.methods import DEFAULT_SET, HETEROGENEOUS_SET, Method, parse_options
+from intswitch.methods import SETS, Method, chosen_texts, parse_options
 
 HEAVY = {"torch", "numba", "grpc", "pydantic", "matplotlib", "numpy"}
 
@@ -157,9 +157,25 @@ def test_named_options_go_before_shorthands() -> None:
     )
 
 
-@pytest.mark.parametrize("text", sorted({*DEFAULT_SET, *HETEROGENEOUS_SET}))
-def test_default_sets_exist(text: str) -> None:
+@pytest.mark.parametrize(
+    "text", sorted({each for some in SETS.values() for each in some})
+)
+def test_methods_of_sets_exist(text: str) -> None:
     Method.parse(text).checked()
+
+
+@pytest.mark.parametrize("name", SETS)
+def test_sets_are_taken_by_the_command(name: str) -> None:
+    methods = [Method.parse(text) for text in SETS[name]]
+    assert all(methods.count(method) == 1 for method in methods)
+    assert name in str(options.Set)
+
+
+def test_what_is_compared() -> None:
+    assert chosen_texts("mnist", None, []) == SETS["scalings"]
+    assert chosen_texts("logistic", None, []) == SETS["heterogeneous"]
+    assert chosen_texts("mnist", None, ["exact"]) == ("exact",)
+    assert chosen_texts("mnist", "papers", ["fixed"]) == (*SETS["papers"], "fixed")
 
 
 def test_checked_method_says_its_element_type() -> None:

@@ -73,7 +73,8 @@ def test_every_field(write: Write) -> None:
         faults: {loss_in: 0.25, loss_out: 1, seed: 3}
         jobs:
           - {job: 65535, num_slots: 64, slot_bytes: 8000, overflow: saturate,
-             workers: ["[::1]:1", "[0:0::1]:65535"]}
+             workers: ["[::1]:1", "[0:0::1]:65535"],
+             code4: [0, 1, 2, 3, 4, 5, 6, 7, -1, -2, -3, -4, -5, -6, -7, 1073741823]}
           - {job: 1, num_slots: 32, workers: ["[::1]:1"], overflow: detect}
         """
     )
@@ -83,6 +84,8 @@ def test_every_field(write: Write) -> None:
     assert config.faults == FaultConfig(loss_in=0.25, loss_out=1.0, seed=3)
     first, second = config.jobs
     assert first.workers == (("::1", 1), ("::1", 65535))
+    assert first.code4 == (*range(8), *range(-1, -8, -1), 1073741823)
+    assert (first.code8, second.code4, second.code8) == (None, None, None)
     assert (first.overflow, second.overflow) == (Overflow.SATURATE, Overflow.DETECT)
 
 
@@ -156,6 +159,17 @@ def test_fields(write: Write, text: str, mistake: str) -> None:
         ("num_slots: 8.0", "jobs.0.num_slots: expected a power of two"),
         ("slot_bytes: 260", "expected at most 256, the switch's slot_bytes"),
         ("slot_bytes: -4", "jobs.0.slot_bytes: expected a multiple of 4"),
+        (
+            "code4: [1, 2]",
+            "jobs.0.code4: expected a list of 16 integers",
+        ),
+        (f"code4: {[0.5] * 16}", "jobs.0.code4: expected a list of 16 integers"),
+        (f"code8: {[1] * 16}", "jobs.0.code8: expected a list of 256 integers"),
+        ("code8: null", "jobs.0.code8: expected a list of 256 integers"),
+        (
+            f"code4: {[2**31] * 16}",
+            "jobs.0.code4: 1 workers times the largest entry, 2147483648, is",
+        ),
         ("workers: [5001]", "jobs.0.workers.0: expected text"),
         ("workers: [':5001']", "expected ADDRESS:PORT, as in 127.0.0.1:5001"),
         ("workers: ['127.0.0.1']", "expected ADDRESS:PORT, as in 127.0.0.1:5001"),

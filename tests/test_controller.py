@@ -113,6 +113,18 @@ def test_join(served: tuple[str, FakeDataplane]) -> None:
         assert list(dataplane.jobs) == [2, 1]
 
 
+@pytest.mark.parametrize("table", [None, tuple(range(-8, 8))])
+def test_code_tables_reach_the_switch(
+    table: tuple[int, ...] | None, served: tuple[str, FakeDataplane]
+) -> None:
+    address, dataplane = served
+    wide = (-(2**31) + 1, 2**31 - 1, *range(254))
+    member = join(address, num_workers=1, code4=table, code8=wide)
+    job = dataplane.jobs[member.job]
+    assert (job.code4, job.code8) == (member.code4, member.code8) == (table, wide)
+    member.leave()
+
+
 @pytest.mark.parametrize("able", [True, False])
 def test_the_multicast_group_of_a_job(able: bool) -> None:
     with serve(multicast=True) as (service, _):
@@ -240,6 +252,9 @@ def test_waits_for_a_switch_that_starts() -> None:
         ({"rank": -1}, "rank -1: expected an integer of 0 or more"),
         ({"num_slots": 2.5}, "num_slots 2.5: expected an integer of 0 or more"),
         ({"overflow": "clip"}, "overflow 'clip': expected wrap, saturate, detect"),
+        ({"code4": ()}, "code4 has 0 entries: expected 16"),
+        ({"code4": [2**31] * 16}, "allows not even one worker"),
+        ({"code8": [2**30] * 256}, "allows num_workers up to 1"),
     ],
 )
 def test_arguments_that_no_switch_takes(changes: dict[str, Any], text: str) -> None:

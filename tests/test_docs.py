@@ -51,10 +51,13 @@ def test_the_files_fields_and_defaults_are_those_of_the_code(tmp_path: Path) -> 
     path = tmp_path / "switch.yaml"
     path.write_text(text)
     workers = (("127.0.0.1", 5001), ("127.0.0.1", 5002))
-    assert read_switch(path) == SwitchConfig(jobs=(JobConfig(job=7, workers=workers),))
+    codes = (*range(-7, 1), *range(8))
+    job = JobConfig(job=7, workers=workers, code4=codes)
+    assert read_switch(path) == SwitchConfig(jobs=(job,))
     named = set(yaml.safe_load(text)["switch"]) | set(yaml.safe_load(text)["jobs"][0])
     fields = set(SwitchConfig.__slots__) | set(JobConfig.__slots__)
-    assert named == fields - {"faults", "jobs", "group"}
+    assert named == fields - {"faults", "jobs", "group", "code8"}
+    assert "# code8: [256 integers]" in text
 
 
 def test_the_packets_by_hand_are_what_the_switch_takes_and_gives() -> None:

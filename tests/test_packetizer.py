@@ -44,9 +44,9 @@ RESERVED = 0xA5  # shows up wherever a byte was not written
 
 def filled(stream: Stream, chunks: list[int]) -> Contributions:
     """What the stream writes for these chunks, over rubbish."""
-    width = 1 << parser.element_type_of(stream.kind)
     count = stream.elements_per_chunk
-    room = new_contributions(len(chunks) + 1, count * width)
+    width = parser.bytes_of(count, parser.element_type_of(stream.kind))
+    room = new_contributions(len(chunks) + 1, width)
     room.packets[:] = RESERVED
     make_ready(room, len(chunks), count)
     stream.fill(np.array(chunks, np.int64), room)
@@ -253,7 +253,7 @@ def packets_of(some: Contributions, kind: int, chunks: list[int], repeated: list
         np.array(chunks, np.int64),
         np.array(repeated, np.int64),
         some,
-        1 << parser.element_type_of(kind),
+        parser.element_type_of(kind),
         buffer,
         packets,
     )

@@ -79,6 +79,11 @@ def test_known_kinds_are_those_that_the_switch_can_reduce() -> None:
         )
         if element_type <= result_type
     }
+    known |= {
+        kind_of(Reduction.SUM, code, result_type)
+        for code in (ElementType.CODE4, ElementType.CODE8)
+        for result_type in integers
+    }
     assert {kind for kind in range(256) if parser.known_kind(kind)} == known
 
 
@@ -98,6 +103,31 @@ def test_results_have_the_result_type_and_contributions_the_element_type(
     lane = ElementType.INT32 if from_switch else ElementType.INT16
     expected = 3 * ELEMENT_BYTES[lane]
     assert parser.payload_bytes(HEADER._replace(opcode=opcode)) == expected
+
+
+@pytest.mark.parametrize("opcode", list(Opcode))
+@pytest.mark.parametrize(("code", "bits"), [("CODE4", 4), ("CODE8", 8)])
+def test_codes_travel_up_in_few_bits_and_down_as_integers(
+    code: str, bits: int, opcode: Opcode
+) -> None:
+    kind = kind_of(Reduction.SUM, ElementType[code], ElementType.INT16)
+    from_switch = opcode in (Opcode.RESULT, Opcode.STATUS)
+    for count in (0, 2, 6, 510):
+        header = HEADER._replace(opcode=opcode, kind=kind, element_count=count)
+        expected = count * (16 if from_switch else bits) // 8
+        assert parser.payload_bytes(header) == expected
+        right = parser.HEADER_BYTES + expected
+        for length in range(right + 2):
+            assert parser.well_formed(header, length) == (length == right)
+
+
+def test_odd_counts_of_half_bytes_are_malformed() -> None:
+    for result_type in (ElementType.INT8, ElementType.INT16, ElementType.INT32):
+        kind = kind_of(Reduction.SUM, ElementType.CODE4, result_type)
+        for count in (1, 3, 511):
+            header = HEADER._replace(kind=kind, element_count=count)
+            for length in range(parser.HEADER_BYTES + 2 * count):
+                assert not parser.well_formed(header, length)
 
 
 @pytest.mark.parametrize(

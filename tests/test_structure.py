@@ -23,6 +23,7 @@ MEDIAN_LINES_OF_A_FUNCTION = 10
 # jobs or the pipeline.
 HOST_MAY_IMPORT = (
     "switch.protocol",
+    "switch.codes",
     "switch.parser",
     "switch.byteorder",
     "switch.udp",

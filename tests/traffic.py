@@ -8,8 +8,8 @@ from golden import STRANGER, Datagram
 
 from switch import protocol
 from switch.config import JobConfig, SwitchConfig
+from switch.parser import bytes_of
 from switch.protocol import (
-    ELEMENT_BYTES,
     EVERY_WORKER,
     HEADER_BYTES,
     DropReason,
@@ -29,8 +29,20 @@ KINDS = [
     for result_type in (ElementType.INT8, ElementType.INT16, ElementType.INT32)
     if element_type <= result_type
 ]
+CODE_KINDS = [
+    protocol.kind_of(Reduction.SUM, code, result_type)
+    for code in (ElementType.CODE4, ElementType.CODE8)
+    for result_type in (ElementType.INT8, ElementType.INT16, ElementType.INT32)
+]
+KINDS += CODE_KINDS
+# What the largest entries of a table may be for sums of two to fit an int8, and of
+# three an int16 and an int32.
 SMALL_JOB = JobConfig(
-    job=7, workers=(("10.0.0.0", 1), ("10.0.0.1", 1)), num_slots=1, slot_bytes=8
+    job=7,
+    workers=(("10.0.0.0", 1), ("10.0.0.1", 1)),
+    num_slots=1,
+    slot_bytes=8,
+    code4=(*range(-7, 7), 63, -63),
 )
 LARGE_JOB = JobConfig(
     job=260,
@@ -38,6 +50,8 @@ LARGE_JOB = JobConfig(
     num_slots=2,
     slot_bytes=12,
     overflow=Overflow.SATURATE,
+    code4=(*range(1000, 1014), 10922, -10922),
+    code8=(*range(254), 715827882, -715827882),
 )
 ADDRESSES = [*SMALL_JOB.workers, *LARGE_JOB.workers, STRANGER]
 
@@ -112,7 +126,7 @@ class Traffic:
         kind, count, recipient = theme
         opcode = Opcode(rng.choice([0] * 17 + [1, 2, 3]))
         from_switch = opcode in (Opcode.RESULT, Opcode.STATUS)
-        width = ELEMENT_BYTES[kind & 7 if from_switch else kind >> 3 & 7]
+        lane = ElementType(kind & 7 if from_switch else kind >> 3 & 7)
         count *= rng.random() < 0.85
         packet = protocol.emit(
             opcode=opcode,
@@ -124,7 +138,7 @@ class Traffic:
             element_count=count,
             exponent=rng.choice([-128, -128, -1, 0, 127]),
             flags=rng.choice([0, 0, 0, 1, 2, 4, 255]),
-            payload=self.payload(width, count),
+            payload=self.payload(lane, count),
         )
         return packet, job.workers[worker]
 
@@ -137,7 +151,12 @@ class Traffic:
         offset = self.rng.choice([0, 0, 0, 0, 1, -1, job.num_slots, -2 * job.num_slots])
         return max(0, self.front[job.job] + offset)
 
-    def payload(self, width: int, count: int) -> bytes:
+    def payload(self, lane: ElementType, count: int) -> bytes:
+        if lane in (ElementType.CODE4, ElementType.CODE8):
+            return self.rng.randbytes(bytes_of(count, int(lane)))
+        return self.integers(1 << lane, count)
+
+    def integers(self, width: int, count: int) -> bytes:
         return b"".join(self.element(width) for _ in range(count))
 
     def element(self, width: int) -> bytes:

@@ -19,7 +19,7 @@ from host.packetizer import (
     new_contributions,
 )
 from switch.config import JobConfig, SwitchConfig
-from switch.parser import element_bytes, element_type_of
+from switch.parser import bytes_of, element_type_of
 from switch.pipeline import Pipeline
 from switch.protocol import Overflow, Rule
 from switch.udp import PACKET, Rows
@@ -62,6 +62,8 @@ class World:
     rule: Rule = Rule.SAFE
     limit: int | None = None
     overflow: Overflow = Overflow.DETECT
+    code4: tuple[int, ...] | None = None
+    code8: tuple[int, ...] | None = None
 
     def __post_init__(self) -> None:
         self.random = random.Random(self.seed)
@@ -75,6 +77,8 @@ class World:
             num_slots=self.num_slots,
             slot_bytes=self.slot_bytes,
             overflow=self.overflow,
+            code4=self.code4,
+            code8=self.code8,
         )
         self.pipeline = Pipeline(SwitchConfig(rule=self.rule, jobs=(job,)))
         self.workers = [
@@ -167,16 +171,16 @@ class World:
         stream, state = worker.stream, worker.state
         out = win.Outgoing(*np.zeros((2, self.num_slots), np.int64))
         packets = np.zeros(self.num_slots, PACKET).view(np.recarray)
-        width = element_bytes(element_type_of(stream.kind))
+        lane = element_type_of(stream.kind)
         elements = stream.elements_per_chunk
-        room = new_contributions(self.num_slots, elements * width)
+        room = new_contributions(self.num_slots, bytes_of(elements, lane))
         buffer = room.packets.reshape(-1)
         due = []
         while (count := win.contributions_due(state, self.now, out)) > 0:
             chunks, repeated = out.chunks[:count], out.repeated[:count]
             make_ready(room, count, elements)
             stream.fill(chunks, room)
-            assemble(state.window, chunks, repeated, room, width, buffer, packets)
+            assemble(state.window, chunks, repeated, room, lane, buffer, packets)
             worker.sent += count
             worker.repeated += int(repeated.sum())
             due += _cut(buffer, packets[:count])

@@ -26,9 +26,16 @@ class Network(Protocol):
     num_workers: int
     num_slots: int
     slot_bytes: int
+    code4: tuple[int, ...] | None
+    """The job's table for code4, 16 integers; None: it has none."""
+    code8: tuple[int, ...] | None
+    """The job's table for code8, 256 integers."""
 
     def sum(
         self, array: NDArray[Any], result_type: str | None = None
+    ) -> NDArray[Any]: ...
+    def sum_codes(
+        self, codes: NDArray[np.uint8], code: str, result_type: str = "int16"
     ) -> NDArray[Any]: ...
     def max(self, array: NDArray[Any]) -> NDArray[Any]: ...
     def union(self, bits: NDArray[Any]) -> NDArray[Any]: ...
@@ -167,6 +174,10 @@ class Compressor(ABC):
     def __init__(self) -> None:
         self.statistics = Statistics()
 
+    def tables(self, num_workers: int) -> dict[str, tuple[int, ...]]:
+        """Code tables that the job must have: the arguments code4, code8 of `join`."""
+        return {}
+
     def average(
         self,
         gradient: Array,
@@ -199,6 +210,21 @@ class Compressor(ABC):
         self, vector: Gradient, mean: Gradient, network: Network, layout: Layout
     ) -> None:
         """`average` of a flat vector, into `mean`, which may be `vector` itself."""
+
+    def share(self) -> Gradient:
+        """[d] what this worker contributed to the last mean: the mean of all workers'
+        shares is the mean, up to float32 rounding. A new array. Optional: error
+        feedback needs it.
+
+        To be called after an average of one element or more, and before the gradient
+        given to it is changed. Raises RuntimeError where that cannot be told.
+        """
+        raise NotImplementedError(f"{type(self).__name__} does not tell its share")
+
+    @classmethod
+    def tells_share(cls) -> bool:
+        """Whether it has `share`, so that there can be error feedback around it."""
+        return cls.share is not Compressor.share
 
     def state_dict(self) -> dict[str, Any]:
         """What `load_state_dict` needs to go on from here. Plain Python and NumPy."""

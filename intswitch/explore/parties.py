@@ -30,6 +30,7 @@ from switch.protocol import (
     HEADER_BYTES,
     SEQUENCE_MASK,
     STATUS_BYTES,
+    ElementType,
     Opcode,
     Reduction,
     Rule,
@@ -40,6 +41,7 @@ JOB = 1
 SWITCH = 0  # its place among the parties; worker w is at 1 + w
 SLOT_BYTES = 4  # one int32: a chunk is one number
 BYTES_OF_A_NUMBER = 4
+INT32 = int(ElementType.INT32)
 MOST_WORKERS = 4  # the numbers below fit an int32
 
 
@@ -139,7 +141,7 @@ class Switch:
     def start(self) -> Step:
         """Empty registers; where the first sequence is not 0, those of a job whose
         chunks have all been summed so far."""
-        slots = self.pipeline.state.registers.slots
+        slots: Any = self.pipeline.state.registers.slots
         versions = 2 * self.shape.num_slots
         for back in range(1, versions + 1 if self.shape.first else 1):
             sequence = (self.shape.first - back) & SEQUENCE_MASK
@@ -216,7 +218,7 @@ class Worker:
 
     def start(self) -> Step:
         self.begun[0] = 0
-        self.window.window.first = self.shape.first
+        self.window.window["first"] = self.shape.first
         self.begin_next()
         return self.step("starts")
 
@@ -297,7 +299,7 @@ class Worker:
             make_ready(self.room, count, stream.elements_per_chunk)
             stream.fill(chunks, self.room)
             assemble(
-                self.window.window, chunks, repeated, self.room, BYTES_OF_A_NUMBER,
+                self.window.window, chunks, repeated, self.room, INT32,
                 buffer, self.packets,
             )  # fmt: skip
             sent += self.cut(count)
@@ -324,7 +326,8 @@ class Worker:
         """Set what depends on when things happened to one value, and the queue of
         what the limit holds back to its beginning."""
         window.advance_oldest(self.window)
-        record, slots = self.window.window, self.window.slots
+        record: Any = self.window.window
+        slots: Any = self.window.slots
         waiting = [
             self.window.fresh[at % self.shape.num_slots]
             for at in range(record.fresh_head[0], record.fresh_tail[0])

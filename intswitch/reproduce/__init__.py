@@ -4,8 +4,8 @@ A paper is one module here, with one function:
 
     def reproduce(options: Options, progress: Progress) -> Evidence
 
-`options` is the command's: the seed of everything that is random, `quick` (a run of
-seconds, whose claims must hold all the same), and `data`, a LIBSVM file that stands in
+`options` is the command's: the seed of everything that is random, `quick` (a quick
+look, whose claims must hold all the same), and `data`, a LIBSVM file that stands in
 for the synthetic data, in papers that take one. `progress.over(items, text)` goes
 through `items` and shows how far it is. What comes back is data alone: the claims,
 each with what the paper says and what was measured; the numbers of the figure; a

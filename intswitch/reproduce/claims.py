@@ -70,7 +70,7 @@ class Options:
 
     seed: int = 0
     quick: bool = False
-    """Seconds rather than minutes: fewer draws and steps, so wider intervals."""
+    """Fewer draws and steps, so that it ends soon, with wider intervals."""
     data: Path | None = None
     """A LIBSVM file, in place of synthetic data. None: there is none."""
 

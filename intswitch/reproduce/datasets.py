@@ -84,11 +84,19 @@ def dense(matrix: NDArray[np.float64]) -> Samples:
 
 def normalized(samples: Samples) -> Samples:
     """With rows of norm 1; rows of zeros stay."""
-    squares = np.concatenate([[0.0], np.cumsum(samples.values**2)])
-    norms = np.sqrt(squares[samples.starts[1:]] - squares[samples.starts[:-1]])
+    norms = np.sqrt(row_sums(samples, samples.values**2))
     factors = 1.0 / np.where(norms > 0, norms, 1.0)
     values = samples.values * np.repeat(factors, np.diff(samples.starts))
     return samples._replace(values=values)
+
+
+def row_sums(samples: Samples, elements: Vector) -> Vector:
+    """[rows] sums of what stands in the places of `samples.values`."""
+    sums = np.zeros(samples.num_samples)
+    filled = np.flatnonzero(np.diff(samples.starts))  # reduceat takes no empty row
+    if len(filled):
+        sums[filled] = np.add.reduceat(elements, samples.starts[filled])
+    return sums
 
 
 def rows_of(samples: Samples, first: int, last: int) -> Samples:
@@ -244,7 +252,6 @@ def labelled(
         if samples.is_dense
         else separator[samples.indices]
     )
-    sums = np.concatenate([[0.0], np.cumsum(products)])
-    margins = sums[samples.starts[1:]] - sums[samples.starts[:-1]]
+    margins = row_sums(samples, products)
     margins += noise * margins.std() * chance.normal(size=len(margins))
     return Dataset(name, samples, np.where(margins > 0, 1.0, -1.0))

@@ -14,8 +14,9 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-LEVEL = 0.99
-BIAS_LEVEL = 0.999
+LEVEL = 0.999
+"""Of confidence intervals, unless told: a claim may rest on several of them."""
+BIAS_LEVEL = 0.99999
 """Of all directions of a test of bias together."""
 
 
@@ -129,7 +130,7 @@ class Draws:
 
     @property
     def limit(self) -> float:
-        """What `bias` exceeds once in a thousand seeds where there is none."""
+        """What `bias` exceeds for one seed in 100,000 where there is none."""
         freedom = len(self.projections) - 1
         return student(1 - (1 - BIAS_LEVEL) / len(self.directions), freedom)
 

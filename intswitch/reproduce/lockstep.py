@@ -21,8 +21,9 @@ from host import window as win
 from host.collectives import Collectives
 from host.packetizer import Results, Stream, assemble, make_ready, new_contributions
 from host.transport import Statistics
+from intswitch.reproduce.claims import Progress, Quiet
 from switch.config import JobConfig, SwitchConfig
-from switch.parser import element_bytes, element_type_of
+from switch.parser import bytes_of, element_type_of
 from switch.pipeline import Pipeline
 from switch.udp import PACKET, Rows
 
@@ -62,7 +63,8 @@ class Lockstep:
         self.shared = self.pipeline.known.number_of[GROUP]
         self.ports = [self.port(rank) for rank in range(num_workers)]
         self.barrier = threading.Barrier(num_workers)
-        self.streams: list[Stream | None] = [None] * num_workers
+        self.offers: list[Any] = [None] * num_workers
+        """What each worker brings to the barrier."""
 
     def port(self, rank: int) -> Port:
         slots, num_workers = self.config.num_slots, len(self.config.workers)
@@ -100,12 +102,16 @@ class Lockstep:
         """All contributions that the window allows, through the switch."""
         rows = int(win.contributions_due(port.state, NOW, port.outgoing))
         chunks, repeated = (each[:rows] for each in port.outgoing)
-        width = element_bytes(element_type_of(stream.kind))
-        room = new_contributions(rows, stream.elements_per_chunk * width)
+        element_type = element_type_of(stream.kind)
+        full = bytes_of(stream.elements_per_chunk, element_type)
+        room = new_contributions(rows, full)
         make_ready(room, rows, stream.elements_per_chunk)
         stream.fill(chunks, room)
         buffer = room.packets.reshape(-1)
-        assemble(port.state.window, chunks, repeated, room, width, buffer, port.packets)
+        assemble(
+            port.state.window, chunks, repeated, room, element_type, buffer,
+            port.packets,
+        )  # fmt: skip
         sent = port.packets[:rows]
         source = np.full(rows, port.source, np.int64)
         batch = Rows(buffer, sent.offset.copy(), sent.length.copy(), source)
@@ -136,6 +142,8 @@ class Worker(Collectives):
         self.num_workers = len(switch.config.workers)
         self.num_slots = switch.config.num_slots
         self.slot_bytes = switch.config.slot_bytes
+        self.code4 = switch.config.code4
+        self.code8 = switch.config.code8
         self.totals = Statistics()
 
     @property
@@ -144,13 +152,24 @@ class Worker(Collectives):
 
     def aggregate(self, stream: Stream) -> None:
         """Waits for the others; worker 0 then runs the aggregation of all."""
-        switch = self.switch
-        switch.streams[self.rank] = stream
-        switch.barrier.wait()
+        streams = self.exchange(stream)
         if self.rank == 0:
-            switch.aggregate([each for each in switch.streams if each is not None])
-        switch.barrier.wait()
+            self.switch.aggregate(streams)
+        self.switch.barrier.wait()
         self.totals.aggregations += 1
+
+    def exchange(self, offer: Any) -> list[Any]:
+        """What all workers have called this with, by rank: past the switch, for what
+        a reproduction wants to know and no worker could."""
+        self.switch.offers[self.rank] = offer
+        self.switch.barrier.wait()
+        offers = list(self.switch.offers)
+        self.switch.barrier.wait()
+        return offers
+
+    def watch(self, progress: Progress) -> Progress:
+        """The progress on worker 0; on the others, one that shows nothing."""
+        return progress if self.rank == 0 else Quiet()
 
 
 def run(

@@ -25,7 +25,7 @@ class DataAddress(_message.Message):
     def __init__(self, address: _Optional[str] = ..., port: _Optional[int] = ...) -> None: ...
 
 class JoinRequest(_message.Message):
-    __slots__ = ("job", "rank", "num_workers", "data", "format", "num_slots", "slot_bytes", "overflow", "timeout", "multicast")
+    __slots__ = ("job", "rank", "num_workers", "data", "format", "num_slots", "slot_bytes", "overflow", "timeout", "multicast", "code4", "code8")
     JOB_FIELD_NUMBER: _ClassVar[int]
     RANK_FIELD_NUMBER: _ClassVar[int]
     NUM_WORKERS_FIELD_NUMBER: _ClassVar[int]
@@ -36,6 +36,8 @@ class JoinRequest(_message.Message):
     OVERFLOW_FIELD_NUMBER: _ClassVar[int]
     TIMEOUT_FIELD_NUMBER: _ClassVar[int]
     MULTICAST_FIELD_NUMBER: _ClassVar[int]
+    CODE4_FIELD_NUMBER: _ClassVar[int]
+    CODE8_FIELD_NUMBER: _ClassVar[int]
     job: str
     rank: int
     num_workers: int
@@ -46,7 +48,9 @@ class JoinRequest(_message.Message):
     overflow: Overflow
     timeout: float
     multicast: bool
-    def __init__(self, job: _Optional[str] = ..., rank: _Optional[int] = ..., num_workers: _Optional[int] = ..., data: _Optional[_Union[DataAddress, _Mapping]] = ..., format: _Optional[int] = ..., num_slots: _Optional[int] = ..., slot_bytes: _Optional[int] = ..., overflow: _Optional[_Union[Overflow, str]] = ..., timeout: _Optional[float] = ..., multicast: _Optional[bool] = ...) -> None: ...
+    code4: _containers.RepeatedScalarFieldContainer[int]
+    code8: _containers.RepeatedScalarFieldContainer[int]
+    def __init__(self, job: _Optional[str] = ..., rank: _Optional[int] = ..., num_workers: _Optional[int] = ..., data: _Optional[_Union[DataAddress, _Mapping]] = ..., format: _Optional[int] = ..., num_slots: _Optional[int] = ..., slot_bytes: _Optional[int] = ..., overflow: _Optional[_Union[Overflow, str]] = ..., timeout: _Optional[float] = ..., multicast: _Optional[bool] = ..., code4: _Optional[_Iterable[int]] = ..., code8: _Optional[_Iterable[int]] = ...) -> None: ...
 
 class JoinEvent(_message.Message):
     __slots__ = ("joined", "refused", "death", "left", "closing")
