@@ -1,16 +1,17 @@
-"""The experiments behind Mem-SGD's claims: numbers, no judgement. See `memsgd.py`."""
+"""The descents behind Mem-SGD's claims: numbers, no judgement. See `memsgd.py`."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
-from numpy.typing import NDArray
 
-from host.compressors.selection import rand_k, shared_key, top_k
+from host.compressors.selection import shared_key
+from intswitch.reproduce.claims import Progress
 from intswitch.reproduce.datasets import Dataset, Vector
-from intswitch.reproduce.estimates import Draws, Interval, interval
+from intswitch.reproduce.estimates import Interval, interval
 from intswitch.reproduce.logistic import Problem
 from intswitch.reproduce.memsgd_steps import (
     QSGD,
@@ -26,52 +27,10 @@ ENTRY_BITS = 64
 """Of an index and a value, in the authors' accounts."""
 MOST_STEPS = 300_000
 """Of one descent: a large data file is not gone through three times."""
-
-
-def gaussian_cubes(seed: int, elements: int) -> NDArray[np.float32]:
-    """[elements] of very different sizes, as gradients are."""
-    chance = np.random.default_rng([seed, 20])
-    return (chance.normal(size=elements) ** 3).astype(np.float32)
-
-
-@dataclass(frozen=True, slots=True)
-class Contraction:
-    """||x - comp_k(x)||^2 / ||x||^2, over many draws of comp_k."""
-
-    left: Interval
-    bound: float
-    """1 - k/d"""
-
-
-def contraction(
-    vector: NDArray[np.float32], k: float, draws: int, seed: int
-) -> Contraction:
-    """Of random elements; k < 1: ultra-sparsification."""
-    squares = vector.astype(np.float64) ** 2
-    total, left = squares.sum(), []
-    for draw in range(draws):
-        chosen = rand_k(len(vector), k, shared_key(seed, draw))
-        left.append(1 - squares[chosen].sum() / total)
-    return Contraction(interval(left), 1 - k / len(vector))
-
-
-def left_by_top(vector: NDArray[np.float32], k: int) -> float:
-    """The same of the k largest, which are always the same."""
-    squares = vector.astype(np.float64) ** 2
-    return float(1 - squares[top_k(vector, k)].sum() / squares.sum())
-
-
-def scaled_without_memory(
-    vector: NDArray[np.float32], k: int, draws: int, seed: int
-) -> Draws:
-    """(d/k) rand_k(x): unbiased, and what it costs."""
-    found = Draws(vector, seed=seed)
-    for draw in range(draws):
-        chosen = rand_k(len(vector), k, shared_key(seed, draw))
-        estimate = np.zeros(len(vector))
-        estimate[chosen] = vector[chosen] * (len(vector) / k)
-        found.add(estimate)
-    return found
+LOOKS = 6  # at the objective, an epoch
+LEVEL = 0.95
+FIRSTS = (1.0, 10.0, 100.0)
+TUNING_SEED = 1000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -141,7 +100,13 @@ class Walk:
 
 
 def descend(
-    problem: Problem, optimum: float, variant: Variant, *, total: int, looks: int, seed: int
+    problem: Problem,
+    optimum: float,
+    variant: Variant,
+    *,
+    total: int,
+    looks: int,
+    seed: int,
 ) -> Descent:
     """`total` steps, with `looks` at the objective on the way."""
     walk, found = Walk(problem, variant, seed), Descent([], [])
@@ -153,33 +118,155 @@ def descend(
 
 
 @dataclass(frozen=True, slots=True)
-class Figure2:
-    """Convergence of the variants on one data set."""
+class Convergence:
+    """Several methods on one data set, a descent for every seed."""
 
+    problem: Problem
     dataset: Dataset
     k: int
-    epochs: float
     optimum: float
+    start: float
+    """Gap at zero."""
     descents: Mapping[str, Sequence[Descent]]
-    """A run for every seed."""
-
-    def gap(self, name: str, look: int = -1) -> Interval:
-        return interval([each.gaps[look] for each in self.descents[name]], 0.95)
 
     def ratio(self, name: str, other: str, look: int = -1) -> Interval:
         """Of the gaps, seed by seed."""
         pairs = zip(self.descents[name], self.descents[other], strict=True)
-        return interval([a.gaps[look] / b.gaps[look] for a, b in pairs], 0.95)
+        return interval([a.gaps[look] / b.gaps[look] for a, b in pairs], LEVEL)
+
+    def mean_gaps(self, name: str) -> list[float]:
+        """At every look, over the seeds."""
+        gaps: list[float] = np.mean([each.gaps for each in self.descents[name]], 0)
+        return list(gaps)
 
 
 def variants(k: int, size: int) -> dict[str, Variant]:
-    """Of Figure 2: a = d/k, but d for SGD and for the largest elements; no shift: 1."""
+    """Of Figure 2, with a = d/k; SGD with d. No shift: 1. Without memory nothing is
+    remembered for d/k steps; it has the same shift, as in the paper."""
     few, more = size / k, size / (3 * k)
     return {
         "SGD": Variant(method=SGD, shift=size),
-        f"top {k}": Variant(method=TOP, k=k, shift=few),
-        f"top {k}, no memory": Variant(method=TOP, k=k, shift=few, memory=False),
-        f"random {k}": Variant(method=RAND, k=k, shift=few),
-        f"random {k}, no shift": Variant(method=RAND, k=k, shift=1.0),
-        f"random {3 * k}": Variant(method=RAND, k=3 * k, shift=more),
+        "top": Variant(method=TOP, k=k, shift=few),
+        "top, no memory": Variant(method=TOP, k=k, shift=few, memory=False),
+        "random": Variant(method=RAND, k=k, shift=few),
+        "random, no shift": Variant(method=RAND, k=k, shift=1.0),
+        "random, 3 k": Variant(method=RAND, k=3 * k, shift=more),
     }
+
+
+def convergence(
+    dataset: Dataset,
+    k: int,
+    *,
+    epochs: int,
+    seeds: Sequence[int],
+    progress: Progress,
+) -> Convergence:
+    """Figure 2: six looks an epoch."""
+    problem = Problem(dataset)
+    optimum, size = problem.optimum(), problem.samples.num_features
+    total = min(epochs * problem.samples.num_samples, MOST_STEPS)
+    text = f"Figure 2, {dataset.name}"
+    return Convergence(
+        problem,
+        dataset,
+        k,
+        optimum.loss,
+        problem.loss(np.zeros(size)) - optimum.loss,
+        {
+            name: [
+                descend(
+                    problem,
+                    optimum.loss,
+                    variant,
+                    total=total,
+                    looks=LOOKS * epochs,
+                    seed=seed,
+                )
+                for seed in seeds
+            ]
+            for name, variant in progress.over(list(variants(k, size).items()), text)
+        },
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Sender:
+    """A method of Figure 3."""
+
+    method: int
+    k: int
+    """Elements, or levels."""
+    bits: float
+    """Of a step, in the authors' accounts."""
+
+
+def senders(problem: Problem, k: int) -> dict[str, Sender]:
+    """SGD sends the sample's elements with their indices; QSGD whatever is shorter of
+    three: b + 1 bits an element, Elias codes (QSGD, Theorem 3.2, without its lower
+    terms), and b + 1 bits and an index for each of the sample's elements."""
+    size = problem.samples.num_features
+    filled = problem.samples.density * size
+
+    def quantized(b: int) -> Sender:
+        s = 2**b
+        elias = 3 * s * (s + math.sqrt(size)) + 32
+        return Sender(QSGD, s, min((b + 1) * size, elias, (b + 33) * filled))
+
+    return {
+        "SGD": Sender(SGD, 1, ENTRY_BITS * filled),
+        "top": Sender(TOP, k, ENTRY_BITS * k),
+        "random": Sender(RAND, k, ENTRY_BITS * k),
+        "QSGD 8 bit": quantized(8),
+        "QSGD 4 bit": quantized(4),
+        "QSGD 2 bit": quantized(2),
+    }
+
+
+@dataclass(frozen=True, slots=True)
+class Race:
+    """Figure 3: who reaches a gap with how many bits."""
+
+    convergence: Convergence
+    senders: Mapping[str, Sender]
+    firsts: Mapping[str, float]
+    """g_0 of each, by a first epoch."""
+    target: float
+    """Gap."""
+
+    def bits(self, name: str) -> float:
+        """Until the mean gap over the seeds is at the target; infinity: it never is."""
+        gaps = self.convergence.mean_gaps(name)
+        steps = self.convergence.descents[name][0].steps
+        for done, gap in zip(steps, gaps, strict=True):
+            if gap <= self.target:
+                return float(done * self.senders[name].bits)
+        return math.inf
+
+
+def race(
+    base: Convergence, k: int, *, epochs: int, seeds: Sequence[int], progress: Progress
+) -> Race:
+    """g_0 is chosen of FIRSTS by the gap after one epoch with another seed; the target
+    is a tenth of the gap at zero."""
+    problem, epoch = base.problem, min(base.problem.samples.num_samples, MOST_STEPS)
+    total = min(epochs * epoch, MOST_STEPS)
+    names, firsts, descents = senders(problem, k), {}, {}
+
+    def run(sender: Sender, first: float, total: int, looks: int, seed: int) -> Descent:
+        variant = bottou(sender.method, sender.k, first, problem.l2)
+        return descend(
+            problem, base.optimum, variant, total=total, looks=looks, seed=seed
+        )
+
+    for name, sender in progress.over(list(names.items()), "Figure 3"):
+        tried = {
+            first: run(sender, first, epoch, 1, TUNING_SEED).gaps[-1]
+            for first in FIRSTS
+        }
+        firsts[name] = min(tried, key=lambda first: tried[first])
+        descents[name] = [
+            run(sender, firsts[name], total, LOOKS * epochs, seed) for seed in seeds
+        ]
+    found = replace(base, k=k, descents=descents)
+    return Race(found, names, firsts, base.start / 10)
