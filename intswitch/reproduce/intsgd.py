@@ -23,6 +23,7 @@ from intswitch.reproduce.intsgd_runs import (
     ELEMENTS,
     FULL,
     QUICK,
+    RESOLVED,
     SHARES,
     Descent,
     Found,
@@ -158,8 +159,8 @@ def descent_claims(found: Found) -> Iterator[Claim]:
 
 
 def as_near(one: Descent, other: Descent) -> bool:
-    """Whether the gap is at most twice the other's, or below what float32 resolves."""
-    return one.gaps[-1] <= max(2 * other.gaps[-1], 1e-9)
+    """Whether the gap is at most twice the other's, or near to what is resolved."""
+    return one.gaps[-1] <= max(2 * other.gaps[-1], 10 * RESOLVED)
 
 
 def training_claims(found: Found) -> Iterator[Claim]:

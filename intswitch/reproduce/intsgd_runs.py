@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from host.compressors.base import layout_of
 from host.compressors.intdiana import IntDIANA
 from host.compressors.intsgd import IntSGD
 from intswitch.reproduce import lockstep
@@ -32,6 +33,7 @@ ALPHA = 2.0  # where one is enough
 ROUNDING_WORKERS, ELEMENTS = 8, 1024
 WORKERS = 16  # as in the paper's experiments
 SHARES = 12  # workers of its convex experiments
+RESOLVED = 1e-10  # an objective gap
 TRAININGS = {
     "SGD": "exact",
     "IntSGD int8": "intsgd:element_type=int8",
@@ -101,6 +103,8 @@ class Step(NamedTuple):
     """[d] the estimate."""
     r: float | None
     """Of the scale rule, before the step; None: there was no estimate yet."""
+    alpha: float
+    """The scale that followed; 0: there was no estimate yet."""
     largest_integer: int
     """Its own absolute one, before clipping."""
     largest_sum: int
@@ -115,10 +119,12 @@ def observe(
     """Average one gradient, and write down what can be seen. The mean, as float64."""
     own, statistics = gradient.astype(np.float32), compressor.statistics
     r = compressor.scale.averages.get("gradient")
+    blocks = compressor.scale.blocks_of(layout_of(None, len(own)))
+    (alpha,) = compressor.scale.scales(blocks, network.num_workers).tolist()
     statistics.largest_integer = statistics.largest_sum = 0
     mean = compressor.average(own, network)
     history.append(
-        Step(own, mean, r, statistics.largest_integer, statistics.largest_sum)
+        Step(own, mean, r, alpha, statistics.largest_integer, statistics.largest_sum)
     )
     return mean.astype(np.float64)
 
@@ -171,9 +177,9 @@ def summary(histories: Sequence[History], clips: int) -> Adaptive:
         if r is None:
             continue
         exact = np.mean([step.gradient for step in steps], axis=0, dtype=np.float64)
-        alpha = math.sqrt(len(mean) / (2 * workers * (r + 1e-16)))
         noise.append(float((mean - exact) @ (mean - exact)) / r)
-        sums.append(workers * alpha * math.sqrt(float(mean @ mean) / len(mean)))
+        rms = math.sqrt(float(mean @ mean) / len(mean))
+        sums.append(workers * steps[0].alpha * rms)
         largest.append(max(step.largest_integer for step in steps))
     elements = workers * len(histories[0]) * len(histories[0][0].mean)
     return Adaptive(workers, noise, sums, largest, clips / elements, agree)
@@ -222,7 +228,8 @@ def part(dataset: Dataset, first: int, last: int) -> Dataset:
 def descend(
     name: str, dataset: Dataset, workers: int, steps: int, progress: Progress
 ) -> Descent:
-    """Full local gradients, step size 1 / L, a contiguous split in shares of one size.
+    """Full local gradients, step size 1 / L, a contiguous split in shares of one size;
+    until the gap is below what float32 gradients resolve.
 
     name: a compressor and its options, as in METHODS. l2 is 3 over the number of
     samples, near to what the authors have for their sets.
@@ -252,12 +259,13 @@ def descend(
         return history
 
     histories = lockstep.run(workers, work)
-    return Descent(
-        name,
-        gaps,
-        [max(s.largest_integer for s in row) for row in zip(*histories, strict=True)],
-        [step.largest_sum for step in histories[0]],
-    )
+    largest = [
+        max(step.largest_integer for step in row)
+        for row in zip(*histories, strict=True)
+    ]
+    sums = [step.largest_sum for step in histories[0]]
+    end = next((step for step, gap in enumerate(gaps) if gap < RESOLVED), steps)
+    return Descent(name, gaps[:end], largest[:end], sums[:end])
 
 
 METHODS: dict[str, Callable[[], IntSGD]] = {

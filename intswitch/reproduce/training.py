@@ -97,11 +97,10 @@ def train(
     building = Lock()  # weights come from torch's generator, of which there is one
 
     def work(network: lockstep.Worker) -> Learner:
+        exact = chosen.compressor == "exact"
         with building:
-            run = Run(training, network)
-        if chosen.compressor == "exact":
-            run.compressor = FloatMean()
-        learner = Learner(run)
+            compressor = FloatMean() if exact else chosen.create(seed)
+            learner = Learner(Run(training, compressor, network))
         learner.go()
         return learner
 
