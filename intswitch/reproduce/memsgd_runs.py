@@ -1,272 +1,185 @@
-"""The descents behind Mem-SGD's claims: numbers, no judgement. See `memsgd.py`."""
+"""All experiments behind Mem-SGD's claims: numbers, no judgement. See `memsgd.py`."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
-import numpy as np
-
-from host.compressors.selection import shared_key
-from intswitch.reproduce.claims import Progress
-from intswitch.reproduce.datasets import Dataset, Vector
-from intswitch.reproduce.estimates import Interval, interval
-from intswitch.reproduce.logistic import Problem
-from intswitch.reproduce.memsgd_steps import (
-    QSGD,
-    RAND,
-    SGD,
-    TOP,
-    Plan,
-    State,
-    steps,
+from intswitch.reproduce.claims import Options, Progress
+from intswitch.reproduce.datasets import (
+    Dataset,
+    epsilon_twin,
+    normalized,
+    rcv1_twin,
+    read_libsvm,
 )
+from intswitch.reproduce.estimates import Draws
+from intswitch.reproduce.memsgd_descents import (
+    MOST_STEPS,
+    Convergence,
+    Race,
+    converge,
+    ground,
+    race,
+)
+from intswitch.reproduce.memsgd_steps import RAND, TOP
+from intswitch.reproduce.memsgd_theory import (
+    Bounds,
+    Contraction,
+    bounds,
+    contraction,
+    gaussian_cubes,
+    left_by_top,
+    scaled_without_memory,
+)
+from intswitch.reproduce.training import Curve, train
 
-ENTRY_BITS = 64
-"""Of an index and a value, in the authors' accounts."""
-MOST_STEPS = 300_000
-"""Of one descent: a large data file is not gone through three times."""
-LOOKS = 6  # at the objective, an epoch
-LEVEL = 0.95
-FIRSTS = (1.0, 10.0, 100.0)
-TUNING_SEED = 1000
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Variant:
-    """A line of the paper's figures."""
-
-    method: int
-    k: int = 1
-    memory: bool = True
-    gamma: float = 2.0
-    shift: float
-    """a"""
-    weighted: bool = True
-
-    def plan(self, l2: float, seed: int) -> Plan:
-        memory = self.memory and self.method != QSGD
-        key = shared_key(seed, self.k)
-        return Plan(
-            self.method, self.k, memory, l2, self.gamma, self.shift, self.weighted, key
-        )
-
-
-def bottou(method: int, k: int, first: float, l2: float) -> Variant:
-    """g_0 / (1 + g_0 lambda t), and the plain mean of the iterates."""
-    return Variant(
-        method=method, k=k, gamma=1.0, shift=1 / (first * l2), weighted=False
-    )
+ELEMENTS = 1000  # of the vector on which contractions are tried
+COUNTS = (0.5, 1, 10, 100)  # k
+SCALED = 10  # k of random elements, scaled, without memory
+DENSE_K, SPARSE_K = 1, 10  # as in the paper's experiments
+WORKERS, LEARNING_RATE = 4, 0.2
+TRAININGS = {
+    "SGD": "exact",
+    "top": "memsgd:ratio=0.01",
+    "top, by messages": "memsgd:ratio=0.01,path=gather",
+    "top, no memory": "memsgd:ratio=0.01,memory=false",
+    "random": "memsgd:select=rand,ratio=0.1",
+    "random, no memory": "memsgd:select=rand,ratio=0.1,memory=false",
+}
 
 
 @dataclass(frozen=True, slots=True)
-class Descent:
-    """What one run came to."""
+class Size:
+    """How much is measured. Twins: (samples, features)."""
 
-    steps: list[int]
-    """Done at each look."""
-    gaps: list[float]
-    """Objective at the average of the iterates, above the optimum."""
-
-
-class Walk:
-    """One run, a part at a time: samples in a new order each epoch, as in the authors'
-    code; it starts from normal numbers of deviation 0.01, or where it is told."""
-
-    def __init__(
-        self, problem: Problem, variant: Variant, seed: int, start: Vector | None = None
-    ) -> None:
-        size = problem.samples.num_features
-        self.problem = problem
-        self.chance = np.random.default_rng([seed, 21])
-        if start is None:
-            start = 0.01 * self.chance.normal(size=size)
-        self.plan = variant.plan(problem.l2, seed)
-        chosen = np.zeros(variant.k, np.int64)
-        self.state = State(start.copy(), np.zeros(size), np.zeros(size), chosen)
-        self.order = np.zeros(0, np.int64)
-        self.done = 0
-
-    def go(self, count: int) -> None:
-        """So many steps."""
-        samples, labels = self.problem.samples, self.problem.labels
-        while len(self.order) < count:
-            epoch = self.chance.permutation(samples.num_samples)
-            self.order = np.concatenate([self.order, epoch])
-        part, self.order = self.order[:count], self.order[count:]
-        steps(samples, labels, part, self.done, self.plan, self.state)
-        self.done += count
+    seeds: int
+    races: int
+    """Seeds of Figure 3."""
+    epsilon: tuple[int, int]
+    wide: tuple[int, int]
+    """The epsilon twin of Figure 3, where the number of features decides."""
+    rcv1: tuple[int, int]
+    epochs: int
+    draws: int
+    bound_steps: int
+    training: int
 
 
-def descend(
-    problem: Problem,
-    optimum: float,
-    variant: Variant,
-    *,
-    total: int,
-    looks: int,
-    seed: int,
-) -> Descent:
-    """`total` steps, with `looks` at the objective on the way."""
-    walk, found = Walk(problem, variant, seed), Descent([], [])
-    for count in np.diff(np.linspace(0, total, looks + 1).astype(int)).tolist():
-        walk.go(count)
-        found.steps.append(walk.done)
-        found.gaps.append(problem.loss(walk.state.mean) - optimum)
-    return found
+FULL = Size(5, 3, (20_000, 200), (8000, 2000), (20_000, 1500), 3, 4000, 20_000, 300)
+QUICK = Size(3, 2, (6000, 100), (3000, 1000), (6000, 500), 3, 1000, 4000, 120)
 
 
 @dataclass(frozen=True, slots=True)
-class Convergence:
-    """Several methods on one data set, a descent for every seed."""
+class Found:
+    """The outcomes."""
 
-    problem: Problem
-    dataset: Dataset
-    k: int
-    optimum: float
-    start: float
-    """Gap at zero."""
-    descents: Mapping[str, Sequence[Descent]]
-
-    def ratio(self, name: str, other: str, look: int = -1) -> Interval:
-        """Of the gaps, seed by seed."""
-        pairs = zip(self.descents[name], self.descents[other], strict=True)
-        return interval([a.gaps[look] / b.gaps[look] for a, b in pairs], LEVEL)
-
-    def mean_gaps(self, name: str) -> list[float]:
-        """At every look, over the seeds."""
-        gaps: list[float] = np.mean([each.gaps for each in self.descents[name]], 0)
-        return list(gaps)
+    contractions: Mapping[float, Contraction]
+    """Of random elements, by k."""
+    tops: Mapping[float, float]
+    """What the k largest leave, by k of one and more."""
+    scaled: Draws
+    bounds: Mapping[str, Bounds]
+    figure2: Sequence[Convergence]
+    figure3: Sequence[Race]
+    curves: Mapping[str, Sequence[Curve]]
+    """A training for every seed."""
+    notes: Sequence[str]
 
 
-def variants(k: int, size: int) -> dict[str, Variant]:
-    """Of Figure 2, with a = d/k; SGD with d. No shift: 1. Without memory nothing is
-    remembered for d/k steps; it has the same shift, as in the paper."""
-    few, more = size / k, size / (3 * k)
-    return {
-        "SGD": Variant(method=SGD, shift=size),
-        "top": Variant(method=TOP, k=k, shift=few),
-        "top, no memory": Variant(method=TOP, k=k, shift=few, memory=False),
-        "random": Variant(method=RAND, k=k, shift=few),
-        "random, no shift": Variant(method=RAND, k=k, shift=1.0),
-        "random, 3 k": Variant(method=RAND, k=3 * k, shift=more),
-    }
-
-
-def convergence(
-    dataset: Dataset,
-    k: int,
-    *,
-    epochs: int,
-    seeds: Sequence[int],
-    progress: Progress,
-) -> Convergence:
-    """Figure 2: six looks an epoch."""
-    problem = Problem(dataset)
-    optimum, size = problem.optimum(), problem.samples.num_features
-    total = min(epochs * problem.samples.num_samples, MOST_STEPS)
-    text = f"Figure 2, {dataset.name}"
-    return Convergence(
-        problem,
-        dataset,
-        k,
-        optimum.loss,
-        problem.loss(np.zeros(size)) - optimum.loss,
-        {
-            name: [
-                descend(
-                    problem,
-                    optimum.loss,
-                    variant,
-                    total=total,
-                    looks=LOOKS * epochs,
-                    seed=seed,
-                )
-                for seed in seeds
-            ]
-            for name, variant in progress.over(list(variants(k, size).items()), text)
+def measure(options: Options, progress: Progress) -> Found:
+    """All of them."""
+    size, seed = QUICK if options.quick else FULL, options.seed
+    seeds = range(seed, seed + size.seeds)
+    figure2, figure3 = figures(options, size, seeds, progress)
+    vector = gaussian_cubes(seed, ELEMENTS)
+    methods = {"top": TOP, "random": RAND}
+    return Found(
+        contractions={k: contraction(vector, k, size.draws, seed) for k in COUNTS},
+        tops={k: left_by_top(vector, int(k)) for k in COUNTS if k >= 1},
+        scaled=scaled_without_memory(vector, SCALED, size.draws, seed),
+        bounds={
+            name: bounds(method, seed, size.seeds, size.bound_steps)
+            for name, method in progress.over(list(methods.items()), "bounds")
         },
+        figure2=figure2,
+        figure3=figure3,
+        curves=trainings(seeds, size.training, progress),
+        notes=notes(size, figure2, figure3),
     )
 
 
-@dataclass(frozen=True, slots=True)
-class Sender:
-    """A method of Figure 3."""
+def figures(
+    options: Options, size: Size, seeds: Sequence[int], progress: Progress
+) -> tuple[list[Convergence], list[Race]]:
+    """Figures 2 and 3, on the same data but for epsilon."""
+    figure2, figure3 = [], []
+    for dataset, wide in data_of(options, size):
+        place = ground(dataset)
+        k = DENSE_K if dataset.samples.is_dense else SPARSE_K
+        epochs = size.epochs
+        figure2.append(
+            converge(place, k, epochs=epochs, seeds=seeds, progress=progress)
+        )
+        if wide is not None:
+            place, epochs = ground(wide), 2 * size.epochs
+        figure3.append(
+            race(place, k, epochs=epochs, seeds=seeds[: size.races], progress=progress)
+        )
+    return figure2, figure3
 
-    method: int
-    k: int
-    """Elements, or levels."""
-    bits: float
-    """Of a step, in the authors' accounts."""
+
+def data_of(options: Options, size: Size) -> list[tuple[Dataset, Dataset | None]]:
+    """For Figure 2; and for Figure 3, where that takes another one."""
+    if options.data is not None:
+        read = read_libsvm(options.data)
+        return [(Dataset(read.name, normalized(read.samples), read.labels), None)]
+    narrow, wide = (
+        epsilon_twin(options.seed, *shape) for shape in (size.epsilon, size.wide)
+    )
+    return [(narrow, wide), (rcv1_twin(options.seed, *size.rcv1), None)]
 
 
-def senders(problem: Problem, k: int) -> dict[str, Sender]:
-    """SGD sends the sample's elements with their indices; QSGD whatever is shorter of
-    three: b + 1 bits an element, Elias codes (QSGD, Theorem 3.2, without its lower
-    terms), and b + 1 bits and an index for each of the sample's elements."""
-    size = problem.samples.num_features
-    filled = problem.samples.density * size
-
-    def quantized(b: int) -> Sender:
-        s = 2**b
-        elias = 3 * s * (s + math.sqrt(size)) + 32
-        return Sender(QSGD, s, min((b + 1) * size, elias, (b + 33) * filled))
-
+def trainings(
+    seeds: Sequence[int], steps: int, progress: Progress
+) -> dict[str, list[Curve]]:
+    """A network, without momentum, for which there is no theory."""
     return {
-        "SGD": Sender(SGD, 1, ENTRY_BITS * filled),
-        "top": Sender(TOP, k, ENTRY_BITS * k),
-        "random": Sender(RAND, k, ENTRY_BITS * k),
-        "QSGD 8 bit": quantized(8),
-        "QSGD 4 bit": quantized(4),
-        "QSGD 2 bit": quantized(2),
+        name: [
+            train(
+                method,
+                "digits",
+                num_workers=WORKERS,
+                seed=seed,
+                steps=steps,
+                momentum=0.0,
+                lr=LEARNING_RATE,
+            )
+            for seed in seeds
+        ]
+        for name, method in progress.over(list(TRAININGS.items()), "training")
     }
 
 
-@dataclass(frozen=True, slots=True)
-class Race:
-    """Figure 3: who reaches a gap with how many bits."""
-
-    convergence: Convergence
-    senders: Mapping[str, Sender]
-    firsts: Mapping[str, float]
-    """g_0 of each, by a first epoch."""
-    target: float
-    """Gap."""
-
-    def bits(self, name: str) -> float:
-        """Until the mean gap over the seeds is at the target; infinity: it never is."""
-        gaps = self.convergence.mean_gaps(name)
-        steps = self.convergence.descents[name][0].steps
-        for done, gap in zip(steps, gaps, strict=True):
-            if gap <= self.target:
-                return float(done * self.senders[name].bits)
-        return math.inf
-
-
-def race(
-    base: Convergence, k: int, *, epochs: int, seeds: Sequence[int], progress: Progress
-) -> Race:
-    """g_0 is chosen of FIRSTS by the gap after one epoch with another seed; the target
-    is a tenth of the gap at zero."""
-    problem, epoch = base.problem, min(base.problem.samples.num_samples, MOST_STEPS)
-    total = min(epochs * epoch, MOST_STEPS)
-    names, firsts, descents = senders(problem, k), {}, {}
-
-    def run(sender: Sender, first: float, total: int, looks: int, seed: int) -> Descent:
-        variant = bottou(sender.method, sender.k, first, problem.l2)
-        return descend(
-            problem, base.optimum, variant, total=total, looks=looks, seed=seed
-        )
-
-    for name, sender in progress.over(list(names.items()), "Figure 3"):
-        tried = {
-            first: run(sender, first, epoch, 1, TUNING_SEED).gaps[-1]
-            for first in FIRSTS
-        }
-        firsts[name] = min(tried, key=lambda first: tried[first])
-        descents[name] = [
-            run(sender, firsts[name], total, LOOKS * epochs, seed) for seed in seeds
-        ]
-    found = replace(base, k=k, descents=descents)
-    return Race(found, names, firsts, base.start / 10)
+def notes(
+    size: Size, figure2: Sequence[Convergence], figure3: Sequence[Race]
+) -> list[str]:
+    """What one must know to read the table."""
+    everything = [*figure2, *(race.convergence for race in figure3)]
+    told = dict.fromkeys(each.ground.dataset.told() for each in everything)
+    firsts = [
+        f"{name} {first:g}" for race in figure3 for name, first in race.firsts.items()
+    ]
+    return [
+        f"Data: {'; '.join(told)}. Rows of norm 1; lambda = 1 / samples; gamma = 2; "
+        f"{size.epochs} epochs, {size.seeds} seeds. Gap: objective at the average of "
+        "the iterates, above the optimum.",
+        f"No descent has more than {MOST_STEPS:,} steps. Twins have fewer features "
+        "than the sets, for an element must be sent about as often in an epoch.",
+        f"Figure 3: {size.races} seeds; g_0 by a first epoch: {', '.join(firsts)}. "
+        "Bits as in the authors' accounts: 64 for an element and its index.",
+        f"Training: an MLP on scikit-learn's digits, {WORKERS} workers in lockstep, "
+        f"{size.training} steps, learning rate {LEARNING_RATE}, no momentum, "
+        f"{size.seeds} seeds; 1 % of the elements where the largest are sent, 10 % "
+        "where random ones are. The paper has workers that share one x without locks.",
+    ]

@@ -12,7 +12,7 @@ from host.compressors.selection import rand_k, shared_key, top_k
 from intswitch.reproduce.datasets import Vector, power_law, row_sums
 from intswitch.reproduce.estimates import Draws, Interval, interval
 from intswitch.reproduce.logistic import Problem
-from intswitch.reproduce.memsgd_runs import Variant, Walk
+from intswitch.reproduce.memsgd_descents import Variant, Walk
 
 LOOKS = 20  # at memory and gradients, a run
 
