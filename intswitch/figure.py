@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from intswitch.experiment import Result
-from intswitch.report import by_method
+from intswitch.report import by_method, caption
 
 if TYPE_CHECKING:
     from matplotlib.artist import Artist
@@ -42,6 +42,7 @@ def draw(results: Sequence[Result], folder: Path) -> list[Path]:
         for number, runs in enumerate(by_method(results).values())
     ]
     _label(axes, results[0])
+    figure.suptitle(caption(results))
     figure.legend(
         lines,
         methods,
@@ -92,7 +93,7 @@ def _label(axes: Sequence[Axes], result: Result) -> None:
     labels = (
         (f"{name} against steps", "step", name),
         (f"{name} against traffic", "MB sent by a worker", name),
-        ("largest integer sent", "step", "before clipping"),
+        ("largest integer sent", "step", "largest absolute integer, before clipping"),
     )
     for axis, (title, x, y) in zip(axes, labels, strict=True):
         axis.set(title=title, xlabel=x, ylabel=y)
