@@ -174,6 +174,8 @@ def curves(factor: float, jitter: float) -> list[Curve]:
             losses=[2.0, factor * seed * (1 + jitter * chance.normal())],
             evaluations=[Evaluated(step=2, loss=1.0, accuracy=0.5)],
             largest_integers=[1, 1],
+            bytes_up=1.0,
+            bytes_down=1.0,
             clips=0,
             elements=1,
         )
