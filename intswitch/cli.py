@@ -153,10 +153,9 @@ def reproduce(
 ) -> None:
     """Measure what a paper claims, at the size of a laptop.
 
-    Prints a table, paper says beside we measured, and draws the paper's
-    figure: into runs/reproduce-PAPER, or where --out says, go claims.md,
-    claims.json, figure.csv and figure.png. Ends with status 1 if a claim does
-    not hold.
+    Prints a table, paper says beside we measured, and draws the paper's figure:
+    into runs/reproduce-PAPER, or where --out says, go claims.md, claims.json,
+    figure.csv and figure.png. Ends with status 1 if a claim does not hold.
 
     \b
     IntSGD: noise, size of the integers, IntDIANA:
@@ -189,8 +188,8 @@ def explore(
 
     The real switch pipeline and the real host windows, with one number a chunk,
     from every state that they can reach. Shows that `safe` never makes a wrong
-    sum and never gets stuck, and finds by itself how `switchml` does, as a
-    packet trace. Ends with status 1 if `safe` failed.
+    sum and never gets stuck, and finds by itself how `switchml` does, as a packet
+    trace. Ends with status 1 if `safe` failed.
 
     \b
     What takes seconds, and what takes minutes too:
@@ -253,12 +252,8 @@ def switch(
     config = read_switch(file) if file else DEFAULTS
     config = with_options(config, given)
     opened = trace.open("wb") if trace else nullcontext()
-    try:
-        with opened as file:
-            show_counters(serve(config, ready=show_address, trace=file))
-    except OSError as error:
-        text = f"{config.address}, port {config.port}: {error.strerror or error}"
-        raise OSError(text) from error
+    with opened as file:
+        show_counters(serve(config, ready=show_address, trace=file))
 
 
 @app.command()
@@ -390,7 +385,8 @@ def main() -> None:
         if os.environ.get("INTSWITCH_DEBUG"):
             raise
         text = str(error) or type(error).__name__
-        if isinstance(error, OSError) and error.filename and error.strerror:
-            text = f"{error.filename}: {error.strerror}"
+        if isinstance(error, OSError) and error.strerror:
+            where = f"{error.filename}: " if error.filename else ""
+            text = where + error.strerror
         print("error: " + text.replace("\n", "\n  "), file=sys.stderr)
         sys.exit(1)

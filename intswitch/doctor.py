@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import os
+import re
 import shutil
 import socket
+import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib.util import find_spec
+from pathlib import Path
 
 from rich.console import Console
 from rich.markup import escape
@@ -34,6 +38,8 @@ PACKAGES = {
     "pyroute2": ("bmv2", "fabric bmv2"),
     "finsy": ("bmv2", "P4Runtime, for simple_switch_grpc"),
 }
+NAMESPACES = Path("/run/netns")
+OURS = re.compile(r"\bintswitch-(?:bmv2-)?(\d+)-")
 TOOLS = {
     "nft": ("nftables", "loss on the links of the fabrics bmv2 and mininet"),
 }
@@ -53,6 +59,7 @@ def findings() -> Iterator[Finding]:
     yield from _tools()
     yield from _network()
     yield _cache()
+    yield _leftovers()
 
 
 def report(console: Console) -> bool:
@@ -120,6 +127,22 @@ def _cache() -> Finding:
     )
     is_well = folder == preferred
     return Finding("cache", is_well, text if is_well else text + advice)
+
+
+def _leftovers() -> Finding:
+    """Whatever is killed, somebody takes down the rest; unless that is killed, too."""
+    names = os.listdir(NAMESPACES) if NAMESPACES.is_dir() else []
+    folders = [str(each) for each in Path(tempfile.gettempdir()).glob("intswitch-*-*")]
+    commands = [f"ip netns delete {name}" for name in sorted(names) if _is_orphan(name)]
+    commands += [f"rm -r {each}" for each in sorted(folders) if _is_orphan(each)]
+    text = "; ".join(commands) or "no namespaces or folders of runs that were killed"
+    return Finding("nothing left behind", not commands, text)
+
+
+def _is_orphan(name: str) -> bool:
+    """Of a process that is no more: its number is in the name."""
+    owner = OURS.search(name)
+    return owner is not None and not Path(f"/proc/{owner[1]}").exists()
 
 
 def _has_groups() -> bool:

@@ -38,7 +38,11 @@ class Training:
             value if isinstance(value, str) else f"{name}={value}"
             for name, value in sorted(self.options.items())
         ]
-        return " ".join([self.compressor, *values])
+        given = {"lr": self.lr, "momentum": self.momentum}
+        own = [
+            f"{name}={value:g}" for name, value in given.items() if value is not None
+        ]
+        return " ".join([self.compressor, *values, *own])
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -80,6 +84,8 @@ class Finished:
     seconds: dict[str, float]
     """In each of `PHASES`, over all steps."""
     packets_sent: int
+    """To the switch, in the whole job: of steps, barriers and the check of the weights,
+    which `counters` counts, too. `exact` averages past the switch, and has the rest."""
     packets_received: int
     retransmissions: int
     clips: int

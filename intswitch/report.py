@@ -90,7 +90,7 @@ def _traffic(result: Result) -> list[tuple[str, str]]:
     share = 100 * again / max(1, sent)
     return [
         *rows,
-        ("packets", f"{sent:,} sent, {received:,} received"),
+        ("packets", f"{sent:,} sent, {received:,} received, barriers included"),
         ("retransmissions", f"{again:,} ({share:.2f} % of the packets sent)"),
         ("switch", switch_counters(result.workers[0].counters)),
     ]
@@ -153,7 +153,8 @@ class Row:
     largest_integer: int
     clips: int
     overflows: int
-    retransmissions: int
+    retransmissions: int | None
+    """None: the gradients went past the switch."""
 
     @property
     def mean(self) -> float:
@@ -192,7 +193,9 @@ def _row(method: str, runs: list[Result]) -> Row:
         largest_integer=max(run.largest_integer for run in runs),
         clips=sum(run.total("clips") for run in runs),
         overflows=sum(run.total("overflows") for run in runs),
-        retransmissions=sum(run.total("retransmissions") for run in runs),
+        retransmissions=None
+        if runs[0].training.compressor == "exact"
+        else sum(run.total("retransmissions") for run in runs),
     )
 
 
@@ -280,7 +283,7 @@ def write_csv(results: Sequence[Result], path: Path) -> None:
         writer.writerows(_cells(row) for row in rows(results))
 
 
-def _cells(row: Row) -> dict[str, str | int | float]:
+def _cells(row: Row) -> dict[str, str | int | float | None]:
     return {
         "method": row.method,
         "metric": row.metric,

@@ -46,10 +46,7 @@ def test_help_is_quick() -> None:
     assert min(seconds) < 1.0
 
 
-COMMANDS = [
-    "train", "compare", "switch", "controller", "doctor", "reset", "counters",
-    "conformance", "reproduce", "explore",
-]  # fmt: skip
+COMMANDS = list(typer.main.get_command(cli.app).commands)
 
 
 @pytest.mark.parametrize("command", COMMANDS)
@@ -165,6 +162,19 @@ def test_named_options_go_before_shorthands() -> None:
 )
 def test_methods_of_sets_exist(text: str) -> None:
     Method.parse(text).checked()
+
+
+def test_a_method_may_have_its_own_learning_rate() -> None:
+    method = Method.parse("signsgd:path=gather,lr=5e-4").extended(["momentum=0"])
+    own = {"lr": 5e-4, "momentum": 0.0}
+    assert method == Method("signsgd", {"path": "gather"}, own)
+    assert method.checked().training == own
+
+
+@pytest.mark.parametrize("value", ["fast", "-1", "true", "inf", "nan"])
+def test_a_learning_rate_is_a_number(value: str) -> None:
+    with pytest.raises(ValueError, match="expected a number of at least 0"):
+        Method.parse(f"signsgd:lr={value}")
 
 
 @pytest.mark.parametrize("name", SETS)

@@ -81,6 +81,32 @@ def test_a_wrong_switch_is_reported_to_the_field(
     ) in output
     assert "the target does not tell its counters: 2 `count` lines were" not in output
     assert "1 fail" in output
+    assert (
+        "is the target set to the rule safe? It does not keep to it (--rule switch"
+        in (output)
+    )
+
+
+def test_jobs_that_were_used_before_are_told_once(
+    monkeypatch: Monkey, capsys: Capture, tmp_path: Path
+) -> None:
+    path = tmp_path / "jobs.yaml"
+    address, port = free_ports(8)
+    words = ["--only", "lanes_*"]
+    _, text, _ = conformance(
+        monkeypatch, capsys, "--jobs", *words, "--workers-at", f"{address}:{port}"
+    )
+    path.write_text(text)
+    again = ["--fixed", str(path), *words, "--target"]
+    with bare_switch(read_switch(path)) as switch:
+        assert conformance(monkeypatch, capsys, *again, switch.endpoint)[0] == 0
+        status, output, _ = conformance(monkeypatch, capsys, *again, switch.endpoint)
+    assert status == 1
+    assert (
+        "\nlanes_max, lanes_or, lanes_sum: fail\n    its jobs have been used before: "
+        "reset them, or start the target anew, before every run\n"
+    ) in output
+    assert "is the target set to the rule" not in output
 
 
 def test_json_says_all_of_it(monkeypatch: Monkey, capsys: Capture) -> None:
@@ -196,7 +222,7 @@ MISTAKES = {
     "": "--target HOST:PORT: expected the switch to test, such as 127.0.0.1:48864",
     "--target nowhere": "switch address 'nowhere': expected HOST:PORT",
     "--target nowhere.invalid:1": "switch address nowhere.invalid:1: ",
-    "--target 127.0.0.1:1": "no switch answers at 127.0.0.1:1 (TCP)",
+    "--target 127.0.0.1:1": "no control plane answers at 127.0.0.1:1 (TCP). A",
     "--list --only safe": "--only safe: no such script; --list shows them all",
     "--list --except safe": "--except safe: no such script; --list shows them all",
     "--list --only reset --except r*": "--only and --except: no script is left",

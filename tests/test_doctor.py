@@ -1,6 +1,9 @@
 """`intswitch doctor` says what is there, and what to install for the rest."""
 
 import io
+import os
+import subprocess
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -78,6 +81,31 @@ def test_a_cache_that_does_not_last(
     assert found.text.startswith(f"{text}, for /nowhere/intswitch cannot be written to")
     assert "XDG_CACHE_HOME" in found.text
     assert shown()[0], "it runs all the same"
+
+
+def test_what_was_left_behind_is_named_with_the_way_to_remove_it(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    with subprocess.Popen(["true"]) as gone:
+        pass
+    spaces, folders = tmp_path / "netns", tmp_path / "tmp"
+    monkeypatch.setattr(doctor, "NAMESPACES", spaces)
+    monkeypatch.setattr(tempfile, "tempdir", str(folders))
+    assert finding("nothing left behind").is_well, "no such folder"
+    for name in (f"intswitch-{os.getpid()}-ab12-worker0", "other-1-2"):
+        (spaces / name).mkdir(parents=True)
+    for name in (f"intswitch-bmv2-{os.getpid()}-xy", "intswitch-0", "intswitch-user"):
+        (folders / name).mkdir(parents=True)
+    assert finding("nothing left behind").is_well, "all of them are somebody's"
+    (spaces / f"intswitch-{gone.pid}-ab12-worker0").touch()
+    (folders / f"intswitch-bmv2-{gone.pid}-xy").mkdir()
+    assert finding("nothing left behind") == Finding(
+        "nothing left behind",
+        False,
+        f"ip netns delete intswitch-{gone.pid}-ab12-worker0; "
+        f"rm -r {folders}/intswitch-bmv2-{gone.pid}-xy",
+    )
+    assert shown()[0]
 
 
 def test_a_fabric_whose_package_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:

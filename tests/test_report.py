@@ -11,7 +11,7 @@ from results import result
 from rich.console import Console
 
 from intswitch import report
-from intswitch.figure import peaks
+from intswitch.figure import peaks, style_of
 
 
 def printed(width: int, show: object, *arguments: object) -> str:
@@ -39,7 +39,7 @@ def test_summary_says_what_the_training_cost() -> None:
     assert rows["bytes"] == (
         "1.5 kB up, 3.0 kB down a worker and step (12.00 bits a coordinate up)"
     )
-    assert rows["packets"] == "300 sent, 297 received"
+    assert rows["packets"] == "300 sent, 297 received, barriers included"
     assert rows["retransmissions"] == "9 (3.00 % of the packets sent)"
     assert rows["largest integer"] == (
         "140 before clipping (in the first step 10), 20 in sums"
@@ -99,6 +99,7 @@ def test_csv(tmp_path: Path) -> None:
     assert float(intsgd["communicate_ms"]) == 1.5
     assert float(intsgd["bits_per_coordinate"]) == 12.0
     assert int(intsgd["largest_integer"]) == 140
+    assert (exact["retransmissions"], intsgd["retransmissions"]) == ("", "9")
 
 
 def test_markdown_has_every_column(tmp_path: Path) -> None:
@@ -135,7 +136,18 @@ def test_figure(tmp_path: Path) -> None:
     runs = [result("exact"), result(element_type="int8"), result("exact", seed=1)]
     png, svg = draw(runs, tmp_path)
     assert png.read_bytes().startswith(b"\x89PNG")
-    assert "<!-- intsgd int8 -->" in svg.read_text()
+    text = svg.read_text()
+    for drawn in (
+        "intsgd int8",
+        "digits, 2 workers, 4 steps, 2 seeds",
+        "largest absolute integer, before clipping",
+    ):
+        assert f"<!-- {drawn} -->" in text
+
+
+def test_lines_look_different() -> None:
+    looks = [tuple(style_of(number).values()) for number in range(32)]
+    assert len(set(looks)) == 32
 
 
 def test_peaks_keep_the_largest() -> None:

@@ -37,7 +37,7 @@ ONE = np.float32(1)
 ZERO = np.float32(0)
 LOW_HALF = np.int64(0xFFFFFFFF)
 
-# Of `uniform`.
+# Of `random_bits`.
 SHIFT_1, SHIFT_2 = np.uint32(16), np.uint32(15)
 MULTIPLIER_1, MULTIPLIER_2 = np.uint32(0x21F0AAAD), np.uint32(0x735A2D97)
 SIGN_AND_EXPONENT = np.uint32(9)
@@ -118,8 +118,8 @@ def random_key(seed: int, worker: int, step: int) -> NDArray[np.uint32]:
 
 
 @kernel
-def uniform(index: np.uint32, key: NDArray[np.uint32]) -> np.float32:
-    """In (0, 1): an odd multiple of 2^-24, so that neither 0 nor 1 ever comes.
+def random_bits(index: np.uint32, key: NDArray[np.uint32]) -> np.uint32:
+    """23 random bits, of which `uniform` and level indices are made.
 
     A 32-bit integer hash (two rounds of xor-shift and multiply) of the element's index,
     with one half of the key added before each round. Indices count modulo 2^32.
@@ -128,7 +128,13 @@ def uniform(index: np.uint32, key: NDArray[np.uint32]) -> np.float32:
     bits = np.uint32(np.uint32(bits ^ (bits >> SHIFT_1)) * MULTIPLIER_1)
     bits = np.uint32(np.uint32(bits ^ (bits >> SHIFT_2)) + key[1])
     bits = np.uint32(bits * MULTIPLIER_2)
-    one_to_two = np.uint32(np.uint32(bits >> SIGN_AND_EXPONENT) | ONE_BITS)
+    return np.uint32(bits >> SIGN_AND_EXPONENT)
+
+
+@kernel
+def uniform(index: np.uint32, key: NDArray[np.uint32]) -> np.float32:
+    """In (0, 1): an odd multiple of 2^-24, so that neither 0 nor 1 ever comes."""
+    one_to_two = np.uint32(random_bits(index, key) | ONE_BITS)
     return np.float32(one_to_two.view(np.float32) - BELOW_ONE)
 
 

@@ -14,7 +14,14 @@ from rich.console import Console
 from intswitch.configuration import read_switch, resolve_worker
 from intswitch.conformance import script as golden
 from intswitch.conformance.ethernet import EthernetWire
-from intswitch.conformance.jobs import FixedJobs, Jobs, JoinedJobs, fixed_file, within
+from intswitch.conformance.jobs import (
+    FixedJobs,
+    Jobs,
+    JoinedJobs,
+    fixed_file,
+    need_control_plane,
+    within,
+)
 from intswitch.conformance.network import NetworkTarget, Wire
 from intswitch.conformance.report import Report, listing
 from intswitch.conformance.runner import Outcome, run
@@ -83,6 +90,7 @@ def check(wanted: Wanted, as_json: bool) -> int:
         jobs = FixedJobs(file, endpoint, wanted.timeout)
     else:
         jobs = JoinedJobs(endpoint, wanted.bind or own_address(endpoint))
+        need_control_plane(endpoint, wanted.timeout)
     console = Console(stderr=True) if as_json else new_console()
     with closing(NetworkTarget(jobs, wire, wanted.timeout)) as network:
         outcomes = outcomes_of(scripts, network, wanted.timeout, console)

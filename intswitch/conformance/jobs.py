@@ -223,6 +223,15 @@ def has_control_plane(endpoint: str, timeout: float) -> bool:
     return True
 
 
+def need_control_plane(endpoint: str, timeout: float) -> None:
+    """Raises ConnectionError where there is none."""
+    if not has_control_plane(endpoint, timeout):
+        raise ConnectionError(
+            f"no control plane answers at {endpoint} (TCP). A target that has none "
+            "needs the jobs of --jobs, and --fixed FILE here"
+        )
+
+
 def fixed_file(
     scripts: Iterable[Script], first: Sequence[Address], left_out: Sequence[Script] = ()
 ) -> str:

@@ -41,6 +41,7 @@ JOB = 1
 SWITCH = 0  # its place among the parties; worker w is at 1 + w
 SLOT_BYTES = 4  # one int32: a chunk is one number
 BYTES_OF_A_NUMBER = 4
+INT32 = int(ElementType.INT32)
 MOST_WORKERS = 4  # the numbers below fit an int32
 
 
@@ -298,7 +299,7 @@ class Worker:
             make_ready(self.room, count, stream.elements_per_chunk)
             stream.fill(chunks, self.room)
             assemble(
-                self.window.window, chunks, repeated, self.room, ElementType.INT32,
+                self.window.window, chunks, repeated, self.room, INT32,
                 buffer, self.packets,
             )  # fmt: skip
             sent += self.cut(count)

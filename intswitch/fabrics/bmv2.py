@@ -59,7 +59,8 @@ class Bmv2(Fabric):
     def __init__(self, topology: Topology, **options: Any) -> None:
         super().__init__(topology, **options)
         self.namespaces: Namespaces | None = None
-        self.folder = tempfile.TemporaryDirectory(prefix="intswitch-bmv2-")
+        self.folder: Path | None = None
+        """With what only the switch and its controller read. The tether removes it."""
         self.enter: dict[str, list[str]] = {}
         """What to put before a command that is to run at a host, or at SWITCH."""
         self._others: list[Child] = []
@@ -96,16 +97,18 @@ class Bmv2(Fabric):
                 lose(self.enter[host], self.topology.links[0].loss)
         for rank, host in enumerate(self.job.workers):
             self.workers.append(self._child(f"worker {rank}", host, self.worker))
-        ports = [f"-i{port}@{name}" for port, name in enumerate(self._ports())]
-        notifications = f"ipc://{self.folder.name}/notifications"
-        self._start_switch(
-            "BMv2",
-            *python("intswitch.tether", self.binary, *ports),
-            *("--notifications-addr", notifications, *self.switch_options(program)),
-        )
-        file = Path(self.folder.name) / "controller.json"
+        # named by who made it, for `intswitch doctor`
+        self.folder = Path(tempfile.mkdtemp(prefix=f"intswitch-bmv2-{os.getpid()}-"))
+        file = self.folder / "controller.json"
         # JSON is YAML
         file.write_text(json.dumps(self._controller_file(program)))
+        ports = [f"-i{port}@{name}" for port, name in enumerate(self._ports())]
+        notifications = f"ipc://{self.folder}/notifications"
+        self._start_switch(
+            "BMv2",
+            *python("intswitch.tether", str(self.folder), self.binary, *ports),
+            *("--notifications-addr", notifications, *self.switch_options(program)),
+        )
         arguments = ["controller", "--until-stdin-closes", str(file)]
         self._start_switch("the controller", *python("intswitch", *arguments))
         self._await_controller()
@@ -122,7 +125,8 @@ class Bmv2(Fabric):
         close_all(self._others)
         self._others = []
         self.remove()
-        self.folder.cleanup()
+        if self.folder is not None:  # its tether may have been killed
+            shutil.rmtree(self.folder, ignore_errors=True)
 
     def build(self) -> None:
         """Make the network, and fill `enter`."""
