@@ -20,6 +20,7 @@ from intswitch.reproduce.claims import Basis, Claim, Evidence, Options, Progress
 from intswitch.reproduce.estimates import Interval, interval
 from intswitch.reproduce.memsgd_descents import LOOKS, Convergence, Race
 from intswitch.reproduce.memsgd_runs import ELEMENTS, SCALED, Found, measure
+from intswitch.reproduce.memsgd_theory import LEVEL
 from intswitch.reproduce.training import Curve
 
 AS_SMALL = 1.5
@@ -58,7 +59,7 @@ def contraction_claims(found: Found) -> Iterator[Claim]:
         holds=all(left < 1 - k / ELEMENTS for k, left in found.tops.items()),
     )
     square = float(found.scaled.expected @ found.scaled.expected)
-    blown = found.scaled.variance / square
+    blown = interval(found.scaled.squares, LEVEL) / square
     exact = ELEMENTS / SCALED - 1
     yield Claim(
         source="section 2.2",

@@ -28,7 +28,7 @@ from intswitch.reproduce.memsgd_theory import (
     Contraction,
     bounds,
     contraction,
-    gaussian_cubes,
+    gaussian,
     left_by_top,
     scaled_without_memory,
 )
@@ -92,7 +92,7 @@ def measure(options: Options, progress: Progress) -> Found:
     size, seed = QUICK if options.quick else FULL, options.seed
     seeds = range(seed, seed + size.seeds)
     figure2, figure3 = figures(options, size, seeds, progress)
-    vector = gaussian_cubes(seed, ELEMENTS)
+    vector = gaussian(seed, ELEMENTS)
     methods = {"top": TOP, "random": RAND}
     return Found(
         contractions={k: contraction(vector, k, size.draws, seed) for k in COUNTS},
