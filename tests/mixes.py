@@ -23,20 +23,21 @@ def workers(place: int, count: int, port: int = 5000) -> tuple[Address, ...]:
 
 
 # Two small jobs, as the property tests of the emulator have them.
-SMALL = tuple(replace(job, code4=None, code8=None) for job in (SMALL_JOB, LARGE_JOB))
-# One job for each width that a slot is usually given, and each overflow policy.
+SMALL = tuple(replace(job, code8=None) for job in (SMALL_JOB, LARGE_JOB))
+# One job for each width that a slot is usually given, and each overflow policy; code
+# tables that fit from an int8, an int16 and an int32 on, and none.
 BLOCKS = (
     JobConfig(
         job=1, workers=workers(0, 2), num_slots=1, slot_bytes=256,
-        overflow=Overflow.DETECT,
+        overflow=Overflow.DETECT, code4=(*range(-7, 7), 63, -63),
     ),
     JobConfig(
         job=2, workers=workers(1, 3), num_slots=2, slot_bytes=512,
-        overflow=Overflow.WRAP,
+        overflow=Overflow.WRAP, code4=(*range(-1000, -986), 10922, -10922),
     ),
     JobConfig(
         job=0xFFFF, workers=workers(2, 1), num_slots=4, slot_bytes=1024,
-        overflow=Overflow.SATURATE,
+        overflow=Overflow.SATURATE, code4=(-2**31 + 1, 2**31 - 1, *range(14)),
     ),
     JobConfig(
         job=0x0100, workers=workers(3, 4), num_slots=2, slot_bytes=1280,
@@ -51,7 +52,7 @@ ODD = (
     ),
     JobConfig(
         job=8, workers=workers(0, 2, port=5001), num_slots=8, slot_bytes=1276,
-        overflow=Overflow.SATURATE,
+        overflow=Overflow.SATURATE, code4=(*range(8), *range(-8, 0)),
     ),
     JobConfig(
         job=9, workers=workers(1, 3), num_slots=1, slot_bytes=300,
