@@ -11,25 +11,26 @@
 #include "headers.p4"
 #include "lanes.p4"
 
-// All lanes in which bit `number` of the code is set. Lanes are as wide as results.
-#define MASK_OF(mask, block, number)                            \
-    mask = block >> number & lane.lowest;                       \
+// All bits of the lanes in which the lowest bit of the code is set; then the next bit of
+// the code becomes the lowest.
+#define NEXT_MASK(number)                                       \
+    mask = values.block##number & lane.lowest;                  \
+    values.block##number = values.block##number >> 1;           \
     mask = (mask << lane.width) - mask;
 
-// `one` where the mask is set, `zero` elsewhere; left in `zero`.
-#define CHOOSE(mask, zero, one)  zero = zero ^ (mask & (zero ^ one));
-
-// Of the entries of two codes that differ in bit 0.
+// Of two codes that differ in bit 0 alone.
 #define CHOOSE_ENTRY(pair)                                      \
-    entry##pair = entries.even##pair ^ (mask0 & entries.change##pair);
+    entry##pair = entries.even##pair ^ (mask & entries.change##pair);
 
-// One block, if `bytes` reach it.
+// Left in the first.
+#define CHOOSE(first, second)                                   \
+    entry##first = entry##first ^ (mask & (entry##first ^ entry##second));
+
+// One block, if `bytes` reach it. (Each line overwrites something that the value of the
+// line before depends on. Else p4c would put that in where it is used, twice each time.)
 #define LOOK_UP(number)                                         \
     if (bytes > number * BLOCK_BYTES) {                         \
-        MASK_OF(mask0, values.block##number, 0)                 \
-        MASK_OF(mask1, values.block##number, 1)                 \
-        MASK_OF(mask2, values.block##number, 2)                 \
-        MASK_OF(mask3, values.block##number, 3)                 \
+        NEXT_MASK(number)                                       \
         CHOOSE_ENTRY(0)                                         \
         CHOOSE_ENTRY(1)                                         \
         CHOOSE_ENTRY(2)                                         \
@@ -38,25 +39,27 @@
         CHOOSE_ENTRY(5)                                         \
         CHOOSE_ENTRY(6)                                         \
         CHOOSE_ENTRY(7)                                         \
-        CHOOSE(mask1, entry0, entry1)                           \
-        CHOOSE(mask1, entry2, entry3)                           \
-        CHOOSE(mask1, entry4, entry5)                           \
-        CHOOSE(mask1, entry6, entry7)                           \
-        CHOOSE(mask2, entry0, entry2)                           \
-        CHOOSE(mask2, entry4, entry6)                           \
-        CHOOSE(mask3, entry0, entry4)                           \
+        NEXT_MASK(number)                                       \
+        CHOOSE(0, 1)                                            \
+        CHOOSE(2, 3)                                            \
+        CHOOSE(4, 5)                                            \
+        CHOOSE(6, 7)                                            \
+        NEXT_MASK(number)                                       \
+        CHOOSE(0, 2)                                            \
+        CHOOSE(4, 6)                                            \
+        NEXT_MASK(number)                                       \
+        CHOOSE(0, 4)                                            \
         values.block##number = entry0;                          \
     }
 
 // Codes to entries; `bytes` is the length of the outcome. (Behind the last element, where
 // there is no code, lanes are left with the entry of code 0: nobody sees them.)
-control LookUp(inout values_t values, in entries_t entries, in kind_t kind, in bit<16> bytes) {
+control LookUp(
+    inout values_t values, in entries_t entries, in kind_t kind, in bit<16> bytes
+) {
     LaneOf() lane_of;
     lane_t lane;
-    block_t mask0;
-    block_t mask1;
-    block_t mask2;
-    block_t mask3;
+    block_t mask;
     block_t entry0;
     block_t entry1;
     block_t entry2;

@@ -209,6 +209,7 @@ struct metadata_t {
     job_t   job;
     slot_t  slot;               // as the packet has left it
     values_t values;            // the payload; then the values of the slot
+    entries_t entries;          // what codes in the payload stand for
 }
 
 #endif

@@ -30,7 +30,6 @@ control Aggregate(
     Reply() reply;
 
     bitmap_t own_bit = 0;
-    entries_t entries;
     bool has_table = false;
     bool damaged;
     bool well_formed;
@@ -46,7 +45,7 @@ control Aggregate(
         check_damage.apply(hdr, standard, damaged);
         if (hdr.aggregation.isValid() && !damaged) {
             admission.apply(hdr, meta.job, own_bit, meta.receivers_port,
-                has_table, entries);
+                has_table, meta.entries);
         }
         check_form.apply(hdr, well_formed);
         check_fit.apply(hdr.aggregation, meta.job, has_table, fits);
@@ -65,8 +64,8 @@ control Aggregate(
             verdict = verdict_t.WRONG_OPCODE;
         } else {
             how_much_room.apply(hdr, room);
-            reach_slot.apply(hdr, meta.job, own_bit, entries, room, meta.slot,
-                meta.values, verdict, completes, too_short);
+            reach_slot.apply(hdr, meta.job, own_bit, meta.entries, room,
+                meta.slot, meta.values, verdict, completes, too_short);
         }
 
         bool is_answered = verdict == verdict_t.REPLAY || verdict == verdict_t.ANSWER;

@@ -237,9 +237,9 @@ control Widen(inout values_t values, in kind_t kind, in element_count_t element_
     bit<16> bytes;
 
     apply {
-        bool is_code = element_type_of(kind) == CODE4;
-        bool is_narrow = element_type_of(kind) == INT8 || is_code;
-        if (is_code) {
+        bool is_code4 = element_type_of(kind) == CODE4;
+        bool is_narrow = element_type_of(kind) == INT8 || is_code4;
+        if (is_code4) {
             bytes = (bit<16>) bytes_of(element_count, INT8);
             code4_to_int8.apply(values, CODE4, bytes);
         }
