@@ -3,7 +3,7 @@
 import importlib
 import sys
 
-NAMES = ("pipeline", "compress", "latency", "allreduce")
+NAMES = ("pipeline", "compress", "selection", "latency", "allreduce")
 
 
 def main() -> None:

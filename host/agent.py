@@ -1,29 +1,18 @@
-"""What runs beside a worker: join a job, and the collectives over its network."""
+"""What runs beside a worker: join a job, and the network over its socket."""
 
 import socket
-import sys
-from collections.abc import Callable
 from types import TracebackType
-from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
-from host.codes import CodeStream, check_kind
+from host.codes import check_kind
+from host.collectives import AggregationOverflow, Collectives
 from host.controller import Membership, join_job, split_address
-from host.packetizer import ELEMENT_TYPES, ArrayStream, Barrier, Stream
+from host.packetizer import Stream
 from host.transport import AggregationError, Statistics, Transport
-from switch.codes import TABLE_SIZES, Table
-from switch.protocol import HEADER_BYTES, ElementType, Flag, Reduction
+from switch.codes import Table
+from switch.protocol import HEADER_BYTES
 from switch.udp import hears_groups, open_group, open_socket
 
 __all__ = ["AggregationError", "AggregationOverflow", "Network", "Statistics", "join"]
-
-Array = NDArray[Any]
-
-
-class AggregationOverflow(OverflowError):
-    """A sum left the range of its result type. The network can be used further."""
 
 
 def join(
@@ -90,11 +79,8 @@ def _own_address(host: str, port: int) -> str:
         return str(probe.getsockname()[0])
 
 
-class Network:
-    """One worker's place in a job. Every worker calls the same, in the same order.
-
-    Arrays are NumPy arrays or torch tensors; a result is of the kind of the argument.
-    """
+class Network(Collectives):
+    """One worker's place in a job at a switch. See `Collectives` for what it can do."""
 
     def __init__(self, sock: socket.socket, membership: Membership, job: str) -> None:
         self.rank = membership.rank
@@ -126,7 +112,7 @@ class Network:
         return self._transport.chunks
 
     def aggregate(self, stream: Stream) -> None:
-        """Run one stream of chunks: what every other method stands on.
+        """See `Collectives`.
 
         Raises AggregationError when it cannot end: a worker or the switch is gone, or
         `timeout` has passed; ValueError, before anything is sent, if it sums codes for
@@ -134,90 +120,6 @@ class Network:
         """
         check_kind(stream.kind, self.code4, self.code8, self.num_workers)
         self._transport.aggregate(stream, self.timeout)
-
-    def sum(self, array: Any, result_type: str | None = None) -> Any:
-        """Sum over the workers of int8, int16 or int32 arrays of one shape.
-
-        `result_type` is the same type or a wider one. Raises AggregationOverflow when
-        a partial sum left its range (policy `detect`).
-        """
-        values, like = _as_array(array)
-        out = np.zeros(values.shape, result_type or values.dtype)
-        _check_types(values, out)
-        _check_width(values, out)
-        return like(self._reduce(values, out, Reduction.SUM))
-
-    def sum_codes(self, codes: Any, code: str, result_type: str = "int16") -> Any:
-        """Sum over the workers of what uint8 codes of one shape stand for.
-
-        `code` is code4 (codes below 16, two a byte on their way) or code8, for which
-        the job has a table; `result_type` int8, int16 or int32. The sums are exact:
-        ValueError if the type cannot hold `num_workers` times the largest entry.
-        """
-        values, like = _as_array(codes)
-        if code not in TABLE_SIZES:
-            raise ValueError(f"code {code!r}: expected {' or '.join(TABLE_SIZES)}")
-        if values.dtype != np.uint8:
-            raise TypeError(f"codes of {values.dtype}: expected uint8")
-        if values.max(initial=0) >= TABLE_SIZES[code]:
-            raise ValueError(f"code {values.max()}: {code} has 0 to 15")
-        out = np.zeros(values.shape, result_type)
-        _check_types(out)
-        element_type = ElementType[code.upper()]
-        flat = np.ascontiguousarray(values).reshape(-1)
-        stream = CodeStream(flat, out.reshape(-1), element_type, self.slot_bytes)
-        self._run(stream, out.dtype)
-        return like(out)
-
-    def max(self, array: Any) -> Any:
-        """Elementwise maximum over the workers of int8, int16 or int32 arrays."""
-        values, like = _as_array(array)
-        out = np.zeros_like(values)
-        _check_types(values, out)
-        return like(self._reduce(values, out, Reduction.MAX))
-
-    def union(self, bits: Any) -> Any:
-        """Or over the workers: of bool arrays, or of packed bits (uint8)."""
-        values, like = _as_array(bits)
-        if values.dtype == np.bool_:
-            packed = np.packbits(values.reshape(-1))
-            joined = np.unpackbits(self._union(packed), count=values.size)
-            return like(joined.astype(np.bool_).reshape(values.shape))
-        if values.dtype != np.uint8:
-            raise TypeError(f"union of {values.dtype}: expected bool or uint8")
-        return like(self._union(values))
-
-    def broadcast(self, array: Any, root: int) -> Any:
-        """The array of worker `root`, on every worker; any type, the same shape."""
-        self._check_rank("root", root)
-        values, like = _as_array(array)
-        own = values.reshape(-1).view(np.int8)
-        out = np.zeros_like(own)
-        owned = None if self.rank == root else (0, 0)
-        stream = ArrayStream(own, out, Reduction.OR, self.slot_bytes, owned)
-        self.aggregate(stream)
-        return like(out.view(values.dtype).reshape(values.shape))
-
-    def gather(self, message: bytes) -> list[bytes]:
-        """The messages of all workers, by rank; of any lengths below 2^31."""
-        lengths = np.zeros(self.num_workers, np.int32)
-        lengths[self.rank] = len(message)
-        lengths = self.sum(lengths)
-        chunks = -(-lengths.astype(np.int64) // self.slot_bytes)
-        first = chunks.cumsum() - chunks
-        out = np.zeros(int(chunks.sum()) * self.slot_bytes, np.int8)
-        own = np.frombuffer(message, np.int8)
-        owned = (int(first[self.rank]), int(first[self.rank] + chunks[self.rank]))
-        self.aggregate(ArrayStream(own, out, Reduction.OR, self.slot_bytes, owned))
-        starts = first * self.slot_bytes
-        return [
-            out[start : start + length].tobytes()
-            for start, length in zip(starts, lengths, strict=True)
-        ]
-
-    def barrier(self) -> None:
-        """Wait until every worker has come here."""
-        self.aggregate(Barrier())
 
     def counters(self) -> dict[str, int]:
         """What became of this job's packets at the switch; see docs/protocol.md.
@@ -251,52 +153,3 @@ class Network:
         self._sock.close()
         if self._group is not None:
             self._group.close()
-
-    def _reduce(self, values: Array, out: Array, reduction: Reduction) -> Array:
-        flat = np.ascontiguousarray(values).reshape(-1)
-        stream = ArrayStream(flat, out.reshape(-1), reduction, self.slot_bytes)
-        self._run(stream, out.dtype)
-        return out
-
-    def _run(self, stream: ArrayStream | CodeStream, dtype: np.dtype[Any]) -> None:
-        self.aggregate(stream)
-        if stream.flags & Flag.OVERFLOW:
-            self.statistics.overflows += 1
-            raise AggregationOverflow(
-                f"the sum over {self.num_workers} workers left the range of {dtype}:"
-                " take a wider result_type, or smaller values"
-            )
-
-    def _union(self, packed: Array) -> Array:
-        out = np.zeros_like(packed)
-        self._reduce(packed.view(np.int8), out.view(np.int8), Reduction.OR)
-        return out
-
-    def _check_rank(self, name: str, rank: int) -> None:
-        if not 0 <= rank < self.num_workers:
-            raise ValueError(f"{name} {rank}: expected 0 to {self.num_workers - 1}")
-
-
-def _as_array(array: Any) -> tuple[Array, Callable[[Array], Any]]:
-    """A NumPy view of an array or torch tensor, and the way back."""
-    torch = sys.modules.get("torch")
-    if torch is not None and isinstance(array, torch.Tensor):
-        device = array.device
-        return array.detach().cpu().contiguous().numpy(), lambda out: torch.from_numpy(
-            out
-        ).to(device)
-    return np.ascontiguousarray(array).reshape(np.shape(array)), lambda out: out
-
-
-def _check_types(*arrays: Array) -> None:
-    for array in arrays:
-        if array.dtype not in ELEMENT_TYPES:
-            allowed = ", ".join(str(dtype) for dtype in ELEMENT_TYPES)
-            raise TypeError(f"{array.dtype} elements: expected one of {allowed}")
-
-
-def _check_width(values: Array, out: Array) -> None:
-    if out.itemsize < values.itemsize:
-        raise TypeError(
-            f"result_type {out.dtype} is narrower than the elements' {values.dtype}"
-        )

@@ -29,6 +29,11 @@ def python(*module: str) -> list[str]:
     return [sys.executable, "-P", "-m", *module]
 
 
+def search_path() -> str:
+    """PATH, and where Debian puts programs for root, which users do not have on it."""
+    return f"{os.environ.get('PATH', os.defpath)}:/usr/sbin:/sbin"
+
+
 class Child:
     """One started process; `name` is what messages call it."""
 

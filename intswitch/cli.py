@@ -3,28 +3,14 @@
 from __future__ import annotations
 
 import os
-import signal
 import sys
-from collections.abc import Mapping
 from contextlib import nullcontext
-from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated
 
 import typer
 
 from intswitch import options
-
-if TYPE_CHECKING:
-    from intswitch.experiment import Training
-    from intswitch.methods import Method
-
-PIPE_WIDTH = 150  # columns, where the output is no terminal
-COUNTERS = (
-    "accepted", "results", "copies", "replays", "statuses", "malformed", "unknown_job",
-    "unknown_source", "opcode", "ahead", "stale", "mismatch", "duplicate",
-)  # fmt: skip
-INTERRUPTED = 128 + signal.SIGINT
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -86,9 +72,9 @@ def train(
 ) -> None:
     """Train a model through the emulated switch, and see what it cost.
 
-    Starts the switch and the workers as processes on this machine, shows loss and
-    accuracy as they come, then sums up: accuracy, bytes, packets, largest integer,
-    clips, and where the time went.
+    Starts the switch and the workers as processes on this machine, shows loss
+    and accuracy as they come, then sums up: accuracy, bytes, packets, largest
+    integer, clips, and where the time went.
 
     \b
     MNIST, four workers, IntSGD with int8:
@@ -100,6 +86,7 @@ def train(
     The yardstick, float32 between the workers:
         intswitch train -c exact
     """
+    from intswitch.command import run, training
     from intswitch.methods import Method
 
     method = Method.parse(compressor).extended(
@@ -113,6 +100,7 @@ def train(
 def compare(
     workload: options.Workload = "mnist",
     compressor: options.Compressors = None,
+    named: options.Set = None,
     seeds: Annotated[
         int, typer.Option(metavar="N", min=1, help="Runs of every method.")
     ] = 3,
@@ -130,26 +118,95 @@ def compare(
 ) -> None:
     """Train with several compressors from the same start, and compare.
 
-    Gives the table of IntSGD's paper (test accuracy or loss, time of a step by phase,
-    bits per coordinate) and a figure: loss against steps and bytes, largest integer
-    against steps. Writes table.csv, results.json, figure.png and figure.svg into
-    runs/WORKLOAD, or where --output says.
+    Gives the table of IntSGD's paper (test accuracy or loss, time of a step by
+    phase, bits per coordinate) and a figure: loss against steps and bytes,
+    largest integer against steps. Writes table.md, table.csv, results.json,
+    figure.png and figure.svg into runs/WORKLOAD, or where --output says.
 
     \b
     The default set, three seeds:
         intswitch compare
     Two of your choice, quickly:
         intswitch compare -w digits -c exact -c intsgd:element_type=int8 --seeds 1
+    Every method of every paper:
+        intswitch compare --set papers
     Why IntDIANA: heterogeneous workers make IntSGD's integers grow:
         intswitch compare -w logistic
     """
-    from intswitch.methods import Method, default_set
+    from intswitch.command import run, training
+    from intswitch.methods import Method, chosen_texts
 
-    texts = compressor or default_set(workload)
+    texts = chosen_texts(workload, named, compressor or [])
     base = training(**locals())
     folder = output or Path("runs") / workload
     methods = [Method.parse(text) for text in texts]
     run(methods, base, seeds, topology, loss, fabric, folder)
+
+
+@app.command()
+def reproduce(
+    paper: options.Paper,
+    seed: options.PaperSeed = 0,
+    quick: options.Quick = False,
+    data: options.Data = None,
+    out: options.Out = None,
+) -> None:
+    """Measure what a paper claims, at the size of a laptop.
+
+    Prints a table, paper says beside we measured, and draws the paper's figure:
+    into runs/reproduce-PAPER, or where --out says, go claims.md, claims.json,
+    figure.csv and figure.png. Ends with status 1 if a claim does not hold.
+
+    \b
+    IntSGD: noise, size of the integers, IntDIANA:
+        intswitch reproduce intsgd
+    A quick look, with wider confidence intervals:
+        intswitch reproduce intsgd --quick
+    On data of your own, in LIBSVM's format:
+        intswitch reproduce memsgd --data rcv1_test.binary.bz2
+    """
+    from intswitch.reproduce import command
+    from intswitch.reproduce.claims import Options
+
+    wanted = Options(seed=seed, quick=quick, data=data)
+    if not command.run(paper, wanted, out):
+        raise typer.Exit(1)
+
+
+@app.command()
+def explore(
+    rule: options.Rule = None,
+    workers: options.ExploredWorkers = None,
+    slots: options.ExploredSlots = 1,
+    chunks: options.ExploredChunks = "4",
+    first: options.FirstSequence = 0,
+    limit: options.ExploredLimit = None,
+    most_states: options.MostStates = 1_000_000,
+    large: options.Large = False,
+) -> None:
+    """Try every order in which a network can lose, repeat and delay the packets.
+
+    The real switch pipeline and the real host windows, with one number a chunk,
+    from every state that they can reach. Shows that `safe` never makes a wrong
+    sum and never gets stuck, and finds by itself how `switchml` does, as a packet
+    trace. Ends with status 1 if `safe` failed.
+
+    \b
+    What takes seconds, and what takes minutes too:
+        intswitch explore
+        intswitch explore --large
+    One shape, two aggregations of 3 and 4 chunks, sequences that wrap:
+        intswitch explore --workers 3 --chunks 3+4 --first 4294967293
+    """
+    from intswitch.console import new_console
+    from intswitch.explore import command
+
+    shapes = command.SHAPES + (command.LARGER if large else ())
+    if workers is not None:
+        shapes = (command.shape(rule, workers, slots, chunks, first, limit),)
+    elif rule is not None:
+        shapes = tuple(each for each in shapes if each.rule.name == rule.upper())
+    raise typer.Exit(command.run(shapes, most_states, new_console()))
 
 
 @app.command()
@@ -168,9 +225,9 @@ def switch(
 ) -> None:
     """Start an emulated switch, and serve until Ctrl-C.
 
-    Prints `listening ADDRESS:PORT` when it is ready (the first start compiles its
-    kernels, which takes about a minute), and its counters when it stops. Options
-    given here go before what the file says.
+    Prints `listening ADDRESS:PORT` when it is ready (the first start compiles
+    its kernels, which takes about a minute), and its counters when it stops.
+    Options given here go before what the file says.
 
     \b
     For workers that join by name:
@@ -188,18 +245,15 @@ def switch(
 
         end_with_parent(stop_politely)
     from intswitch.configuration import DEFAULTS, read_switch
+    from intswitch.console import show_address, show_counters
     from intswitch.standalone import with_options
     from switch.server import serve
 
     config = read_switch(file) if file else DEFAULTS
     config = with_options(config, given)
     opened = trace.open("wb") if trace else nullcontext()
-    try:
-        with opened as file:
-            show_counters(serve(config, ready=show_address, trace=file))
-    except OSError as error:
-        text = f"{config.address}, port {config.port}: {error.strerror or error}"
-        raise OSError(text) from error
+    with opened as file:
+        show_counters(serve(config, ready=show_address, trace=file))
 
 
 @app.command()
@@ -208,17 +262,21 @@ def controller(
 ) -> None:
     """Start the control plane of a BMv2 switch that runs our P4 program.
 
-    The file says where the switch is and what is attached to it. Prints `listening
-    ADDRESS:PORT` when workers can join, and the switch's counters when it stops.
+    The file says where the switch is and what is attached to it. Prints
+    `listening ADDRESS:PORT` when workers can join, and the switch's counters
+    when it stops.
 
     \b
-        simple_switch -i 0@veth0 -i 1@veth1 intswitch.json
+    With the ports of examples/controller.yaml:
+        simple_switch -i 0@veth0 -i 1@veth1 -i 2@control \\
+            -i 3@loop0 -i 4@loop1 intswitch.json
         intswitch controller examples/controller.yaml
     """
     if until_stdin_closes:
         from intswitch.child import end_with_parent, stop_politely
 
         end_with_parent(stop_politely)
+    from intswitch.console import show_address, show_counters
     from intswitch.p4_configuration import read_controller
     from switch.p4_server import serve
 
@@ -246,7 +304,8 @@ def doctor() -> None:
 def reset(address: options.Endpoint, job: options.FixedJob) -> None:
     """Start a job afresh: its slots empty, its sequences from 0 again.
 
-    For jobs fixed in the switch's file; a job that workers join starts afresh anyway.
+    For jobs fixed in the switch's file; a job that workers join starts afresh
+    anyway.
 
     \b
         intswitch reset 127.0.0.1:48864 7
@@ -267,6 +326,7 @@ def counters(address: options.Endpoint, job: options.AnyJob = None) -> None:
         intswitch counters 127.0.0.1:48864 7
     """
     import host.controller
+    from intswitch.console import show_counters
 
     show_counters(host.controller.counters(address, job))
 
@@ -276,6 +336,7 @@ def conformance(
     target: options.Target = None,
     rule: options.TargetRule = None,
     only: options.Only = None,
+    excepted: options.Except = None,
     timeout: options.AnswerTimeout = 1.0,
     bind: options.Bind = None,
     fixed: options.Fixed = None,
@@ -283,14 +344,15 @@ def conformance(
     switch_mac: options.SwitchMac = None,
     jobs: options.PrintJobs = False,
     workers_at: options.WorkersAt = None,
+    num_slots: options.JobSlots = None,
     list_scripts: options.ListScripts = False,
     json: options.AsJson = False,
 ) -> None:
     """Hold another switch to the rules: replay the golden packets against it.
 
-    For who ports the switch to a device of his own. Every row is a script of packets
-    in, and the packets and counters that must come of them, to the byte. Ends with
-    status 1 if a row failed.
+    For who ports the switch to a device of his own. Every row is a script of
+    packets in, and the packets and counters that must come of them, to the byte.
+    Ends with status 1 if a row failed.
 
     \b
     A target with intswitch's control plane:
@@ -303,84 +365,16 @@ def conformance(
     """
     from intswitch.conformance import command
 
-    names = only or []
+    scripts = command.chosen(only or [], excepted or [])
     if list_scripts:
-        command.list_scripts(names, rule)
+        command.list_scripts(scripts, rule)
     elif jobs:
-        command.print_jobs(names, rule, workers_at or [])
+        command.print_jobs(scripts, rule, workers_at or [], num_slots)
     else:
         wanted = command.Wanted(
-            target, rule, names, timeout, bind, fixed, interface or [], switch_mac
+            target, rule, scripts, timeout, bind, fixed, interface or [], switch_mac
         )
         raise typer.Exit(command.check(wanted, json))
-
-
-def show_address(address: tuple[str, int]) -> None:
-    host = f"[{address[0]}]" if ":" in address[0] else address[0]
-    print(f"listening {host}:{address[1]}", flush=True)
-
-
-def show_counters(values: Mapping[str, int]) -> None:
-    """What became of packets first, then why others were dropped or lost."""
-    known = [name for name in COUNTERS if name in values]
-    width = max(map(len, values), default=0)
-    for name in [*known, *sorted(set(values) - set(known))]:
-        print(f"{name:{width}}  {values[name]:>14,}", flush=True)
-
-
-def training(**given: Any) -> Training:
-    """A command's options, as far as they are about the training."""
-    from dataclasses import fields
-
-    from intswitch.experiment import Training
-
-    if given["steps"] is not None and given["epochs"] is not None:
-        raise ValueError("--steps and --epochs: give one of them, not both")
-    names = {each.name for each in fields(Training)} - {"compressor", "options"}
-    return Training(**{name: given[name] for name in names})
-
-
-def run(
-    methods: list[Method],
-    base: Training,
-    seeds: int,
-    topology: str,
-    loss: float | None,
-    fabric: str,
-    folder: Path | None,
-) -> None:
-    """Find mistakes while nothing has been started, then train and report."""
-    from rich.console import Console
-
-    from intswitch.topology import load
-
-    network = load(topology)
-    if loss is not None:
-        network = network.with_loss(loss)
-    if find_spec("torch") is None:
-        raise ModuleNotFoundError(
-            "training needs torch, which is not installed: "
-            "pip install 'intswitch[train]'"
-        )
-    methods = [method.checked() for method in methods]
-
-    from intswitch.compare import run_all
-
-    console = Console()
-    if not console.is_terminal and "COLUMNS" not in os.environ:
-        console.width = PIPE_WIDTH
-    signal.signal(signal.SIGTERM, _terminated)
-    network = network.model_copy(update={"seed": network.seed + base.seed})
-    try:
-        run_all(base, methods, seeds, network, fabric, folder, console)
-    except KeyboardInterrupt:
-        print("interrupted", file=sys.stderr)
-        raise SystemExit(INTERRUPTED) from None
-
-
-def _terminated(number: int, frame: Any) -> None:
-    """SIGTERM ends the `with` blocks, and so the processes, before it ends us."""
-    raise SystemExit(128 + number)
 
 
 def main() -> None:
@@ -391,7 +385,8 @@ def main() -> None:
         if os.environ.get("INTSWITCH_DEBUG"):
             raise
         text = str(error) or type(error).__name__
-        if isinstance(error, OSError) and error.filename and error.strerror:
-            text = f"{error.filename}: {error.strerror}"
+        if isinstance(error, OSError) and error.strerror:
+            where = f"{error.filename}: " if error.filename else ""
+            text = where + error.strerror
         print("error: " + text.replace("\n", "\n  "), file=sys.stderr)
         sys.exit(1)

@@ -12,7 +12,13 @@ from intswitch.experiment import Result, Training
 from intswitch.fabrics import open_fabric
 from intswitch.methods import Method
 from intswitch.progress import Display
-from intswitch.report import summarize, tabulate, write_csv, write_json
+from intswitch.report import (
+    summarize,
+    tabulate,
+    write_csv,
+    write_json,
+    write_markdown,
+)
 from intswitch.topology import Topology
 from intswitch.train import run
 
@@ -82,8 +88,10 @@ def show(results: Sequence[Result], console: Console) -> None:
 
 
 def write(results: Sequence[Result], folder: Path) -> list[Path]:
-    """table.csv, results.json, figure.png, figure.svg; the paths."""
-    table, everything = folder / "table.csv", folder / "results.json"
+    """table.md, table.csv, results.json, figure.png, figure.svg; the paths."""
+    page, table = folder / "table.md", folder / "table.csv"
+    everything = folder / "results.json"
+    write_markdown(results, page)
     write_csv(results, table)
     write_json(results, everything)
     try:
@@ -92,4 +100,4 @@ def write(results: Sequence[Result], folder: Path) -> list[Path]:
         figures = draw(results, folder)
     except ModuleNotFoundError:  # matplotlib comes with an extra
         figures = []
-    return [table, everything, *figures]
+    return [page, table, everything, *figures]

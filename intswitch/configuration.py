@@ -14,23 +14,15 @@ jobs:                                                 # may be left out
 from __future__ import annotations
 
 import socket
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from functools import lru_cache
 from ipaddress import ip_address
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import (
-    AfterValidator,
-    BaseModel,
-    BeforeValidator,
-    ConfigDict,
-    ValidationError,
-    model_validator,
-)
-from pydantic_core import ErrorDetails, InitErrorDetails, PydanticCustomError
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict
 
-from intswitch.yaml_model import Location, read_model
+from intswitch.yaml_model import Mistake, expect, mapping, mappings, read_model
 from switch.codes import TABLE_SIZES, objection_to_table
 from switch.config import Address, FaultConfig, JobConfig, SwitchConfig
 from switch.protocol import HEADER_BYTES, MAX_WORKERS, Overflow, Rule
@@ -48,7 +40,7 @@ def read_switch(path: Path | str) -> SwitchConfig:
     Raises FileError with a line for every mistake: file, line, path of the field, what
     is allowed, what was found. Raises OSError if the file cannot be read.
     """
-    return _switch_config(read_model(Path(path), SwitchFile))
+    return _switch_config(read_model(Path(path), SwitchFile, contradictions))
 
 
 def resolve_worker(text: str, version: int | None = None) -> Address:
@@ -89,20 +81,9 @@ def _by_version(address: str) -> tuple[int, str]:
 # fields
 
 
-def _expect(text: str, allowed: Callable[[Any], bool]) -> BeforeValidator:
-    """Says what is allowed in words of the file, not of pydantic."""
-
-    def check(value: Any) -> Any:
-        if not allowed(value):
-            raise _wrong(f"expected {text}")
-        return value
-
-    return BeforeValidator(check)
-
-
 def whole(low: int, high: int) -> BeforeValidator:
     text = f"an integer from {low} to {high}"
-    return _expect(text, lambda value: type(value) is int and low <= value <= high)
+    return expect(text, lambda value: type(value) is int and low <= value <= high)
 
 
 def _is_slots(value: Any) -> bool:
@@ -123,7 +104,7 @@ def _is_workers(value: Any) -> bool:
 
 def _table(name: str) -> BeforeValidator:
     size = TABLE_SIZES[name]
-    return _expect(f"a list of {size} integers", lambda value: _is_table(name, value))
+    return expect(f"a list of {size} integers", lambda value: _is_table(name, value))
 
 
 def _is_table(name: str, value: Any) -> bool:
@@ -136,12 +117,12 @@ def _check_host(text: str) -> str:
     return text
 
 
-SLOTS = _expect(f"a power of two from 1 to {MAX_SLOTS}", _is_slots)
-WIDTH = _expect(f"a multiple of 4 from 4 to {MAX_SLOT_BYTES}", _is_width)
-PROBABILITY = _expect("a probability from 0 to 1", _is_probability)
-WORKERS = _expect(f"a list of 1 to {MAX_WORKERS} workers, ADDRESS:PORT", _is_workers)
-MAPPING = _expect("a mapping of fields", lambda value: isinstance(value, dict))
-JOBS = _expect("a list of jobs", lambda value: isinstance(value, list))
+SLOTS = expect(f"a power of two from 1 to {MAX_SLOTS}", _is_slots)
+WIDTH = expect(f"a multiple of 4 from 4 to {MAX_SLOT_BYTES}", _is_width)
+PROBABILITY = expect("a probability from 0 to 1", _is_probability)
+WORKERS = expect(f"a list of 1 to {MAX_WORKERS} workers, ADDRESS:PORT", _is_workers)
+MAPPING = expect("a mapping of fields", lambda value: isinstance(value, dict))
+JOBS = expect("a list of jobs", lambda value: isinstance(value, list))
 
 Probability = Annotated[float, PROBABILITY]
 RuleName = Literal["safe", "switchml"]
@@ -181,42 +162,22 @@ class SwitchFile(Part):
     faults: Annotated[FaultsPart, MAPPING] = FaultsPart()
     jobs: Annotated[list[Annotated[JobPart, MAPPING]], JOBS] = []
 
-    @model_validator(mode="wrap")
-    @classmethod
-    def _check_all(cls, document: Any, handler: Callable[[Any], SwitchFile]) -> Any:
-        """Fields first, then one against another, also when some field is wrong."""
-        mistakes: list[InitErrorDetails] = []
-        try:
-            model = handler(document)
-        except ValidationError as error:
-            mistakes += [_again(detail) for detail in error.errors()]
-        mistakes += [_mistake(*each) for each in contradictions(document)]
-        if mistakes:
-            raise ValidationError.from_exception_data(cls.__name__, mistakes)
-        return model
+
+# one field against another
 
 
-# one field against another: (path, what is found there, what is wrong)
-
-Contradiction = tuple[Location, object, str]
-
-
-def contradictions(document: Any) -> Iterator[Contradiction]:
-    """Looks at the file as it is: what is no job, or no number, is told elsewhere."""
-    switch = document.get("switch")
-    switch = switch if isinstance(switch, dict) else {}
-    jobs = document.get("jobs")
-    numbered = enumerate(jobs) if isinstance(jobs, list) else ()
-    dicts = [(number, job) for number, job in numbered if isinstance(job, dict)]
-    yield from _repeated_jobs(dicts)
-    yield from _too_many_slots(switch, dicts)
-    yield from _too_wide(switch, dicts)
-    for number, job in dicts:
+def contradictions(document: dict[str, Any]) -> Iterator[Mistake]:
+    """See `read_model`."""
+    switch, jobs = mapping(document, "switch"), mappings(document, "jobs")
+    yield from _repeated_jobs(jobs)
+    yield from _too_many_slots(switch, jobs)
+    yield from _too_wide(switch, jobs)
+    for number, job in jobs:
         yield from _wrong_workers(number, job, _version(switch))
         yield from _too_large(number, job)
 
 
-def _repeated_jobs(jobs: list[tuple[int, Any]]) -> Iterator[Contradiction]:
+def _repeated_jobs(jobs: list[tuple[int, Any]]) -> Iterator[Mistake]:
     first: dict[int, int] = {}
     for number, job in jobs:
         name = job.get("job")
@@ -226,25 +187,27 @@ def _repeated_jobs(jobs: list[tuple[int, Any]]) -> Iterator[Contradiction]:
 
 def _too_many_slots(
     switch: dict[str, Any], jobs: list[tuple[int, Any]]
-) -> Iterator[Contradiction]:
-    total = _number(switch, "num_slots", DEFAULTS.num_slots)
+) -> Iterator[Mistake]:
+    total = number_in(switch, "num_slots", DEFAULTS.num_slots)
     left = total
     for number, job in jobs:
-        slots = _number(job, "num_slots", JOB_DEFAULTS.num_slots)
+        slots = number_in(job, "num_slots", JOB_DEFAULTS.num_slots)
         if not _is_slots(slots):
             continue
-        if slots > max(left, 0):
-            text = f"only {max(left, 0)} of the switch's {total} slots are left for it"
-            yield ("jobs", number, "num_slots"), slots, text
-        left -= slots
+        if slots <= left:
+            left -= slots
+            continue
+        text = (
+            f"only {left} of the switch's {total} slots are left for job"
+            f" {job.get('job', '?')}"
+        )
+        yield ("jobs", number, "num_slots"), slots, text
 
 
-def _too_wide(
-    switch: dict[str, Any], jobs: list[tuple[int, Any]]
-) -> Iterator[Contradiction]:
-    widest = _number(switch, "slot_bytes", DEFAULTS.slot_bytes)
+def _too_wide(switch: dict[str, Any], jobs: list[tuple[int, Any]]) -> Iterator[Mistake]:
+    widest = number_in(switch, "slot_bytes", DEFAULTS.slot_bytes)
     for number, job in jobs:
-        width = _number(job, "slot_bytes", JOB_DEFAULTS.slot_bytes)
+        width = number_in(job, "slot_bytes", JOB_DEFAULTS.slot_bytes)
         if width > widest:
             text = f"expected at most {widest}, the switch's slot_bytes"
             yield ("jobs", number, "slot_bytes"), width, text
@@ -252,7 +215,7 @@ def _too_wide(
 
 def _wrong_workers(
     number: int, job: dict[str, Any], version: int | None
-) -> Iterator[Contradiction]:
+) -> Iterator[Mistake]:
     workers = job.get("workers")
     first: dict[Address, int] = {}
     for rank, text in enumerate(workers if isinstance(workers, list) else ()):
@@ -268,7 +231,7 @@ def _wrong_workers(
             yield place, text, f"worker {first[address]} has this address"
 
 
-def _too_large(number: int, job: dict[str, Any]) -> Iterator[Contradiction]:
+def _too_large(number: int, job: dict[str, Any]) -> Iterator[Mistake]:
     """Code tables whose sums over the job's workers an int32 cannot hold."""
     workers = job.get("workers")
     for name in TABLE_SIZES:
@@ -280,7 +243,7 @@ def _too_large(number: int, job: dict[str, Any]) -> Iterator[Contradiction]:
                 yield ("jobs", number, name), largest, objection.split(": ", 1)[1]
 
 
-def _number(part: dict[str, Any], field: str, default: int) -> int:
+def number_in(part: dict[str, Any], field: str, default: int) -> int:
     """The field, or what does no harm if it is none: that is told elsewhere."""
     value = part.get(field, default)
     return value if type(value) is int and value > 0 else 0
@@ -293,22 +256,6 @@ def _version(switch: dict[str, Any]) -> int | None:
         return ip_address(address).version
     except (ValueError, TypeError):
         return None
-
-
-def _again(detail: ErrorDetails) -> InitErrorDetails:
-    """A mistake that pydantic found, in the form in which it takes it back."""
-    location, found = detail["loc"], detail["input"]
-    if detail["type"] in ("extra_forbidden", "missing"):  # `yaml_model` words these
-        return InitErrorDetails(type=detail["type"], loc=location, input=found)
-    return _mistake(location, found, detail["msg"].removeprefix("Value error, "))
-
-
-def _mistake(location: Location, found: object, text: str) -> InitErrorDetails:
-    return InitErrorDetails(type=_wrong(text), loc=location, input=found)
-
-
-def _wrong(text: str) -> PydanticCustomError:
-    return PydanticCustomError("wrong", "{text}", {"text": text})
 
 
 # conversion

@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import os
+import re
 import shutil
 import socket
+import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib.util import find_spec
+from pathlib import Path
 
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from intswitch.child import search_path
 from intswitch.fabrics import FABRICS, find_fabric
+from switch.cache import cache_folder, preferred_folder
 from switch.udp import (
     SOL_UDP,
     UDP_GRO,
@@ -32,6 +38,8 @@ PACKAGES = {
     "pyroute2": ("bmv2", "fabric bmv2"),
     "finsy": ("bmv2", "P4Runtime, for simple_switch_grpc"),
 }
+NAMESPACES = Path("/run/netns")
+OURS = re.compile(r"\bintswitch-(?:bmv2-)?(\d+)-")
 TOOLS = {
     "nft": ("nftables", "loss on the links of the fabrics bmv2 and mininet"),
 }
@@ -50,6 +58,8 @@ def findings() -> Iterator[Finding]:
     yield from _packages()
     yield from _tools()
     yield from _network()
+    yield _cache()
+    yield _leftovers()
 
 
 def report(console: Console) -> bool:
@@ -84,7 +94,7 @@ def _packages() -> Iterator[Finding]:
 
 def _tools() -> Iterator[Finding]:
     for tool, (package, purpose) in TOOLS.items():
-        is_there = shutil.which(tool) is not None
+        is_there = shutil.which(tool, path=search_path()) is not None
         advice = "" if is_there else f": install {package}"
         yield Finding(tool, is_there, purpose + advice)
 
@@ -106,6 +116,33 @@ def _network() -> Iterator[Finding]:
     text = f"{granted / 2**20:.0f} MiB a socket"
     advice = f"; more: sysctl net.core.rmem_max={WANTED_BUFFER}, or run as root"
     yield Finding("socket buffers", enough, text if enough else text + advice)
+
+
+def _cache() -> Finding:
+    folder, preferred = cache_folder(), preferred_folder()
+    text = f"{folder}, where compiled kernels are kept"
+    advice = (
+        f", for {preferred} cannot be written to: set XDG_CACHE_HOME to a folder that "
+        "can, and that outlives a restart"
+    )
+    is_well = folder == preferred
+    return Finding("cache", is_well, text if is_well else text + advice)
+
+
+def _leftovers() -> Finding:
+    """Whatever is killed, somebody takes down the rest; unless that is killed, too."""
+    names = os.listdir(NAMESPACES) if NAMESPACES.is_dir() else []
+    folders = [str(each) for each in Path(tempfile.gettempdir()).glob("intswitch-*-*")]
+    commands = [f"ip netns delete {name}" for name in sorted(names) if _is_orphan(name)]
+    commands += [f"rm -r {each}" for each in sorted(folders) if _is_orphan(each)]
+    text = "; ".join(commands) or "no namespaces or folders of runs that were killed"
+    return Finding("nothing left behind", not commands, text)
+
+
+def _is_orphan(name: str) -> bool:
+    """Of a process that is no more: its number is in the name."""
+    owner = OURS.search(name)
+    return owner is not None and not Path(f"/proc/{owner[1]}").exists()
 
 
 def _has_groups() -> bool:

@@ -80,6 +80,8 @@ class Finished:
     seconds: dict[str, float]
     """In each of `PHASES`, over all steps."""
     packets_sent: int
+    """To the switch, in the whole job: of steps, barriers and the check of the weights,
+    which `counters` counts, too. `exact` averages past the switch, and has the rest."""
     packets_received: int
     retransmissions: int
     clips: int

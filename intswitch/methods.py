@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -80,7 +80,7 @@ def parse_value(text: str) -> Option:
     return text
 
 
-DEFAULT_SET = (
+SCALINGS = (
     "exact",
     "intsgd:element_type=int8,rounding=random",
     "intsgd:element_type=int32,rounding=random",
@@ -90,7 +90,7 @@ DEFAULT_SET = (
     "heuristic:element_type=int8",
     "heuristic:element_type=int32",
 )
-HETEROGENEOUS_SET = (
+HETEROGENEOUS = (
     "exact",
     "intsgd:element_type=int8",
     "intsgd:element_type=int32",
@@ -99,6 +99,25 @@ HETEROGENEOUS_SET = (
 )
 
 
-def default_set(workload: str) -> tuple[str, ...]:
-    """What `intswitch compare` compares when it is not told."""
-    return HETEROGENEOUS_SET if workload == "logistic" else DEFAULT_SET
+PAPERS = (
+    "exact",
+    "intsgd:element_type=int8,rounding=random",
+    "intsgd:element_type=int8,rounding=deterministic",
+    "intsgd:element_type=int32,rounding=random",
+    "intdiana:element_type=int8,rounding=random",
+    "fixed:element_type=int32",
+    "block_exponent:element_type=int8",
+    "heuristic:element_type=int8",
+)
+SETS = {"scalings": SCALINGS, "heterogeneous": HETEROGENEOUS, "papers": PAPERS}
+"""What `intswitch compare --set` knows by name."""
+
+
+def chosen_texts(
+    workload: str, named: str | None, given: Sequence[str]
+) -> tuple[str, ...]:
+    """What `intswitch compare` compares: a set, or the methods given, or both."""
+    if named is None and given:
+        return tuple(given)
+    default = "heterogeneous" if workload == "logistic" else "scalings"
+    return (*SETS[named or default], *given)

@@ -100,6 +100,17 @@ Compressors = Annotated[
         rich_help_panel=COMPRESSOR,
     ),
 ]
+Set = Annotated[
+    Literal["scalings", "heterogeneous", "papers"] | None,
+    Option(
+        "--set",
+        metavar="NAME",
+        help="Compare a set: [b]scalings[/] (IntSGD beside SwitchML's; the default), "
+        "[b]heterogeneous[/] (IntSGD beside IntDIANA), [b]papers[/] (all methods). "
+        "What -c names comes on top.",
+        rich_help_panel=COMPRESSOR,
+    ),
+]
 
 Topology = Annotated[
     str,
@@ -122,14 +133,62 @@ Fabric = Annotated[
     str,
     Option(
         metavar="NAME",
-        help="[b]loopback[/]: the emulated switch, processes on this machine. "
-        "[b]bmv2[/]: our P4 program on BMv2, every host in a network namespace; "
-        "needs root, BMv2 and p4c.",
+        help="[b]loopback[/]: the emulated switch, processes on this machine; "
+        "[b]bmv2[/]: our P4 program on BMv2's simple_switch, hosts in network "
+        "namespaces; [b]bmv2-p4runtime[/]: the same on simple_switch_grpc; "
+        "[b]mininet[/]: as bmv2, the network made by Mininet. `intswitch doctor` says "
+        "what they need.",
         rich_help_panel=NETWORK,
     ),
 ]
 Output = Annotated[
     Path | None, Option(metavar="DIR", help="Write table, results and figure here.")
+]
+
+Paper = Annotated[
+    Literal["intsgd", "nuqsgd", "fastsgd", "memsgd"],
+    Argument(metavar="PAPER", help="intsgd, nuqsgd, fastsgd or memsgd."),
+]
+PaperSeed = Annotated[
+    int, Option("--seed", metavar="N", min=0, help="Of all that is random.")
+]
+Quick = Annotated[
+    bool, Option("--quick", help="Fewer draws and steps: sooner, with wider intervals.")
+]
+Data = Annotated[
+    Path | None,
+    Option(
+        metavar="FILE",
+        dir_okay=False,
+        help="A LIBSVM file (also .gz, .bz2, .xz) in place of synthetic data.",
+    ),
+]
+Out = Annotated[
+    Path | None,
+    Option("--out", "--output", metavar="DIR", help="Write table and figure here."),
+]
+
+ExploredWorkers = Annotated[
+    int | None,
+    Option(metavar="N", min=1, max=4, help="Explore this shape alone: N workers."),
+]
+ExploredSlots = Annotated[
+    int, Option(metavar="N", min=1, help="A power of two. With --workers.")
+]
+ExploredChunks = Annotated[
+    str, Option(metavar="N+N", help="Of each aggregation, one after the other.")
+]
+FirstSequence = Annotated[
+    int,
+    Option(metavar="N", min=0, max=2**32 - 1, help="Of the job's first chunk."),
+]
+ExploredLimit = Annotated[
+    int | None,
+    Option(metavar="N", min=1, help="Packets in flight of a worker: its window."),
+]
+Large = Annotated[bool, Option("--large", help="Larger shapes too: minutes each.")]
+MostStates = Annotated[
+    int, Option(metavar="N", min=1, help="Stop when so many states are known.")
 ]
 
 SwitchFile = Annotated[
@@ -212,6 +271,10 @@ Only = Annotated[
         help="Run this script; repeat for more. 'safe_*' works, quoted.",
     ),
 ]
+Except = Annotated[
+    list[str] | None,
+    Option("--except", metavar="SCRIPT", help="Leave this one out; in the same way."),
+]
 AnswerTimeout = Annotated[
     float,
     Option(metavar="SECONDS", min=0.001, help="How long an answer may take."),
@@ -241,6 +304,15 @@ WorkersAt = Annotated[
         metavar="IP:PORT",
         help="For --jobs: where the first worker is; the others have the next ports. "
         "Repeat to spread them over addresses. Default: 127.0.0.1:20000.",
+    ),
+]
+JobSlots = Annotated[
+    int | None,
+    Option(
+        metavar="N",
+        min=1,
+        help="For --jobs: how many the target has; scripts that do not fit in them are "
+        "left out. BMv2 with our P4 program has 32768.",
     ),
 ]
 Interface = Annotated[

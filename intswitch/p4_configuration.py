@@ -24,26 +24,42 @@ import re
 from collections.abc import Iterator
 from ipaddress import IPv4Address
 from pathlib import Path
-from typing import Annotated, Any, Self
+from typing import Annotated, Any
 
-from pydantic import AfterValidator, Field, model_validator
+from pydantic import Field
 
 from intswitch.configuration import (
+    JOB_DEFAULTS,
     JOBS,
     MAPPING,
     JobPart,
     Part,
     RuleName,
-    contradictions,
     job_config,
+    number_in,
     resolve_worker,
     whole,
 )
+from intswitch.configuration import contradictions as of_any_switch
 from intswitch.p4_program import compile_program
-from intswitch.yaml_model import read_model
+from intswitch.yaml_model import (
+    Mistake,
+    Numbered,
+    expect,
+    mapping,
+    mappings,
+    read_model,
+)
 from switch.config import SwitchConfig
 from switch.p4_server import P4Runtime, P4SwitchConfig, Thrift
-from switch.p4_tables import NUM_SLOTS, SLOT_BYTES, SLOT_BYTES_WITHOUT_LOOP, Station
+from switch.p4_tables import (
+    MAX_JOBS,
+    NUM_BINDINGS,
+    NUM_SLOTS,
+    SLOT_BYTES,
+    SLOT_BYTES_WITHOUT_LOOP,
+    Station,
+)
 from switch.protocol import DEFAULT_PORT, Rule
 
 MAX_PORT = 511  # of v1model
@@ -51,6 +67,7 @@ MAX_TCP_PORT = 65535
 DEVICE_ID = 1
 # Of the P4 program, as the file of an emulated switch would say it.
 LIMITS = {"address": "0.0.0.0", "num_slots": NUM_SLOTS, "slot_bytes": SLOT_BYTES}
+SIX_BYTES = "six bytes, as in 02:00:00:00:00:01; quote them"
 MAC = re.compile("[0-9a-fA-F]{2}(:[0-9a-fA-F]{2}){5}")
 
 
@@ -59,7 +76,7 @@ def read_controller(path: Path | str) -> P4SwitchConfig:
 
     Raises FileError, with a line for every mistake, and OSError if it cannot be read.
     """
-    file = read_model(Path(path), ControllerFile)
+    file = read_model(Path(path), ControllerFile, contradictions)
     return P4SwitchConfig(
         switch=SwitchConfig(
             address=file.switch.address,
@@ -102,36 +119,34 @@ def _host(worker: str) -> str | None:
 
 def number_of_mac(text: str) -> int:
     """'02:00:00:00:00:01' -> 0x020000000001. Raises ValueError."""
-    if not MAC.fullmatch(text):
-        raise ValueError("expected six bytes, as in 02:00:00:00:00:01; quote them")
+    if not _is_mac(text):
+        raise ValueError(f"expected {SIX_BYTES}")
     return int(text.replace(":", ""), 16)
 
 
-def _check_mac(text: str) -> str:
-    number_of_mac(text)
-    return text
+def _is_mac(value: object) -> bool:
+    return isinstance(value, str) and MAC.fullmatch(value) is not None
 
 
-def _check_ipv4(text: str) -> str:
+def _is_ipv4(value: object) -> bool:
     try:
-        IPv4Address(text)
+        return isinstance(value, str) and bool(IPv4Address(value))
     except ValueError:
-        raise ValueError("expected an IPv4 address, as in 10.0.0.1") from None
-    return text
+        return False
 
 
-def _check_address_port(text: str) -> str:
-    address, _, port = text.rpartition(":")
-    if not address or not port.isdecimal() or not 1 <= int(port) <= MAX_TCP_PORT:
-        raise ValueError("expected ADDRESS:PORT, as in 127.0.0.1:9559")
-    return text
+def _is_address_port(value: object) -> bool:
+    address, _, port = value.rpartition(":") if isinstance(value, str) else ("", "", "")
+    return bool(address) and port.isdecimal() and 1 <= int(port) <= MAX_TCP_PORT
 
 
-IPv4 = Annotated[str, AfterValidator(_check_ipv4)]
-Mac = Annotated[str, AfterValidator(_check_mac)]
+IPv4 = Annotated[str, expect("an IPv4 address, as in 10.0.0.1", _is_ipv4)]
+Mac = Annotated[str, expect(SIX_BYTES, _is_mac)]
 SwitchPort = Annotated[int, whole(0, MAX_PORT)]
 FilePath = Annotated[Path, Field(strict=False)]  # YAML has strings
-AddressPort = Annotated[str, AfterValidator(_check_address_port)]
+AddressPort = Annotated[
+    str, expect("ADDRESS:PORT, as in 127.0.0.1:9559", _is_address_port)
+]
 DeviceId = Annotated[int, whole(1, 2**64 - 1)]
 TcpPort = Annotated[int, whole(1, MAX_TCP_PORT)]
 
@@ -146,31 +161,6 @@ class SwitchPart(Part):
     program: FilePath | None = None
     p4info: FilePath | None = None
     loop: SwitchPort | None = None
-
-    @model_validator(mode="after")
-    def _check(self) -> Self:
-        mistakes = list(self._mistakes())
-        if mistakes:
-            raise ValueError("\n".join(mistakes))
-        return self
-
-    def _mistakes(self) -> Iterator[str]:
-        """Every mistake begins with the path of its field, see `yaml_model`."""
-        if (self.thrift_port is None) == (self.p4runtime is None):
-            found = "neither" if self.p4runtime is None else "both"
-            yield (
-                "p4runtime: expected either thrift_port, of simple_switch, or"
-                f" p4runtime, of simple_switch_grpc; found {found}"
-            )
-        if self.p4runtime is None:
-            for field in ("device_id", "program", "p4info"):
-                if getattr(self, field) is not None:
-                    yield f"{field}: allowed beside p4runtime alone"
-        elif (self.program is None) != (self.p4info is None):
-            given, absent = "program", "p4info"
-            if self.program is None:
-                given, absent = absent, given
-            yield f"{given}: expected {absent} beside it, from the same compilation"
 
 
 class ControlPart(Part):
@@ -190,40 +180,90 @@ class ControllerFile(Part):
     stations: list[Annotated[StationPart, MAPPING]]
     jobs: Annotated[list[Annotated[JobPart, MAPPING]], JOBS] = Field([])
 
-    @model_validator(mode="after")
-    def _check(self) -> Self:
-        mistakes = [
-            *self._repeated("address"),
-            *self._repeated("mac"),
-            *self._wrong_jobs(),
-        ]
-        if mistakes:
-            raise ValueError("\n".join(mistakes))
-        return self
 
-    def _wrong_jobs(self) -> Iterator[str]:
-        jobs = [job.model_dump() for job in self.jobs]
-        for path, found, text in contradictions({"switch": LIMITS, "jobs": jobs}):
-            yield f"{'.'.join(map(str, path))}: {text} (found {found!r})"
-        hosts = {station.address for station in self.stations}
-        for number, job in enumerate(self.jobs):
-            if job.slot_bytes > SLOT_BYTES_WITHOUT_LOOP and self.switch.loop is None:
-                yield (
-                    f"jobs.{number}.slot_bytes: expected at most"
-                    f" {SLOT_BYTES_WITHOUT_LOOP} where switch.loop is not given"
-                    f" (found {job.slot_bytes})"
-                )
-            for rank, worker in enumerate(job.workers):
-                if _host(worker) not in (None, *hosts):
-                    yield f"jobs.{number}.workers.{rank}: no station has this address"
+# one field against another
 
-    def _repeated(self, field: str) -> Iterator[str]:
-        """Every mistake begins with the path of its field, see `yaml_model`."""
-        first: dict[Any, int] = {}
-        for number, station in enumerate(self.stations):
-            value = getattr(station, field)
-            if first.setdefault(value, number) != number:
-                yield (
-                    f"stations.{number}.{field}:"
-                    f" stations.{first[value]} has {value} too"
-                )
+
+def contradictions(document: dict[str, Any]) -> Iterator[Mistake]:
+    """See `read_model`."""
+    switch, stations = mapping(document, "switch"), mappings(document, "stations")
+    jobs = mappings(document, "jobs")
+    if switch:
+        yield from _connection_mistakes(switch)
+    for field in ("address", "mac", "port"):
+        yield from _repeated(field, switch, stations)
+    yield from of_any_switch({"switch": LIMITS, "jobs": document.get("jobs")})
+    if isinstance(document.get("stations"), list):
+        yield from _unreachable(stations, jobs)
+    if switch.get("loop") is None:
+        yield from _too_wide(jobs)
+    yield from _too_many(jobs)
+
+
+def _connection_mistakes(switch: dict[str, Any]) -> Iterator[Mistake]:
+    given = {name for name, value in switch.items() if value is not None}
+    ways = given & {"thrift_port", "p4runtime"}
+    if len(ways) != 1:
+        text = (
+            "expected either thrift_port, of simple_switch, or p4runtime, of"
+            f" simple_switch_grpc; found {'both' if ways else 'neither'}"
+        )
+        yield ("switch", "p4runtime"), {}, text
+    files = {"program": "p4info", "p4info": "program"}
+    for field in ("device_id", *files):
+        if field in given and "p4runtime" not in given:
+            yield ("switch", field), {}, "allowed beside p4runtime alone"
+    for field, other in files.items():
+        if "p4runtime" in given and field in given and other not in given:
+            text = f"expected {other} beside it, from the same compilation"
+            yield ("switch", field), {}, text
+
+
+def _repeated(
+    field: str, switch: dict[str, Any], stations: Numbered
+) -> Iterator[Mistake]:
+    """Two of one address, MAC or port. The switch's own port is its loop."""
+    own = "loop" if field == "port" else field
+    first = {_key(switch.get(own)): f"switch.{own} is"} if own in switch else {}
+    for number, station in stations:
+        value = station.get(field)
+        holder = first.setdefault(_key(value), f"stations.{number} has")
+        if value is not None and holder != f"stations.{number} has":
+            yield ("stations", number, field), value, f"{holder} the same"
+
+
+def _key(value: object) -> str:
+    return str(value).lower()  # MACs
+
+
+def _unreachable(stations: Numbered, jobs: Numbered) -> Iterator[Mistake]:
+    hosts = [station.get("address") for _, station in stations]
+    for number, job in jobs:
+        workers = job.get("workers")
+        for rank, worker in enumerate(workers if isinstance(workers, list) else ()):
+            if isinstance(worker, str) and _host(worker) not in (None, *hosts):
+                text = "no station has this address"
+                yield ("jobs", number, "workers", rank), worker, text
+
+
+def _too_wide(jobs: Numbered) -> Iterator[Mistake]:
+    for number, job in jobs:
+        width = number_in(job, "slot_bytes", JOB_DEFAULTS.slot_bytes)
+        if width > SLOT_BYTES_WITHOUT_LOOP:
+            text = (
+                f"expected at most {SLOT_BYTES_WITHOUT_LOOP} where switch.loop is not"
+                " given"
+            )
+            yield ("jobs", number, "slot_bytes"), width, text
+
+
+def _too_many(jobs: Numbered) -> Iterator[Mistake]:
+    """More than the tables of the P4 program have room for."""
+    if len(jobs) > MAX_JOBS:
+        text = f"expected at most {MAX_JOBS} jobs, not {len(jobs)}"
+        yield ("jobs", MAX_JOBS), {}, text
+    workers = [job.get("workers") for _, job in jobs]
+    count = sum(len(each) for each in workers if isinstance(each, list))
+    if count > NUM_BINDINGS:
+        text = f"expected at most {NUM_BINDINGS} workers in all jobs, not {count}"
+        yield ("jobs",), {}, text

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import hashlib
-import os
 import shutil
 import subprocess
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
+
+from switch.cache import cache_folder
 
 COMPILER = "p4c-bm2-ss"
 _HERE = Path(__file__).resolve().parent
@@ -36,11 +37,9 @@ def compile_program() -> Program:
     source = next(each for each in FOLDERS if each.is_dir())
     files = sorted(source.glob("*.p4"))
     digest = hashlib.sha256(b"".join(file.read_bytes() for file in files)).hexdigest()
-    home = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
-    stem = Path(home) / "intswitch" / f"p4-{digest[:16]}"
+    stem = cache_folder() / f"p4-{digest[:16]}"
     program = Program(stem.with_suffix(".json"), stem.with_suffix(".p4info.txtpb"))
     if not (program.json.exists() and program.p4info.exists()):
-        stem.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=stem.parent) as folder:
             fresh = Program(Path(folder) / "json", Path(folder) / "p4info.txtpb")
             _compile(source / "intswitch.p4", fresh)

@@ -35,7 +35,7 @@ class Display:
 
     def __init__(self, console: Console) -> None:
         self.console = console
-        self.prefix = ""
+        self.prefix = self.label = ""
         self.steps = 0
         self.loss: float | None = None
         self.latest = ""
@@ -74,7 +74,7 @@ class Display:
             self.console.print(f"{self.prefix}{text} ...", highlight=False)
 
     def started(self, training: Training, started: Started) -> None:
-        self.steps = started.steps
+        self.steps, self.label = started.steps, training.label
         self.loss, self.latest = None, ""
         self.progress.reset(
             self.task,
@@ -95,8 +95,9 @@ class Display:
             self.latest = f"test accuracy {percent(accuracy)}"
         self._draw(evaluated.step)
         if not self.console.is_terminal:
+            which = f"{self.prefix}{self.label}  " if self.prefix else ""
             self.console.print(
-                f"{self.prefix}step {evaluated.step}/{self.steps}  {self._figures()}",
+                f"{which}step {evaluated.step}/{self.steps}  {self._figures()}",
                 highlight=False,
             )
 

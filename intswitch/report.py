@@ -20,14 +20,27 @@ from rich.table import Table
 from intswitch.experiment import PHASES, Result
 from intswitch.progress import number, percent
 
-BITS = "bits"
-FIGURES = {
+PATH, UP, DOWN, BITS = "path", "up kB", "down kB", "bits"
+TRAFFIC = {
+    UP: "kilobytes_up",
+    DOWN: "kilobytes_down",
     BITS: "bits_per_coordinate",
+}
+FIGURES = {
     "max int": "largest_integer",
     "clips": "clips",
     "overflows": "overflows",
 }
 """Headings of the table, and where in a `Row` the figures are."""
+PAST_THE_SWITCH = "gloo"
+"""The path of `exact`; others have an option of that name, or the network alone."""
+LEGEND = (
+    "Times in ms of a step; wait: until the slowest worker has its gradient. Path: "
+    "network, the switch adds; gather, everybody gets what everybody sent; gloo, past "
+    "the switch. Up, down: of a worker and step. Bits: sent for a coordinate, headers "
+    "included. Max int: largest absolute integer, before clipping, after the first "
+    "step."
+)
 
 
 def kilobytes(count: float) -> str:
@@ -77,7 +90,7 @@ def _traffic(result: Result) -> list[tuple[str, str]]:
     share = 100 * again / max(1, sent)
     return [
         *rows,
-        ("packets", f"{sent:,} sent, {received:,} received"),
+        ("packets", f"{sent:,} sent, {received:,} received, barriers included"),
         ("retransmissions", f"{again:,} ({share:.2f} % of the packets sent)"),
         ("switch", switch_counters(result.workers[0].counters)),
     ]
@@ -131,11 +144,17 @@ class Row:
     metric: str
     scores: list[float]
     milliseconds: dict[str, float]
+    path: str
+    """network: the switch adds; gather: everybody gets everybody's; or gloo."""
+    kilobytes_up: float
+    """A worker and step, headers included, retransmissions not."""
+    kilobytes_down: float
     bits_per_coordinate: float
     largest_integer: int
     clips: int
     overflows: int
-    retransmissions: int
+    retransmissions: int | None
+    """None: the gradients went past the switch."""
 
     @property
     def mean(self) -> float:
@@ -167,12 +186,24 @@ def _row(method: str, runs: list[Result]) -> Row:
         milliseconds={
             phase: fmean(run.milliseconds[phase] for run in runs) for phase in PHASES
         },
+        path=path_name(runs[0]),
+        kilobytes_up=fmean(run.bytes_up for run in runs) / 1e3,
+        kilobytes_down=fmean(run.bytes_down for run in runs) / 1e3,
         bits_per_coordinate=fmean(run.bits_per_coordinate for run in runs),
         largest_integer=max(run.largest_integer for run in runs),
         clips=sum(run.total("clips") for run in runs),
         overflows=sum(run.total("overflows") for run in runs),
-        retransmissions=sum(run.total("retransmissions") for run in runs),
+        retransmissions=None
+        if runs[0].training.compressor == "exact"
+        else sum(run.total("retransmissions") for run in runs),
     )
+
+
+def path_name(result: Result) -> str:
+    """How the gradients travel."""
+    if result.training.compressor == "exact":
+        return PAST_THE_SWITCH
+    return str(result.training.options.get("path", "network"))
 
 
 def metric_name(result: Result) -> str:
@@ -191,25 +222,27 @@ def score_text(row: Row) -> str:
     return f"{row.mean:.1e} ± {row.deviation:.0e}"
 
 
-def tabulate(results: Sequence[Result], console: Console) -> None:
-    """The end of `intswitch compare`: one table, or two where one is too wide."""
-    lines = rows(results)
-    first, seeds = results[0], len(lines[0].scores)
-    console.print(
-        f"\n{first.training.workload}, {first.num_workers} workers, "
-        f"{first.started.steps} steps, {seeds} seed{'s' * (seeds > 1)}\n"
-        "Times in ms of a step; wait: until the slowest worker has its gradient. Bits: "
-        "sent for a coordinate, headers included. Max int: largest absolute integer, "
-        "before clipping, after the first step.",
-        highlight=False,
+def caption(results: Sequence[Result]) -> str:
+    """What was trained, above the table."""
+    first = results[0]
+    seeds = len({result.training.seed for result in results})
+    return (
+        f"{first.training.workload}, {first.num_workers} workers, "
+        f"{first.started.steps} steps, {seeds} seed{'s' * (seeds > 1)}"
     )
-    figures = (lines[0].metric, *FIGURES)
-    whole = _table(lines, (*figures, *PHASES), space=1)
+
+
+def tabulate(results: Sequence[Result], console: Console) -> None:
+    """The end of `intswitch compare`: one table, or three where one is too wide."""
+    lines = rows(results)
+    console.print(f"\n{caption(results)}\n{LEGEND}", highlight=False)
+    parts = ((lines[0].metric, *FIGURES), (PATH, *TRAFFIC), PHASES)
+    whole = _table(lines, [each for part in parts for each in part], space=1)
     fits = console.measure(whole, options=console.options.update(max_width=999))
     if fits.maximum <= console.width:
         console.print(whole, highlight=False)
     else:
-        for part in (figures, PHASES):
+        for part in parts:
             console.print(_table(lines, part, space=0), highlight=False)
 
 
@@ -228,8 +261,10 @@ def _cell(line: Row, heading: str) -> str:
         return score_text(line)
     if heading in line.milliseconds:
         return f"{line.milliseconds[heading]:.2f}"
-    if heading == BITS:
-        return f"{line.bits_per_coordinate:.2f}"
+    if heading == PATH:
+        return line.path
+    if heading in TRAFFIC:
+        return f"{getattr(line, TRAFFIC[heading]):,.{2 if heading == BITS else 1}f}"
     if not any((line.largest_integer, line.clips, line.overflows)):
         return "-"
     return count(getattr(line, FIGURES[heading]))
@@ -248,7 +283,7 @@ def write_csv(results: Sequence[Result], path: Path) -> None:
         writer.writerows(_cells(row) for row in rows(results))
 
 
-def _cells(row: Row) -> dict[str, str | int | float]:
+def _cells(row: Row) -> dict[str, str | int | float | None]:
     return {
         "method": row.method,
         "metric": row.metric,
@@ -256,12 +291,28 @@ def _cells(row: Row) -> dict[str, str | int | float]:
         "std": row.deviation,
         "seeds": len(row.scores),
         **{f"{phase}_ms": round(row.milliseconds[phase], 4) for phase in PHASES},
+        "path": row.path,
+        "kilobytes_up": round(row.kilobytes_up, 4),
+        "kilobytes_down": round(row.kilobytes_down, 4),
         "bits_per_coordinate": round(row.bits_per_coordinate, 4),
         "largest_integer": row.largest_integer,
         "clips": row.clips,
         "overflows": row.overflows,
         "retransmissions": row.retransmissions,
     }
+
+
+def write_markdown(results: Sequence[Result], path: Path) -> None:
+    """The table, for a page."""
+    lines = rows(results)
+    headings = (lines[0].metric, *FIGURES, PATH, *TRAFFIC, *PHASES)
+    cells = [
+        ["method", *headings],
+        ["---", *("---:" for _ in headings)],
+        *([line.method, *(_cell(line, each) for each in headings)] for line in lines),
+    ]
+    table = "".join("| " + " | ".join(row) + " |\n" for row in cells)
+    path.write_text(f"{caption(results)}\n\n{table}\n{LEGEND}\n", encoding="utf-8")
 
 
 def write_json(results: Sequence[Result], path: Path) -> None:

@@ -9,18 +9,19 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import (
-    AfterValidator,
-    BaseModel,
-    BeforeValidator,
-    ConfigDict,
-    Field,
-    model_validator,
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
+
+from intswitch.yaml_model import (
+    FileError,
+    Mistake,
+    Numbered,
+    expect,
+    mappings,
+    read_model,
 )
-
-from intswitch.yaml_model import FileError, read_model
+from switch.protocol import MAX_WORKERS
 
 _HERE = Path(__file__).resolve().parent
 FOLDERS = (_HERE / "topologies", _HERE.parent / "topologies")
@@ -43,7 +44,20 @@ def quantity(value: object, units: dict[str, float]) -> float:
 
 Rate = Annotated[float, BeforeValidator(lambda value: quantity(value, RATES))]
 Delay = Annotated[float, BeforeValidator(lambda value: quantity(value, TIMES))]
-Probability = Annotated[float, Field(ge=0.0, lt=1.0)]
+Probability = Annotated[
+    float,
+    expect(
+        "a probability from 0 to below 1",
+        lambda value: type(value) in (int, float) and 0 <= value < 1,
+    ),
+]
+
+# before the parts: a wrong one is there, too
+SOME = expect("at least one", lambda value: value not in ([], {}))
+HOSTS = expect(
+    f"a list of 1 to {MAX_WORKERS} hosts",
+    lambda value: isinstance(value, list) and 1 <= len(value) <= MAX_WORKERS,
+)
 
 
 def power_of_two(value: int) -> int:
@@ -86,9 +100,7 @@ class LinkPart(Part):
 
 class JobPart(Part):
     name: str = Field(min_length=1)
-    workers: Annotated[tuple[str, ...], AfterValidator(distinct)] = Field(
-        min_length=1, max_length=64
-    )
+    workers: Annotated[tuple[str, ...], HOSTS, AfterValidator(distinct)]
     """The host of rank 0, of rank 1, ..."""
     num_slots: Annotated[int, AfterValidator(power_of_two)] = 512
     slot_bytes: int = Field(1024, ge=4)
@@ -96,48 +108,12 @@ class JobPart(Part):
 
 
 class Topology(Part):
-    switches: dict[str, SwitchPart] = Field(min_length=1)
-    hosts: tuple[str, ...] = Field(min_length=1)
+    switches: Annotated[dict[str, SwitchPart], SOME]
+    hosts: Annotated[tuple[str, ...], SOME]
     links: tuple[LinkPart, ...]
-    jobs: tuple[JobPart, ...]
+    jobs: Annotated[tuple[JobPart, ...], SOME]
     seed: int = 0
     """Of the links' faults."""
-
-    @model_validator(mode="after")
-    def _check(self) -> Self:
-        mistakes = [*self._names(), *self._loose_ends(), *self._unconnected()]
-        if mistakes:
-            raise ValueError("\n".join(mistakes))
-        return self
-
-    def _names(self) -> Iterator[str]:
-        """Every mistake begins with the path of its field, see `yaml_model`."""
-        if not self.jobs:
-            yield "jobs: expected at least one"
-        for number, host in enumerate(self.hosts):
-            if host in self.switches or host in self.hosts[:number]:
-                yield f"hosts.{number}: {host} has been named before"
-        names = [job.name for job in self.jobs]
-        for number, name in enumerate(names):
-            if name in names[:number]:
-                yield f"jobs.{number}.name: {name} has been named before"
-
-    def _loose_ends(self) -> Iterator[str]:
-        known = [*self.switches, *self.hosts]
-        for number, link in enumerate(self.links):
-            for end in link.between:
-                if end not in known:
-                    yield f"links.{number}.between: {end} is none of {', '.join(known)}"
-
-    def _unconnected(self) -> Iterator[str]:
-        linked = {end for link in self.links for end in link.between}
-        for number, job in enumerate(self.jobs):
-            for rank, host in enumerate(job.workers):
-                path = f"jobs.{number}.workers.{rank}"
-                if host not in self.hosts:
-                    yield f"{path}: {host} is none of {', '.join(self.hosts)}"
-                elif host not in linked:
-                    yield f"{path}: {host} has no link"
 
     def with_loss(self, loss: float) -> Self:
         """The same with `loss` on every link. Raises ValueError out of range."""
@@ -145,6 +121,57 @@ class Topology(Part):
             raise ValueError(f"loss: expected a probability below 1, not {loss}")
         links = tuple(link.model_copy(update={"loss": loss}) for link in self.links)
         return self.model_copy(update={"links": links})
+
+
+def contradictions(document: dict[str, Any]) -> Iterator[Mistake]:
+    """See `read_model`."""
+    switches, hosts = _names(document.get("switches")), _names(document.get("hosts"))
+    jobs, links = mappings(document, "jobs"), mappings(document, "links")
+    yield from _repeated_names(switches, hosts, jobs)
+    yield from _loose_ends([*switches.values(), *hosts.values()], links)
+    if hosts:
+        yield from _unconnected(list(hosts.values()), links, jobs)
+
+
+def _names(part: object) -> dict[int, str]:
+    """Those in a list, by their place; or those of a mapping's fields."""
+    listed = enumerate(part if isinstance(part, list | dict) else ())
+    return {number: name for number, name in listed if isinstance(name, str)}
+
+
+def _repeated_names(
+    switches: dict[int, str], hosts: dict[int, str], jobs: Numbered
+) -> Iterator[Mistake]:
+    seen = set(switches.values())
+    for number, host in hosts.items():
+        if host in seen:
+            yield ("hosts", number), host, "this name has been given before"
+        seen.add(host)
+    names = _names([job.get("name") for _, job in jobs])
+    for number, name in names.items():
+        if name in list(names.values())[:number]:
+            yield ("jobs", number, "name"), name, "this name has been given before"
+
+
+def _loose_ends(known: list[str], links: Numbered) -> Iterator[Mistake]:
+    for number, link in links:
+        for side, end in _names(link.get("between")).items():
+            if known and end not in known:
+                text = f"expected one of {', '.join(known)}"
+                yield ("links", number, "between", side), end, text
+
+
+def _unconnected(
+    hosts: list[str], links: Numbered, jobs: Numbered
+) -> Iterator[Mistake]:
+    linked = {end for _, link in links for end in _names(link.get("between")).values()}
+    for number, job in jobs:
+        for rank, host in _names(job.get("workers")).items():
+            place = ("jobs", number, "workers", rank)
+            if host not in hosts:
+                yield place, host, f"expected one of {', '.join(hosts)}"
+            elif host not in linked:
+                yield place, host, "no link leads to this host"
 
 
 def available() -> dict[str, Path]:
@@ -162,4 +189,4 @@ def load(name: str) -> Topology:
     if not path.is_file():
         known = ", ".join(available())
         raise FileError(f"topology: {name!r} is no file, and none of {known}")
-    return read_model(path, Topology)
+    return read_model(path, Topology, contradictions)

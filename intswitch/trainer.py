@@ -183,6 +183,8 @@ class Run:
         return counters
 
     def finished(self) -> Finished:
+        # last what counts packets, so that it spans what the switch's counters span
+        weights, counters = self.check_weights(), self.check_counters()
         statistics, traffic = self.compressor.statistics, self.network.statistics
         return Finished(
             losses=self.losses,
@@ -196,8 +198,8 @@ class Run:
             retransmissions=int(traffic.retransmissions),
             clips=int(statistics.clips),
             overflows=int(statistics.overflows),
-            weights=self.check_weights(),
-            counters=self.check_counters(),
+            weights=weights,
+            counters=counters,
         )
 
 

@@ -2,90 +2,132 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any, TypeVar, get_args
 
 import yaml
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel, BeforeValidator, ValidationError
 
 Model = TypeVar("Model", bound=BaseModel)
 Location = tuple[int | str, ...]
+Mistake = tuple[Location, object, str]
+"""Path of a field, what is found there, what is wrong with it."""
+Numbered = list[tuple[int, dict[str, Any]]]
+"""Mappings of a list, each with its place in it."""
+
+# What pydantic says, in words of the file. In braces: what it knows of the limit.
+WORDS = {
+    "missing": "is missing",
+    "dict_type": "expected a mapping",
+    "greater_than_equal": "expected at least {ge:g}",
+    "int_from_float": "expected an integer",
+    "int_parsing": "expected an integer",
+    "int_type": "expected an integer",
+    "list_type": "expected a list",
+    "literal_error": "expected {expected}",
+    "model_type": "expected a mapping of fields",
+    "path_type": "expected the path of a file",
+    "string_too_short": "expected some text",
+    "string_type": "expected text",
+    "too_long": "expected {max_length} of them, not {actual_length}",
+    "tuple_type": "expected a list",
+    "value_error": "{error}",
+}
 
 
 class FileError(ValueError):
     """A file says something that it must not. The text is for its author."""
 
 
-def read_model(path: Path, model: type[Model]) -> Model:
-    """The file as a `model`. Raises FileError, FileNotFoundError."""
-    text = path.read_text(encoding="utf-8")
-    try:
-        node = yaml.compose(text)
-        document = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        raise FileError(f"{path}: not YAML: {_one_line(error)}") from None
+def expect(text: str, allowed: Callable[[Any], bool]) -> BeforeValidator:
+    """A check of one field, in words of the file."""
+
+    def check(value: Any) -> Any:
+        if not allowed(value):
+            raise ValueError(f"expected {text}")
+        return value
+
+    return BeforeValidator(check)
+
+
+def read_model(
+    path: Path,
+    model: type[Model],
+    contradictions: Callable[[dict[str, Any]], Iterable[Mistake]],
+) -> Model:
+    """The file as a `model`. Raises FileError, FileNotFoundError.
+
+    `contradictions` holds one field against another, also where some field is wrong. It
+    gets the file as it is: what is no mapping there, or no number, is told elsewhere.
+    """
+    node, document = _parse(path)
     if not isinstance(document, dict):
         fields = ", ".join(model.model_fields)
         raise FileError(f"{path}: expected the fields {fields}; the file has none")
+    mistakes: list[Mistake] = []
     try:
-        return model.model_validate(document)
+        found = model.model_validate(document)
     except ValidationError as error:
-        mistakes = [pair for one in error.errors() for pair in _mistakes(one, model)]
-        lines = [_sentence(path, node, *pair) for pair in mistakes]
-        raise FileError("\n".join(lines)) from None
+        mistakes += [_mistake(detail, model) for detail in error.errors()]
+    mistakes += contradictions(document)
+    if mistakes:
+        mistakes.sort(key=lambda mistake: _line(node, mistake[0]))
+        raise FileError("\n".join(_sentence(path, node, *each) for each in mistakes))
+    return found
 
 
-def _one_line(error: yaml.YAMLError) -> str:
-    return " ".join(str(error).split())
+def _parse(path: Path) -> tuple[yaml.Node | None, Any]:
+    try:
+        text = path.read_text(encoding="utf-8")
+        return yaml.compose(text), yaml.safe_load(text)
+    except UnicodeDecodeError:
+        raise FileError(f"{path}: not YAML: expected text in UTF-8") from None
+    except yaml.YAMLError as error:
+        raise FileError(_no_yaml(path, error)) from None
 
 
-def _mistakes(mistake: Any, model: type[BaseModel]) -> Iterator[tuple[Location, str]]:
-    """Where and what. One error of pydantic's can be several of ours.
-
-    A validator that checks one part of the file against another raises with a line
-    for every mistake, each beginning with the path of its field and a colon.
-    """
-    location: Location = tuple(mistake["loc"])
-    message = str(mistake["msg"]).removeprefix("Value error, ")
-    if mistake["type"] == "value_error" and isinstance(mistake["input"], dict):
-        for line in message.splitlines():
-            field, _, text = line.partition(": ")
-            steps = [int(step) if step.isdigit() else step for step in field.split(".")]
-            yield (*location, *steps), text
-    elif mistake["type"] == "extra_forbidden":
-        yield location, f"no such field; allowed: {', '.join(_fields(model, location))}"
-    elif mistake["type"] == "missing":
-        yield location, "is missing"
-    elif isinstance(mistake["input"], dict | list):
-        yield location, message
-    else:
-        yield location, f"{message} (found {mistake['input']!r})"
+def _no_yaml(path: Path, error: yaml.YAMLError) -> str:
+    mark, problem = getattr(error, "problem_mark", None), getattr(error, "problem", "")
+    if mark is None:
+        return f"{path}: not YAML: {' '.join(str(error).split())}"
+    place = f"{path}:{mark.line + 1}: not YAML:"
+    if r"'\t'" in problem:
+        return f"{place} a tab in column {mark.column + 1}; indent with spaces"
+    return f"{place} {problem} (column {mark.column + 1})"
 
 
-def _fields(model: type[BaseModel], location: Location) -> list[str]:
-    """The fields of the model in which the last step of `location` was sought."""
-    for step in location[:-1]:
-        field = model.model_fields.get(str(step))
-        if field is not None:
-            model = next(_models(field.annotation), model)
-    return list(model.model_fields)
+def mapping(document: dict[str, Any], name: str) -> dict[str, Any]:
+    """A part of the file, or an empty one if it is none."""
+    part = document.get(name)
+    return part if isinstance(part, dict) else {}
 
 
-def _models(annotation: Any) -> Iterator[type[BaseModel]]:
-    """The models in an annotation such as tuple[Link, ...]."""
-    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-        yield annotation
-    for argument in get_args(annotation):
-        yield from _models(argument)
+def mappings(document: dict[str, Any], name: str) -> Numbered:
+    """Those of a list; nothing, if it is none."""
+    parts = document.get(name)
+    numbered = enumerate(parts if isinstance(parts, list) else ())
+    return [(number, part) for number, part in numbered if isinstance(part, dict)]
+
+
+def _mistake(detail: Any, model: type[BaseModel]) -> Mistake:
+    """An error of pydantic's."""
+    location = tuple(detail["loc"])
+    if detail["type"] == "extra_forbidden":
+        allowed = ", ".join(_fields(model, location))
+        return location, {}, f"no such field; allowed: {allowed}"
+    words = WORDS.get(detail["type"])
+    text = words.format(**detail.get("ctx", {})) if words else detail["msg"]
+    return location, {} if detail["type"] == "missing" else detail["input"], text
 
 
 def _sentence(
-    path: Path, node: yaml.Node | None, location: Location, message: str
+    path: Path, node: yaml.Node | None, location: Location, found: object, text: str
 ) -> str:
-    """FILE:LINE: PATH.OF.FIELD: what is wrong."""
+    """FILE:LINE: PATH.OF.FIELD: what is wrong (found what)."""
+    suffix = "" if isinstance(found, dict | list) else f" (found {found!r})"
     field = ".".join(map(str, location))
-    return f"{path}:{_line(node, location)}: {field}: {message}"
+    return f"{path}:{_line(node, location)}: {field}: {text}{suffix}"
 
 
 def _line(node: yaml.Node | None, location: Location) -> int:
@@ -109,3 +151,20 @@ def _child(node: yaml.Node | None, step: int | str) -> tuple[int, yaml.Node] | N
     if step >= len(node.value):
         return None
     return node.value[step].start_mark.line, node.value[step]
+
+
+def _fields(model: type[BaseModel], location: Location) -> list[str]:
+    """The fields of the model in which the last step of `location` was sought."""
+    for step in location[:-1]:
+        field = model.model_fields.get(str(step))
+        if field is not None:
+            model = next(_models(field.annotation), model)
+    return list(model.model_fields)
+
+
+def _models(annotation: Any) -> Iterator[type[BaseModel]]:
+    """The models in an annotation such as tuple[Link, ...]."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        yield annotation
+    for argument in get_args(annotation):
+        yield from _models(argument)

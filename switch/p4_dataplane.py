@@ -59,7 +59,7 @@ class P4Dataplane:
         Raises ValueError when the job exists, or the switch cannot serve it.
         """
         self._check_job(job)
-        first_slot = self._free_slots(job.num_slots)
+        first_slot = self._free_slots(job)
         place = Place(self._free_row(), first_slot, self._next_epoch())
         replicas = p4_tables.job_replicas(job, self._stations)
         self._tables.insert_group(place.row, replicas)
@@ -161,13 +161,14 @@ class P4Dataplane:
     def _free_row(self) -> int:
         taken = {place.row for _, place in self._jobs.values()}
         if len(taken) == MAX_JOBS:
-            raise ValueError(f"the switch serves at most {MAX_JOBS} jobs at once")
+            raise ValueError(f"the P4 program serves at most {MAX_JOBS} jobs at once")
         row = min(set(range(1, MAX_JOBS + 1)) - taken)
         self._last_row = max(self._last_row, row)
         return row
 
-    def _free_slots(self, wanted: int) -> int:
+    def _free_slots(self, job: JobConfig) -> int:
         """First fit between the slot ranges of the jobs."""
+        wanted = job.num_slots
         ranges = sorted(
             (place.first_slot, job.num_slots) for job, place in self._jobs.values()
         )
@@ -179,7 +180,7 @@ class P4Dataplane:
         if start + wanted > self.config.num_slots:
             used = sum(count for _, count in ranges)
             raise ValueError(
-                f"{wanted} slots asked for, but of the switch's "
+                f"job {job.job}: {wanted} slots asked for, but of the switch's "
                 f"{self.config.num_slots} slots {used} are in use"
             )
         return start

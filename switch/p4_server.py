@@ -9,7 +9,7 @@ import select
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -128,12 +128,20 @@ def connect_thrift(port: int) -> SimpleSwitch:
 def open_control(
     config: P4SwitchConfig, tables: Tables
 ) -> Iterator[tuple[P4Dataplane, Address]]:
-    """The control plane at work, and the address where it listens."""
-    attach(config, tables)
-    dataplane = P4Dataplane(tables, config.switch, config.stations, config.loop)
-    control = Control(config.switch, dataplane, most_outstanding=MOST_OUTSTANDING)
-    service = ControlService(control, threading.Lock(), *config.control)
-    service.start()
+    """The control plane at work, and the address where it listens.
+
+    If it cannot start, the switch is left empty.
+    """
+    try:
+        attach(config, tables)
+        dataplane = P4Dataplane(tables, config.switch, config.stations, config.loop)
+        control = Control(config.switch, dataplane, most_outstanding=MOST_OUTSTANDING)
+        service = ControlService(control, threading.Lock(), *config.control)
+        service.start()
+    except BaseException:
+        with suppress(ValueError):  # the switch is gone
+            tables.reset()
+        raise
     try:
         yield dataplane, (service.address, service.port)
     finally:

@@ -88,6 +88,9 @@ class Place:
 class Tables(Protocol):
     """A P4 switch as its control plane sees it. Errors are ValueErrors."""
 
+    def reset(self) -> None:
+        """Empty tables, groups, counters and registers."""
+
     def insert(self, entry: Entry) -> None: ...
     def modify(self, entry: Entry) -> None: ...
     def delete(self, entry: Entry) -> None: ...

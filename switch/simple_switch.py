@@ -14,6 +14,7 @@ from switch.p4_tables import Entry, Replica
 CLI = "simple_switch_CLI"
 PROMPT = b"RuntimeCmd: "
 FAILED = re.compile(r"^(Error|Invalid|\*\*\*).*", re.MULTILINE)
+UNCONNECTED = "Could not connect"
 QUEUE_DEPTH = 1024  # packets; BMv2's own 64 lose replies while registers change
 
 
@@ -26,17 +27,11 @@ class SimpleSwitch:
 
     def __init__(self, thrift_port: int, command: Sequence[str] = (CLI,)) -> None:
         """`command`: how to start the tool, say in another network namespace."""
-        self._process = subprocess.Popen(
-            [*command, "--thrift-port", str(thrift_port)],
-            bufsize=0,
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-        )
+        self._process = _start([*command, "--thrift-port", str(thrift_port)])
         self._handles: dict[tuple[str, tuple[int | str, ...]], int] = {}
         self._nodes: dict[int, list[int]] = {}
         try:
-            self._answer("starting")
+            self._greet(thrift_port)
             self.reset()
             self.run(f"set_queue_depth {QUEUE_DEPTH}")
         except BaseException:
@@ -81,6 +76,17 @@ class SimpleSwitch:
         if failure:
             raise SimpleSwitchError(f"{command}: {failure[0]}")
         return answer
+
+    def _greet(self, thrift_port: int) -> None:
+        try:
+            self._answer("starting")
+        except SimpleSwitchError as error:
+            if UNCONNECTED not in str(error):
+                raise
+            raise SimpleSwitchError(
+                f"no switch answers at Thrift port {thrift_port}: start simple_switch "
+                "there, with our program (p4/README.md)"
+            ) from None
 
     def _answer(self, command: str) -> str:
         """Everything up to the next prompt."""
@@ -135,6 +141,21 @@ class SimpleSwitch:
 
     def read_counter(self, name: str, index: int) -> int:
         return self._number(f"counter_read {name} {index}", r"(\d+) packets")
+
+
+def _start(command: Sequence[str]) -> "subprocess.Popen[bytes]":
+    try:
+        return subprocess.Popen(
+            command,
+            bufsize=0,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+        )
+    except FileNotFoundError:
+        raise FileNotFoundError(
+            f"{command[0]} is not on PATH: it comes with BMv2 (p4/README.md)"
+        ) from None
 
 
 def _words(numbers: Sequence[int | str]) -> str:

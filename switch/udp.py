@@ -57,11 +57,13 @@ class Rows(NamedTuple):
 
 def open_socket(address: Address) -> socket.socket:
     """A UDP socket bound to `address`, with the largest buffers that are allowed."""
-    sock = _new_socket(address)
+    sock = None
     try:
+        sock = _new_socket(address)
         sock.bind(address)
     except OSError as error:
-        sock.close()
+        if sock is not None:
+            sock.close()
         text = f"cannot use {address[0]}, port {address[1]} (UDP): {error.strerror}"
         raise OSError(error.errno, text) from error
     return sock

@@ -223,6 +223,17 @@ class LocalNetwork:
     def max(self, array: NDArray[Any]) -> NDArray[Any]:
         return self.whole(array, Reduction.MAX)
 
+    def union(self, bits: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        return self.whole(bits.view(np.int8), Reduction.OR).view(np.uint8)
+
+    def gather(self, message: bytes) -> list[bytes]:
+        """Without packets: messages of different lengths make no stream of one kind."""
+        self.fabric.offers[self.rank] = message
+        self.fabric.barrier.wait(TIMEOUT)
+        messages = list(self.fabric.offers)
+        self.fabric.barrier.wait(TIMEOUT)
+        return messages
+
     def sum_codes(
         self, codes: NDArray[np.uint8], code: str, result_type: str = "int16"
     ) -> NDArray[Any]:

@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator
 from functools import cache
@@ -120,13 +121,17 @@ def test_a_signal_to_the_parent_takes_all_down(number: signal.Signals) -> None:
         parent.send_signal(number)
         parent.communicate(timeout=SOON)
     deadline = time.monotonic() + SOON
-    while time.monotonic() < deadline and (
-        any(name.startswith(mine) for name in os.listdir("/run/netns"))
-        or processes_in(mine)
-    ):
+    while time.monotonic() < deadline and what_is_left(parent.pid):
         time.sleep(0.05)
-    assert not any(name.startswith(mine) for name in os.listdir("/run/netns"))
-    assert not processes_in(mine)
+    assert not what_is_left(parent.pid)
+
+
+def what_is_left(parent: int) -> list[str]:
+    """Namespaces, processes and folders of a parent that has ended."""
+    mine = f"intswitch-{parent}-"
+    spaces = [name for name in os.listdir("/run/netns") if name.startswith(mine)]
+    folders = Path(tempfile.gettempdir()).glob(f"intswitch-bmv2-{parent}-*")
+    return [*spaces, *processes_in(mine), *map(str, folders)]
 
 
 def processes_in(prefix: str) -> list[str]:

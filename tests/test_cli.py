@@ -1,13 +1,16 @@
 """The command line: quick, light, and no traceback for what a user gets wrong."""
 
+import re
 import subprocess
 import sys
 import time
 
 import pytest
+import typer
 
-from intswitch import cli
-from intswitch.methods import DEFAULT_SET, HETEROGENEOUS_SET, Method, parse_options
+from intswitch import cli, console, options
+from intswitch.fabrics import FABRICS
+from intswitch.methods import SETS, Method, chosen_texts, parse_options
 
 HEAVY = {"torch", "numba", "grpc", "pydantic", "matplotlib", "numpy"}
 
@@ -43,10 +46,7 @@ def test_help_is_quick() -> None:
     assert min(seconds) < 1.0
 
 
-COMMANDS = [
-    "train", "compare", "switch", "controller", "doctor", "reset", "counters",
-    "conformance",
-]  # fmt: skip
+COMMANDS = list(typer.main.get_command(cli.app).commands)
 
 
 @pytest.mark.parametrize("command", COMMANDS)
@@ -56,6 +56,28 @@ def test_every_help_has_an_example(
     status, output, _ = call(monkeypatch, capsys, command, "--help")
     assert status == 0
     assert f"    intswitch {command}" in output
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_help_fits_a_narrow_terminal(
+    command: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """What was broken into lines by hand is not broken again."""
+    monkeypatch.setenv("COLUMNS", "80")
+    _, output, _ = call(monkeypatch, capsys, command, "--help")
+    text = (typer.main.get_command(cli.app).commands[command].help or "").split("\n\n")
+    shown = [line.strip() for line in output.splitlines()]
+    for line in "\n".join(text[1:]).replace("\b\n", "").splitlines():
+        assert line.strip() in shown
+
+
+def test_help_names_every_fabric() -> None:
+    (option,) = [
+        each
+        for each in typer.main.get_command(cli.app).commands["train"].params
+        if each.name == "fabric"
+    ]
+    assert re.findall(r"\[b\]([\w-]+)\[/\]", option.help) == list(FABRICS)
 
 
 MISTAKES = {
@@ -111,7 +133,7 @@ def test_public_names() -> None:
 
 
 def test_counters_come_in_order(capsys: pytest.CaptureFixture[str]) -> None:
-    cli.show_counters({"stale": 1, "accepted": 1200, "lost_in": 3, "results": 4})
+    console.show_counters({"stale": 1, "accepted": 1200, "lost_in": 3, "results": 4})
     names = [line.split()[0] for line in capsys.readouterr().out.splitlines()]
     assert names == ["accepted", "results", "stale", "lost_in"]
 
@@ -135,9 +157,25 @@ def test_named_options_go_before_shorthands() -> None:
     )
 
 
-@pytest.mark.parametrize("text", sorted({*DEFAULT_SET, *HETEROGENEOUS_SET}))
-def test_default_sets_exist(text: str) -> None:
+@pytest.mark.parametrize(
+    "text", sorted({each for some in SETS.values() for each in some})
+)
+def test_methods_of_sets_exist(text: str) -> None:
     Method.parse(text).checked()
+
+
+@pytest.mark.parametrize("name", SETS)
+def test_sets_are_taken_by_the_command(name: str) -> None:
+    methods = [Method.parse(text) for text in SETS[name]]
+    assert all(methods.count(method) == 1 for method in methods)
+    assert name in str(options.Set)
+
+
+def test_what_is_compared() -> None:
+    assert chosen_texts("mnist", None, []) == SETS["scalings"]
+    assert chosen_texts("logistic", None, []) == SETS["heterogeneous"]
+    assert chosen_texts("mnist", None, ["exact"]) == ("exact",)
+    assert chosen_texts("mnist", "papers", ["fixed"]) == (*SETS["papers"], "fixed")
 
 
 def test_checked_method_says_its_element_type() -> None:

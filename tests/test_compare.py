@@ -42,7 +42,13 @@ def test_compare(
     output = capsys.readouterr().out
     assert "objective gap" in output
     names = sorted(path.name for path in tmp_path.iterdir())
-    assert names == ["figure.png", "figure.svg", "results.json", "table.csv"]
+    assert names == [
+        "figure.png",
+        "figure.svg",
+        "results.json",
+        "table.csv",
+        "table.md",
+    ]
     with (tmp_path / "table.csv").open(newline="") as file:
         table = {row["method"]: row for row in csv.DictReader(file)}
     assert list(table) == ["intsgd int32 plain", "intdiana int32", "exact"]

@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from switch import compiled
+from switch import cache, compiled
 
 OUTER = """\
 from switch.compiled import kernel
@@ -35,9 +35,10 @@ def step():
     return {value}
 """
 RUN = """\
-from switch.compiled import cache_folder
+from switch.compiled import folder_of, sources_of
 from switch.outer import total
-print(total(10), cache_folder(), sum(total.stats.cache_hits.values()))
+folder = folder_of(sources_of[total])
+print(total(10), folder, sum(total.stats.cache_hits.values()))
 """
 
 
@@ -47,7 +48,8 @@ def tree(tmp_path: Path) -> Path:
     package.mkdir()
     (tmp_path / "host").mkdir()
     (package / "__init__.py").touch()
-    shutil.copy(compiled.__file__, package / "compiled.py")
+    for module in (compiled, cache):
+        shutil.copy(str(module.__file__), package)
     (package / "outer.py").write_text(OUTER)
     (package / "inner.py").write_text(INNER.format(value=1))
     return tmp_path
@@ -96,24 +98,50 @@ def test_numbas_own_variable_chooses_the_place(tree: Path) -> None:
     assert folder.parent == tree / "elsewhere"
 
 
-@pytest.mark.parametrize("package", compiled.KERNEL_PACKAGES)
-def test_every_source_is_in_the_key(tree: Path, package: str) -> None:
-    keys = [compiled.source_hash(tree)]
-    deep = tree / package / "deep"
-    deep.mkdir()
-    for path, text in [
-        (tree / package / "new.py", ""),
-        (tree / package / "new.py", "a = 1\n"),
-        (tree / package / "new.py", "a = 2\n"),
-        (deep / "new.py", ""),
-    ]:
-        path.write_text(text)
-        keys.append(compiled.source_hash(tree))
-    (deep / "new.py").rename(deep / "newer.py")
-    keys.append(compiled.source_hash(tree))
-    assert len(set(keys)) == len(keys)
-    (tree / package / "notes.txt").write_text("no source")
-    assert compiled.source_hash(tree) == keys[-1]
+IMPORTS = """\
+import switch.plainly
+from switch import beside
+from switch.within import something
+from host import (
+    wrapped,
+)
+from host.deep import inner
+
+def late():
+    from switch.late import anything
+"""
+FILES = (
+    "switch/outer.py",
+    "switch/plainly.py",
+    "switch/beside.py",
+    "switch/within.py",
+    "switch/late.py",
+    "host/wrapped.py",
+    "host/deep/__init__.py",
+    "host/deep/inner.py",
+    "switch/further.py",
+)
+KEY = """
+from pathlib import Path
+from switch.compiled import source_hash
+print(source_hash(frozenset([Path("switch/outer.py").resolve()])))
+"""
+
+
+def test_what_is_imported_is_in_the_key_and_nothing_else(tree: Path) -> None:
+    (tree / "host" / "deep").mkdir()
+    for name in (*FILES, "switch/stranger.py"):
+        (tree / name).write_text("")
+    (tree / "switch" / "outer.py").write_text(IMPORTS)
+    (tree / "host" / "deep" / "inner.py").write_text("from switch import further\n")
+    keys = python(tree, KEY)
+    for name in FILES:
+        with (tree / name).open("a") as file:
+            file.write("a = 1\n")
+        keys += python(tree, KEY)
+    assert len(set(keys)) == 1 + len(FILES)
+    (tree / "switch" / "stranger.py").write_text("a = 1\n")
+    assert python(tree, KEY) == keys[-1:]
 
 
 def test_jit_can_be_switched_off(tree: Path) -> None:
@@ -165,3 +193,23 @@ def test_kernels_of_one_name_are_specialized_apart(tree: Path) -> None:
     )
     assert python(tree, code.format("ours, theirs")) == ["2", "20"]
     assert python(tree, code.format("theirs, ours")) == ["20", "2"]
+
+
+NESTED = """
+from switch.compiled import kernel, specialize
+from switch import ours
+def inner(value):
+    return step(value)
+def outer(value):
+    return inner(value)
+special = specialize(outer, inner=specialize(inner, step=ours.step))
+print(special(0))
+"""
+
+
+def test_a_specialized_kernel_knows_what_it_was_made_of(tree: Path) -> None:
+    (tree / "switch" / "nested.py").write_text(NESTED)
+    code = "import switch.nested"
+    for step in ("1", "2", "1"):
+        (tree / "switch" / "ours.py").write_text(STEP.format(step))
+        assert python(tree, code) == [step]

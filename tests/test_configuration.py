@@ -109,15 +109,14 @@ def test_all_mistakes_at_once(write: Write) -> None:
     )
     assert mistakes(path) == [
         "2: switch.port: expected an integer from 0 to 65535 (found 70000)",
-        "3: switch.rule: Input should be 'safe' or 'switchml' (found 'fast')",
+        "3: switch.rule: expected 'safe' or 'switchml' (found 'fast')",
         "4: switch.colour: no such field; allowed: address, port, rule, num_slots,"
         " slot_bytes",
         "5: faults.loss_in: expected a probability from 0 to 1 (found 1.5)",
         "8: jobs.0.num_slots: expected a power of two from 1 to 1048576 (found 12)",
         "9: jobs.0.workers.1: worker 0 has this address (found 'localhost:5001')",
         "10: jobs.1.job: jobs.0 has this id (found 7)",
-        "11: jobs.1.overflow: Input should be 'wrap', 'saturate' or 'detect'"
-        " (found 'clip')",
+        "11: jobs.1.overflow: expected 'wrap', 'saturate' or 'detect' (found 'clip')",
         "12: jobs.1.workers: expected a list of 1 to 64 workers, ADDRESS:PORT",
         "13: jobs.2.job: is missing",
         "13: jobs.2.workers: expected a list of 1 to 64 workers, ADDRESS:PORT"
@@ -135,7 +134,7 @@ def test_all_mistakes_at_once(write: Write) -> None:
         ("switch: {slot_bytes: 30}", "switch.slot_bytes: expected a multiple of 4"),
         ("switch: {slot_bytes: 65492}", "from 4 to 65488 (found 65492)"),
         (f"switch: {{address: {'x' * 64}}}", "expected a host with an IP"),
-        ("switch: {address: 5}", "switch.address: Input should be a valid string"),
+        ("switch: {address: 5}", "switch.address: expected text"),
         ("switch:", "switch: expected a mapping of fields (found None)"),
         ("faults: {loss_out: .nan}", "faults.loss_out: expected a probability"),
         ("faults: {loss_in: yes}", "faults.loss_in: expected a probability"),
@@ -171,7 +170,7 @@ def test_fields(write: Write, text: str, mistake: str) -> None:
             f"code4: {[2**31] * 16}",
             "jobs.0.code4: 1 workers times the largest entry, 2147483648, is",
         ),
-        ("workers: [5001]", "jobs.0.workers.0: Input should be a valid string"),
+        ("workers: [5001]", "jobs.0.workers.0: expected text"),
         ("workers: [':5001']", "expected ADDRESS:PORT, as in 127.0.0.1:5001"),
         ("workers: ['127.0.0.1']", "expected ADDRESS:PORT, as in 127.0.0.1:5001"),
         ("workers: ['::1:5001']", "expected ADDRESS:PORT, as in 127.0.0.1:5001"),
@@ -211,7 +210,8 @@ def test_jobs_may_take_all_slots_but_not_more(write: Write) -> None:
     """
     assert len(read_switch(write(text)).jobs) == 2
     assert mistakes(write(text.replace("24", "23"))) == [
-        "4: jobs.1.num_slots: only 7 of the switch's 23 slots are left for it (found 8)"
+        "4: jobs.1.num_slots: only 7 of the switch's 23 slots are left for job 2"
+        " (found 8)"
     ]
 
 

@@ -11,10 +11,13 @@ from test_cli import call
 
 from intswitch.configuration import read_switch
 from intswitch.conformance import read, scripts
+from intswitch.p4_configuration import read_controller
+from intswitch.yaml_model import FileError
 from switch.protocol import Rule
 
 Monkey = pytest.MonkeyPatch
 Capture = pytest.CaptureFixture[str]
+EXAMPLE = Path(__file__).parent.parent / "examples" / "controller.yaml"
 NAMES = [path.stem for path in scripts()]
 
 
@@ -78,6 +81,32 @@ def test_a_wrong_switch_is_reported_to_the_field(
     ) in output
     assert "the target does not tell its counters: 2 `count` lines were" not in output
     assert "1 fail" in output
+    assert (
+        "is the target set to the rule safe? It does not keep to it (--rule switch"
+        in (output)
+    )
+
+
+def test_jobs_that_were_used_before_are_told_once(
+    monkeypatch: Monkey, capsys: Capture, tmp_path: Path
+) -> None:
+    path = tmp_path / "jobs.yaml"
+    address, port = free_ports(8)
+    words = ["--only", "lanes_*"]
+    _, text, _ = conformance(
+        monkeypatch, capsys, "--jobs", *words, "--workers-at", f"{address}:{port}"
+    )
+    path.write_text(text)
+    again = ["--fixed", str(path), *words, "--target"]
+    with bare_switch(read_switch(path)) as switch:
+        assert conformance(monkeypatch, capsys, *again, switch.endpoint)[0] == 0
+        status, output, _ = conformance(monkeypatch, capsys, *again, switch.endpoint)
+    assert status == 1
+    assert (
+        "\nlanes_max, lanes_or, lanes_sum: fail\n    its jobs have been used before: "
+        "reset them, or start the target anew, before every run\n"
+    ) in output
+    assert "is the target set to the rule" not in output
 
 
 def test_json_says_all_of_it(monkeypatch: Monkey, capsys: Capture) -> None:
@@ -156,6 +185,34 @@ def test_jobs_are_a_switchs_file(
     assert workers == [("10.1.2.3", 7000 + number) for number in range(len(workers))]
 
 
+def test_jobs_that_our_p4_program_takes(
+    monkeypatch: Monkey, capsys: Capture, tmp_path: Path
+) -> None:
+    words = ["--jobs", "--workers-at", "10.0.0.1:20000"]
+    _, whole, _ = conformance(monkeypatch, capsys, *words)
+    text, _, _ = EXAMPLE.read_text().partition("jobs:")
+    path = tmp_path / "controller.yaml"
+    path.write_text(text + "jobs:" + whole.partition("jobs:")[2])
+    with pytest.raises(FileError) as refused:
+        read_controller(path)
+    (line,) = str(refused.value).splitlines()
+    number = whole[: whole.index("  # sequence_wrap")].rpartition(" ")[2]
+    assert line.startswith(f"{path}:")
+    assert f"are left for job {number} (found 32768)" in line
+    # as the message says, or the file's author
+    for more in (["--num-slots", "32768"], ["--except", "sequence_*"]):
+        _, fitting, _ = conformance(monkeypatch, capsys, *words, *more)
+        path.write_text(text + "jobs:" + fitting.partition("jobs:")[2])
+        jobs = [
+            len(script.jobs)
+            for script in map(read, scripts())
+            if script.rule == Rule.SAFE and script.name != "sequence_wrap"
+        ]
+        assert len(read_controller(path).switch.jobs) == sum(jobs)
+        told = "# Not for sequence_wrap: too many slots.\n" in fitting
+        assert told == ("--num-slots" in more)
+
+
 def _jobs(path: Path, rule: Rule) -> list:
     script = read(path)
     return script.jobs if script.rule == rule else []
@@ -165,8 +222,11 @@ MISTAKES = {
     "": "--target HOST:PORT: expected the switch to test, such as 127.0.0.1:48864",
     "--target nowhere": "switch address 'nowhere': expected HOST:PORT",
     "--target nowhere.invalid:1": "switch address nowhere.invalid:1: ",
-    "--target 127.0.0.1:1": "no switch answers at 127.0.0.1:1 (TCP)",
+    "--target 127.0.0.1:1": "no control plane answers at 127.0.0.1:1 (TCP). A",
     "--list --only safe": "--only safe: no such script; --list shows them all",
+    "--list --except safe": "--except safe: no such script; --list shows them all",
+    "--list --only reset --except r*": "--only and --except: no script is left",
+    "--jobs --only wide_slots --num-slots 1": "--num-slots 1: no script has jobs",
     "--jobs --only switchml_add": "--only switchml_add: is of the rule switchml: add",
     "--jobs --workers-at 10.0.0.1": "--workers-at 10.0.0.1: expected ADDRESS:PORT",
     "--jobs --workers-at 10.0.0.1:65500": "--workers-at 10.0.0.1:65500: 36 ports do",

@@ -1,5 +1,6 @@
 """The examples run as the documentation says: against a real switch, twice in a row."""
 
+import re
 import socket
 import subprocess
 import sys
@@ -7,7 +8,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import typer
 
+from intswitch import cli
 from intswitch.p4_configuration import read_controller
 
 ROOT = Path(__file__).parent.parent
@@ -74,8 +77,26 @@ def test_two_packets_by_hand(ports: list[int]) -> None:
     assert by_hand(ports) == answers(chunk=0)
 
 
+def test_mininet_s_script_says_which_python_it_is_for() -> None:
+    script = ROOT / "topologies" / "mininet_star.py"
+    command = [sys.executable, "-I", "-S", str(script)]  # only what is Python's own
+    done = subprocess.run(command, capture_output=True, text=True, timeout=ENDS_WITHIN)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr.startswith(f"{sys.executable} has no Mininet.")
+    (line,) = re.findall(
+        r"^    (sudo env PATH=.* /usr/bin/python3 .*)$", done.stderr, re.M
+    )
+    assert line in script.read_text()
+    assert line in (ROOT / "README.md").read_text()
+
+
 def test_the_controller_s_file_is_in_order() -> None:
     config = read_controller(EXAMPLES / "controller.yaml")
     assert sorted(station.port for station in config.stations.values()) == [0, 1, 2]
     assert config.loop == 3
     assert config.control[0] in config.stations
+    file = (EXAMPLES / "controller.yaml").read_text()
+    command = typer.main.get_command(cli.app).commands["controller"]
+    for text in (file, command.help):
+        (line,) = re.findall(r"simple_switch -i (?:.*\\\n)?.*", text)
+        assert re.findall(r"-i (\d)@", line) == ["0", "1", "2", "3", "4"]

@@ -9,8 +9,8 @@ import pytest
 from local_network import LocalNetwork, results_of, run_workers
 from numpy.typing import NDArray
 
-from host.compressors.base import Compressor, Statistics, layout_of
-from host.compressors.intdiana import IntDIANA, Memory
+from host.compressors.base import Compressor, Statistics
+from host.compressors.intdiana import IntDIANA
 from host.compressors.intsgd import IntSGD
 
 N, D, SAMPLES, L2 = 12, 100, 50, 0.05
@@ -144,13 +144,6 @@ def test_memory_goes_by_the_name_of_the_block() -> None:
 
     for means in results_of(run_workers(4, work)):
         np.testing.assert_array_equal(means, ahead)
-
-
-def test_a_block_may_not_change_its_size() -> None:
-    memory = Memory()
-    memory.store(np.ones(3, np.float32), layout_of([("a", 3)], 3))
-    with pytest.raises(ValueError, match="a has 4 elements: must have 3"):
-        memory.of("a", 4)
 
 
 def test_a_loaded_state_goes_on_bit_for_bit() -> None:

@@ -5,8 +5,14 @@ import math
 import numpy as np
 import pytest
 
-from host.compressors.norms import block_exponents, squared_norm
-from host.compressors.quantize import NON_FINITE
+from host.compressors.norms import (
+    NORMS,
+    block_exponents,
+    block_norms,
+    exponents_of,
+    squared_norm,
+)
+from host.compressors.quantize import INFINITY_BITS, NON_FINITE
 from switch.protocol import NO_EXPONENT
 
 
@@ -56,3 +62,47 @@ def test_squared_norm_has_one_order() -> None:
     for partial in sums:
         total += partial
     assert squared_norm(vector) == total
+
+
+def norm_of(*elements: float, norm: str = "l2") -> float:
+    vector = np.array(elements, np.float32)
+    bits = block_norms(vector, np.array([len(vector)]), norm)
+    return float(bits.view(np.float32)[0])
+
+
+def test_norms_of_blocks() -> None:
+    assert norm_of(3.0, -4.0) == 5.0
+    assert norm_of(3.0, -4.0, norm="linf") == 4.0
+    assert norm_of() == norm_of(0.0, -0.0) == 0.0
+    vector = np.random.default_rng(0).normal(size=1000).astype(np.float32)
+    ends = np.array([300, 300, 1000])
+    norms = block_norms(vector, ends, "l2").view(np.float32)
+    expected = [np.linalg.norm(vector[:300]), 0, np.linalg.norm(vector[300:])]
+    np.testing.assert_allclose(norms, expected, rtol=1e-6)
+
+
+@pytest.mark.parametrize("norm", NORMS)
+def test_no_element_is_larger_than_its_norm(norm: str) -> None:
+    """Down to denormals; and the norm of one element is its magnitude."""
+    bits = np.random.default_rng(0).integers(0, 0x7E800001, 3000, dtype=np.int32)
+    vector = bits.view(np.float32)
+    ends = np.arange(3, 3001, 3)
+    norms = block_norms(vector, ends, norm).view(np.float32)
+    assert (vector.reshape(-1, 3).max(axis=1) <= norms).all()
+    alone = block_norms(-vector, np.arange(1, 3001), norm)
+    np.testing.assert_array_equal(alone, bits)
+
+
+@pytest.mark.parametrize("norm", NORMS)
+def test_norms_end_at_2_126_and_tell_what_is_not_finite(norm: str) -> None:
+    assert norm_of(3e38, 3e38, norm=norm) == 2.0**126
+    for bad in (math.nan, math.inf, -math.inf):
+        vector = np.array([1, bad], np.float32)
+        assert block_norms(vector, np.array([2]), norm)[0] >= INFINITY_BITS
+
+
+def test_exponents_of_norms_are_those_of_blocks() -> None:
+    vector = np.array([0, 1, 2, -3.9, 1e-45, 3e38, math.nan], np.float32)
+    ends = np.arange(1, 8)
+    exponents = exponents_of(block_norms(vector, ends, "linf"))
+    assert exponents.tolist() == block_exponents(vector, ends).tolist()

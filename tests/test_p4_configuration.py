@@ -11,7 +11,7 @@ from intswitch.p4_program import CompilerError, Program, compile_program
 from intswitch.yaml_model import FileError
 from switch.config import JobConfig
 from switch.p4_server import P4Runtime, Thrift
-from switch.p4_tables import NUM_SLOTS, SLOT_BYTES, Station
+from switch.p4_tables import MAX_JOBS, NUM_SLOTS, SLOT_BYTES, Station
 from switch.protocol import DEFAULT_PORT, Overflow, Rule
 
 REST = """\
@@ -124,7 +124,7 @@ def test_a_program_that_is_not_given_is_compiled(
 def test_a_missing_compiler_is_named(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.setattr(p4_program, "cache_folder", lambda: tmp_path)
     monkeypatch.setattr(p4_program, "COMPILER", "no-p4c-of-this-name")
     with pytest.raises(CompilerError, match="no-p4c-of-this-name is not on PATH"):
         compile_program()
@@ -154,20 +154,21 @@ def test_all_mistakes_at_once(file: File) -> None:
           - address: "::1"
             mac: "02:00:00:00:00:0g"
         jobs:
-          - {job: 0, workers: ["10.0.0.1:1"]}
+          - {job: 0, slot_bytes: 256, workers: ["10.0.0.1:1"]}
         """
     )
     mac = "expected six bytes, as in 02:00:00:00:00:01; quote them"
     assert file.mistakes() == [
         "2: switch.address: expected an IPv4 address, as in 10.0.0.1 (found 'ten')",
         f"3: switch.mac: {mac} (found '02:00')",
-        "4: switch.rule: Input should be 'safe' or 'switchml' (found 'fast')",
+        "4: switch.rule: expected 'safe' or 'switchml' (found 'fast')",
         "5: switch.thrift_port: expected an integer from 1 to 65535 (found 0)",
-        "6: switch.p4runtime: Input should be a valid string (found 9559)",
+        "6: switch.p4runtime: expected ADDRESS:PORT, as in 127.0.0.1:9559 (found 9559)",
+        f"6: {WHICH} both",
         "7: switch.colour: no such field; allowed: address, mac, rule, thrift_port,"
         " p4runtime, device_id, program, p4info, loop",
         "10: control.port: expected an integer from 0 to 65535 (found 65536)",
-        "12: stations.0.mac: Input should be a valid string (found 2)",
+        f"12: stations.0.mac: {mac} (found 2)",
         "12: stations.0.port: expected an integer from 0 to 511 (found 512)",
         "13: stations.1.address: expected an IPv4 address, as in 10.0.0.1"
         " (found '::1')",
@@ -236,11 +237,13 @@ def test_addresses_of_p4runtime(file: File, text: str) -> None:
         ("thrift_port: '9090'", "switch.thrift_port: expected an integer from 1"),
         ("loop: 512", "switch.loop: expected an integer from 0 to 511 (found 512)"),
         ("loop: -1", "switch.loop: expected an integer from 0 to 511 (found -1)"),
-        ("program: 5", "switch.program: Input is not a valid path"),
+        ("program: 5", "switch.program: expected the path of a file (found 5)"),
     ],
 )
 def test_fields_of_the_switch(file: File, field: str, mistake: str) -> None:
     others = "" if "thrift" in field else THRIFT
+    if "program" in field:
+        others = f"p4info: x.txtpb\n{BY_P4RUNTIME}"
     file.with_switch(f"{field}\n{others}")
     [found] = file.mistakes()
     assert found.startswith("4: ")
@@ -251,8 +254,22 @@ def test_hosts_are_told_apart(file: File) -> None:
     again = '  - {address: 10.0.0.1, mac: "02:00:00:00:00:02", port: 2}\n'
     file.with_switch(THRIFT, REST + again)
     assert file.mistakes() == [
-        "9: stations.2.address: stations.0 has 10.0.0.1 too",
-        "9: stations.2.mac: stations.1 has 02:00:00:00:00:02 too",
+        "9: stations.2.address: stations.0 has the same (found '10.0.0.1')",
+        "9: stations.2.mac: stations.1 has the same (found '02:00:00:00:00:02')",
+    ]
+
+
+def test_ports_are_told_apart(file: File) -> None:
+    again = """\
+  - {address: 10.0.0.253, mac: "02:00:00:00:01:FD", port: 1}
+  - {address: 10.0.0.4, mac: "02:00:00:00:00:04", port: 5}
+"""
+    file.with_switch(f"{THRIFT}\nloop: 5", REST + again)
+    assert file.mistakes() == [
+        "10: stations.2.address: switch.address is the same (found '10.0.0.253')",
+        "10: stations.2.mac: switch.mac is the same (found '02:00:00:00:01:FD')",
+        "10: stations.2.port: stations.1 has the same (found 1)",
+        "11: stations.3.port: switch.loop is the same (found 5)",
     ]
 
 
@@ -269,10 +286,10 @@ def test_jobs_fit_the_switch(file: File) -> None:
     assert file.mistakes() == [
         "13: jobs.0.workers.2: expected ADDRESS:PORT, as in 127.0.0.1:5001 or"
         " [::1]:5001 (found 'here')",
-        "13: jobs.0.workers.1: no station has this address",
+        "13: jobs.0.workers.1: no station has this address (found '10.0.0.9:1')",
         "14: jobs.1.job: jobs.0 has this id (found 1)",
         f"14: jobs.1.num_slots: only 0 of the switch's {NUM_SLOTS} slots are left"
-        " for it (found 512)",
+        " for job 1 (found 512)",
         "14: jobs.1.slot_bytes: expected at most 1280, the switch's slot_bytes"
         " (found 2048)",
         "14: jobs.1.slot_bytes: expected at most 512 where switch.loop is not given"
@@ -311,6 +328,21 @@ def test_what_is_no_mapping(file: File, text: str) -> None:
     path = file.write(text)
     with pytest.raises(FileError, match=r"controller\.yaml"):
         read_controller(path)
+
+
+def test_more_than_the_program_s_tables_hold(file: File) -> None:
+    few = ", ".join(f'"10.0.0.1:{port}"' for port in range(1, 18))
+    lines = [
+        f"  - {{job: {number}, num_slots: 1, slot_bytes: 4, workers: [{few}]}}\n"
+        for number in range(1, MAX_JOBS + 2)
+    ]
+    file.with_switch(THRIFT, REST + "jobs:\n" + "".join(lines))
+    assert file.mistakes() == [
+        "9: jobs: expected at most 4096 workers in all jobs, not 4352",
+        f"{9 + MAX_JOBS + 1}: jobs.255: expected at most 255 jobs, not 256",
+    ]
+    file.with_switch(THRIFT, REST + "jobs:\n" + "".join(lines[:240]))
+    assert len(read_controller(file.path).switch.jobs) == 240
 
 
 def test_a_file_that_is_not_there(file: File) -> None:

@@ -31,6 +31,12 @@ class FakeTables:
         self.counts: Counter[tuple[str, int]] = Counter()
         self.log: list[str] = []
 
+    def reset(self) -> None:
+        self.entries.clear()
+        self.groups.clear()
+        self.counts.clear()
+        self.log.append("reset")
+
     def insert(self, entry: Entry) -> None:
         assert (entry.table, entry.key) not in self.entries
         self.entries[entry.table, entry.key] = entry

@@ -17,6 +17,8 @@ def test_every_name_makes_a_compressor() -> None:
         "fixed",
         "block_exponent",
         "heuristic",
+        "memsgd",
+        "signsgd",
     }
     for name in names():
         assert compressor(name).statistics.steps == 0

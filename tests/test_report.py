@@ -39,7 +39,7 @@ def test_summary_says_what_the_training_cost() -> None:
     assert rows["bytes"] == (
         "1.5 kB up, 3.0 kB down a worker and step (12.00 bits a coordinate up)"
     )
-    assert rows["packets"] == "300 sent, 297 received"
+    assert rows["packets"] == "300 sent, 297 received, barriers included"
     assert rows["retransmissions"] == "9 (3.00 % of the packets sent)"
     assert rows["largest integer"] == (
         "140 before clipping (in the first step 10), 20 in sums"
@@ -99,6 +99,24 @@ def test_csv(tmp_path: Path) -> None:
     assert float(intsgd["communicate_ms"]) == 1.5
     assert float(intsgd["bits_per_coordinate"]) == 12.0
     assert int(intsgd["largest_integer"]) == 140
+    assert (exact["retransmissions"], intsgd["retransmissions"]) == ("", "9")
+
+
+def test_markdown_has_every_column(tmp_path: Path) -> None:
+    path = tmp_path / "table.md"
+    runs = [result("exact"), result(path="gather"), result(element_type="int8")]
+    report.write_markdown(runs, path)
+    lines = path.read_text().splitlines()
+    table = [[cell.strip() for cell in each.split("|")[1:-1]] for each in lines[2:7]]
+    assert lines[0] == "digits, 2 workers, 4 steps, 1 seed"
+    assert {len(row) for row in table} == {len(table[0])}
+    columns = dict(zip(table[0], zip(*table[2:], strict=True), strict=True))
+    assert columns["method"] == ("exact", "intsgd gather", "intsgd int8")
+    assert columns["path"] == ("gloo", "gather", "network")
+    assert columns["up kB"] == ("1.5", "1.5", "1.5")
+    assert columns["down kB"] == ("3.0", "3.0", "3.0")
+    assert columns["communicate"] == ("1.50", "1.50", "1.50")
+    assert set(report.PHASES) <= set(columns)
 
 
 def test_json_has_the_whole_history(tmp_path: Path) -> None:

@@ -13,7 +13,9 @@ STAND_IN = r"""
 import sys
 port = sys.argv[sys.argv.index("--thrift-port") + 1]
 if port == "1":
-    sys.exit("Could not connect to thrift client on port 1")
+    sys.exit("Could not connect to thrift client on port 1\nMake sure that\nit is up")
+if port == "2":
+    sys.exit("ModuleNotFoundError: No module named 'thrift'")
 handles = iter(range(40, 50))
 while True:
     print("RuntimeCmd: ", end="", flush=True)
@@ -108,5 +110,20 @@ def test_a_command_line_that_ends(switch: Logged) -> None:
 
 
 def test_no_switch_at_that_port() -> None:
-    with pytest.raises(SimpleSwitchError, match="Could not connect to thrift"):
+    with pytest.raises(SimpleSwitchError) as raised:
         SimpleSwitch(1, COMMAND)
+    assert str(raised.value) == (
+        "no switch answers at Thrift port 1: start simple_switch there, with our "
+        "program (p4/README.md)"
+    )
+
+
+def test_a_command_line_that_does_not_start() -> None:
+    with pytest.raises(
+        SimpleSwitchError, match=r"starting: .* No module named 'thrift'"
+    ):
+        SimpleSwitch(2, COMMAND)
+    with pytest.raises(
+        FileNotFoundError, match="no-such-tool is not on PATH: it comes"
+    ):
+        SimpleSwitch(1, ["no-such-tool"])

@@ -87,8 +87,9 @@ def test_empty_results_are_zeros_flags_and_exponents_are_counted() -> None:
 
 
 def test_bytes_are_counted_with_headers_and_empties() -> None:
-    stream = stream_of(np.ones(40, np.float32), integer_format("int8", "int32"))
-    filled(stream)
+    vector = np.repeat(np.array([1, 0, 1], np.float32), [16, 16, 8])
+    stream = stream_of(vector, integer_format("int8", "int32"))
+    assert filled(stream).element_count.tolist() == [16, 0, 16]
     counts = np.array([16, 0, 16])
     results = Results(
         np.zeros(64, np.uint8),

@@ -61,6 +61,7 @@ CLOCKS = (
     "intswitch/switch_process.py",  # ... and to start
     "intswitch/train.py",  # the time a training takes
     "intswitch/trainer.py",  # ... and its phases
+    "intswitch/explore/command.py",  # the time that an exploration took
     "intswitch/conformance/udp.py",  # how long a switch under test may take to answer
     "intswitch/conformance/ethernet.py",
     "intswitch/conformance/network.py",

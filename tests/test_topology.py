@@ -61,10 +61,10 @@ def test_all_mistakes_in_fields_at_once(tmp_path: Path) -> None:
     )
     found = mistakes(tmp_path, text)
     assert found == [
-        "2: switches.s.rule: Input should be 'safe' or 'switchml' (found 'fast')",
+        "2: switches.s.rule: expected 'safe' or 'switchml' (found 'fast')",
         "5: links.0.rate: expected a number and one of the units "
         "bit/s, kbit/s, Mbit/s, Gbit/s (found 10)",
-        "5: links.0.loss: Input should be less than 1 (found 1.5)",
+        "5: links.0.loss: expected a probability from 0 to below 1 (found 1.5)",
         "8: jobs.0.workers: named more than once: b",
         "8: jobs.0.num_slots: expected a power of two (found 9)",
         "8: jobs.0.colour: no such field; allowed: "
@@ -74,10 +74,46 @@ def test_all_mistakes_in_fields_at_once(tmp_path: Path) -> None:
 
 def test_all_contradictions_at_once(tmp_path: Path) -> None:
     text = GOOD.replace("[b, s]", "[x, s]").replace("[b, a]", "[b, a, y]")
+    text = text.replace("hosts: [a, b]", "hosts: [a, b, s]")
+    text += "  - {name: j, workers: [a]}\n"
     assert mistakes(tmp_path, text) == [
-        "6: links.1.between: x is none of s, a, b",
-        "8: jobs.0.workers.0: b has no link",
-        "8: jobs.0.workers.2: y is none of a, b",
+        "3: hosts.2: this name has been given before (found 's')",
+        "6: links.1.between.0: expected one of s, a, b, s (found 'x')",
+        "8: jobs.0.workers.0: no link leads to this host (found 'b')",
+        "8: jobs.0.workers.2: expected one of a, b, s (found 'y')",
+        "9: jobs.1.name: this name has been given before (found 'j')",
+    ]
+
+
+def test_contradictions_are_told_beside_mistakes_in_fields(tmp_path: Path) -> None:
+    text = """
+switches: {s: {num_slots: few}}
+hosts: [a, b, 3]
+links:
+  - {between: [a], delay: 5}
+  - {between: [c, s]}
+jobs:
+  - {name: j, workers: [b, d], slot_bytes: 1.5}
+"""
+    assert mistakes(tmp_path, text) == [
+        "2: switches.s.num_slots: expected an integer (found 'few')",
+        "3: hosts.2: expected text (found 3)",
+        "5: links.0.between.1: is missing",
+        "5: links.0.delay: expected a number and one of the units s, ms, us, ns"
+        " (found 5)",
+        "6: links.1.between.0: expected one of s, a, b (found 'c')",
+        "8: jobs.0.slot_bytes: expected an integer (found 1.5)",
+        "8: jobs.0.workers.0: no link leads to this host (found 'b')",
+        "8: jobs.0.workers.1: expected one of a, b (found 'd')",
+    ]
+
+
+def test_parts_that_are_none(tmp_path: Path) -> None:
+    assert mistakes(tmp_path, "switches: 1\nhosts: 2\nlinks: 3\njobs: []\n") == [
+        "1: switches: expected a mapping (found 1)",
+        "2: hosts: expected a list (found 2)",
+        "3: links: expected a list (found 3)",
+        "4: jobs: expected at least one",
     ]
 
 
@@ -89,7 +125,13 @@ def test_no_mapping(tmp_path: Path, text: str) -> None:
 
 def test_no_yaml(tmp_path: Path) -> None:
     (line,) = mistakes(tmp_path, "switches: {")
-    assert "not YAML" in line
+    assert line.startswith("1: not YAML: expected the node content, but found")
+    assert mistakes(tmp_path, "switches:\n  s:\n\trule: safe\n") == [
+        "3: not YAML: a tab in column 1; indent with spaces"
+    ]
+    (tmp_path / "net.yaml").write_bytes(b"switches: \xff\n")
+    with pytest.raises(FileError, match="not YAML: expected text in UTF-8"):
+        load(str(tmp_path / "net.yaml"))
 
 
 def test_unknown_name_lists_the_known() -> None:

@@ -5,29 +5,46 @@
     h1 --- port 1 | s1 |
        ...        +----+ ports n+1 and n+2: the two ends of one wire
 
-    sudo python3 topologies/mininet_star.py 4        # then Mininet's prompt
+    source .venv/bin/activate        # or have `intswitch` on PATH in another way
+    sudo env PATH=$PATH /usr/bin/python3 topologies/mininet_star.py 4
 
-starts the switch and its control plane, too; `intswitch`, simple_switch and p4c-bm2-ss
-must be on PATH. At the prompt, `h0 ping h1` goes through the switch, and workers in
-h0, h1, ... join at 10.0.0.254:48864. `sudo intswitch train --fabric mininet` needs none
-of this: it calls this script for the network alone (--bare).
+starts the switch and its control plane, too, and then Mininet's prompt; simple_switch
+and p4c-bm2-ss must be on PATH as well. At the prompt, `h0 ping h1` goes through the
+switch, and workers in h0, h1, ... join at 10.0.0.254:48864. The command
+`intswitch train --fabric mininet` needs none of this: it calls this script for the
+network alone (--bare).
 
-Needs Mininet (Debian and Ubuntu: `apt install mininet`) and the Python that has it.
+Needs Mininet (Debian and Ubuntu: `apt install mininet`) and the Python that has it,
+which is the system's.
 """
 
 import argparse
 import json
+import shutil
 import subprocess
 import sys
 import tempfile
 from pathlib import Path
 
-from mininet.cli import CLI
-from mininet.link import Link
-from mininet.net import Mininet
-from mininet.node import Node, Switch
-from mininet.topo import Topo
+COMMAND = "sudo env PATH=$PATH /usr/bin/python3 topologies/mininet_star.py"
 
+try:
+    from mininet.cli import CLI
+    from mininet.link import Link
+    from mininet.net import Mininet
+    from mininet.node import Node, Switch
+    from mininet.topo import Topo
+except ModuleNotFoundError:
+    sys.exit(
+        f"{sys.executable} has no Mininet. Debian's and Ubuntu's (apt install mininet) "
+        f"is for the system's Python:\n    {COMMAND}"
+    )
+
+TOOLS = {
+    "simple_switch": "BMv2, see p4/README.md",
+    "p4c-bm2-ss": "p4c, see p4/README.md",
+    "intswitch": f"source .venv/bin/activate, then\n    {COMMAND}",
+}
 PROGRAM = Path(__file__).resolve().parent.parent / "p4" / "intswitch.p4"
 SWITCH_ADDRESS, CONTROL_ADDRESS, PORT = "10.0.0.253", "10.0.0.254", 48864
 THRIFT_PORT = 9090  # in the switch's namespace
@@ -131,6 +148,9 @@ def main() -> None:
         " JSON, and end when the standard input is closed",
     )
     arguments = parser.parse_args()
+    for tool, where in TOOLS.items():
+        if not arguments.bare and shutil.which(tool) is None:
+            sys.exit(f"{tool} is not on PATH: {where}")
     net = started(arguments.names or [f"h{n}" for n in range(arguments.hosts)])
     try:
         if arguments.bare:

@@ -211,6 +211,21 @@ class Compressor(ABC):
     ) -> None:
         """`average` of a flat vector, into `mean`, which may be `vector` itself."""
 
+    def share(self) -> Gradient:
+        """[d] what this worker contributed to the last mean: the mean of all workers'
+        shares is the mean, up to float32 rounding. A new array. Optional: error
+        feedback needs it.
+
+        To be called after an average of one element or more, and before the gradient
+        given to it is changed. Raises RuntimeError where that cannot be told.
+        """
+        raise NotImplementedError(f"{type(self).__name__} does not tell its share")
+
+    @classmethod
+    def tells_share(cls) -> bool:
+        """Whether it has `share`, so that there can be error feedback around it."""
+        return cls.share is not Compressor.share
+
     def state_dict(self) -> dict[str, Any]:
         """What `load_state_dict` needs to go on from here. Plain Python and NumPy."""
         return {}

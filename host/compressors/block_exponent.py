@@ -65,18 +65,29 @@ def learn(plan: BlockPlan, chunk: int, exponent: int) -> None:
 
 
 @kernel
-def fill_blocks(
-    plan: BlockPlan, chunks: Integers, contributions: Contributions
-) -> None:
+def check_known(plan: BlockPlan, chunks: Integers) -> None:
     for i in range(len(chunks)):
         if not plan.known[chunks[i]]:
             raise RuntimeError(
                 "a chunk is sent before the result of the chunk num_slots before it, "
                 "which brings its exponent"
             )
-    quantize(plan.sum, chunks, contributions)
+
+
+@kernel
+def announce(plan: BlockPlan, chunks: Integers, contributions: Contributions) -> None:
+    """Tell the exponents of later chunks."""
     for i in range(len(chunks)):
         contributions.exponent[i] = plan.ahead[chunks[i]]
+
+
+@kernel
+def fill_blocks(
+    plan: BlockPlan, chunks: Integers, contributions: Contributions
+) -> None:
+    check_known(plan, chunks)
+    quantize(plan.sum, chunks, contributions)
+    announce(plan, chunks, contributions)
 
 
 @kernel
@@ -88,11 +99,36 @@ def drain_blocks(plan: BlockPlan, chunks: Integers, results: Results) -> None:
             learn(plan, later, results.exponent[i])
 
 
+def block_plan(
+    scaled: Plan, network: Network, exponents: Integers, maxima: Integers, bound: int
+) -> BlockPlan:
+    """Each chunk a block, whose floats below 2^exponent become integers up to `bound`.
+
+    exponents: [chunks] this worker's. maxima: the largest ones over all workers of the
+    first window's chunks.
+    """
+    scale_of = np.array(
+        [exponent_scale(bound, exponent) for exponent in range(NO_EXPONENT, 128)],
+        np.float32,
+    )
+    scale_of[[0, NON_FINITE - NO_EXPONENT]] = 0  # such chunks are sent empty
+    no_more = np.full(network.num_slots, NO_EXPONENT, np.int64)
+    plan = BlockPlan(
+        sum=scaled,
+        num_slots=network.num_slots,
+        scale_of=scale_of,
+        known=np.zeros(len(exponents), np.bool_),
+        ahead=np.concatenate([exponents[network.num_slots :], no_more]),
+    )
+    for chunk, exponent in enumerate(maxima.tolist()):
+        learn(plan, chunk, exponent)
+    return plan
+
+
 class BlockExponentSum(ScaledSum):
     """A scaled sum, each chunk a block, that learns its scales on the way.
 
-    exponents: int64[chunks], this worker's. maxima: the largest ones over all workers
-    of the first window's chunks.
+    exponents, maxima: see `block_plan`.
     """
 
     fill_rows = staticmethod(fill_blocks)
@@ -110,21 +146,9 @@ class BlockExponentSum(ScaledSum):
         scales = np.zeros(len(exponents), np.float32)
         super().__init__(vector, mean, network, scales=scales, **options)
         bound = self.form.clip_bound(network.num_workers)
-        scale_of = np.array(
-            [exponent_scale(bound, exponent) for exponent in range(NO_EXPONENT, 128)],
-            np.float32,
+        self.plan: BlockPlan = block_plan(
+            self.scaled, network, exponents, maxima, bound
         )
-        scale_of[[0, NON_FINITE - NO_EXPONENT]] = 0  # such chunks are sent empty
-        no_more = np.full(network.num_slots, NO_EXPONENT, np.int64)
-        self.plan: BlockPlan = BlockPlan(
-            sum=self.scaled,
-            num_slots=network.num_slots,
-            scale_of=scale_of,
-            known=np.zeros(len(exponents), np.bool_),
-            ahead=np.concatenate([exponents[network.num_slots :], no_more]),
-        )
-        for chunk, exponent in enumerate(maxima.tolist()):
-            learn(self.plan, chunk, exponent)
 
 
 class BlockExponent(ScaledCompressor):

@@ -20,77 +20,11 @@ rounding.
 
 from typing import Any
 
-import numpy as np
-
 from host.compressors.base import Gradient, Layout, Network
 from host.compressors.intsgd import IntSGD
+from host.compressors.memory import Memory
 from host.compressors.norms import squared_norm
-from host.compressors.quantize import dequantize, quantize
-from host.compressors.stream import ScaledSum
-from host.packetizer import Results, make_ready, new_contributions
-from switch.protocol import HEADER_BYTES
-
-BATCH = 128  # chunks
-
-
-class Memory:
-    """A vector kept from step to step, by block: blocks may come in another order, or
-    some of them in another call. Zero at first."""
-
-    def __init__(self) -> None:
-        self.blocks: dict[str, Gradient] = {}
-
-    def of(self, name: str, size: int) -> Gradient:
-        block = self.blocks.setdefault(name, np.zeros(size, np.float32))
-        if len(block) != size:
-            raise ValueError(
-                f"blocks: {name} has {size} elements: must have {len(block)}, "
-                "as in the steps before"
-            )
-        return block
-
-    def add_to(self, vector: Gradient, layout: Layout, sign: int) -> None:
-        """vector += sign * memory."""
-        for name, part in layout.split(vector):
-            part += np.float32(sign) * self.of(name, len(part))
-
-    def add(self, vector: Gradient, layout: Layout) -> None:
-        """memory += vector."""
-        for name, part in layout.split(vector):
-            self.blocks[name] = self.of(name, len(part)) + part
-
-    def store(self, vector: Gradient, layout: Layout) -> None:
-        """memory = vector."""
-        for name, part in layout.split(vector):
-            self.blocks[name] = part.copy()
-
-
-def own_share(stream: ScaledSum) -> Gradient:
-    """[d] q_i / alpha: what this worker sent, read as results of one worker.
-
-    Rounded once more, to the same integers: that takes less time than to keep them.
-    """
-    form, plan = stream.form, stream.scaled
-    share = np.empty_like(plan.mean)
-    sent = new_contributions(BATCH, stream.elements_per_chunk * form.element_bytes)
-    once_more = plan._replace(tally=plan.tally.copy(), beyond=plan.beyond.copy())
-    as_results = once_more._replace(
-        mean=share,
-        result_bytes=form.element_bytes,
-        squares=np.zeros_like(plan.squares),
-    )
-    payload_at = np.arange(BATCH) * sent.packets.shape[1] + HEADER_BYTES
-    one = np.ones(BATCH, np.int64)
-    for start in range(0, stream.num_chunks, BATCH):
-        chunks = np.arange(start, min(start + BATCH, stream.num_chunks))
-        make_ready(sent, len(chunks), stream.elements_per_chunk)
-        quantize(once_more, chunks, sent)
-        results = Results(
-            sent.packets.reshape(-1), payload_at, sent.element_count, one,
-            sent.exponent, sent.flags,
-        )  # fmt: skip
-        dequantize(as_results, chunks, results)
-    return share
+from host.compressors.stream import ScaledSum, own_share
 
 
 class IntDIANA(IntSGD):
@@ -101,6 +35,7 @@ class IntDIANA(IntSGD):
         super().__init__(scale=scale, **options)
         self.own = Memory()
         self.shared = Memory()
+        self.layout: Layout | None = None
 
     def estimate(
         self, vector: Gradient, mean: Gradient, network: Network, layout: Layout
@@ -126,13 +61,19 @@ class IntDIANA(IntSGD):
         self.shared.store(mean, layout)
         norms = [squared_norm(part) for _, part in blocks.split(mean)]
         self.scale.observe(blocks, norms)
+        self.layout = layout
+
+    def share(self) -> Gradient:
+        """h_i, whose mean is the estimate."""
+        if self.layout is None:
+            raise RuntimeError("share: there has been no average yet")
+        return self.own.vector(self.layout)
 
     def state_dict(self) -> dict[str, Any]:
-        copies = {name: block.copy() for name, block in self.own.blocks.items()}
-        shared = {name: block.copy() for name, block in self.shared.blocks.items()}
-        return super().state_dict() | {"own": copies, "shared": shared}
+        memories = {"own": self.own.state_dict(), "shared": self.shared.state_dict()}
+        return super().state_dict() | memories
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         super().load_state_dict(state)
-        for memory, saved in ((self.own, state["own"]), (self.shared, state["shared"])):
-            memory.blocks = {name: block.copy() for name, block in saved.items()}
+        self.own.load_state_dict(state["own"])
+        self.shared.load_state_dict(state["shared"])

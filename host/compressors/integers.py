@@ -2,7 +2,9 @@
 
 from dataclasses import dataclass
 
+from host.codes import codes_per_chunk
 from switch.protocol import (
+    ELEMENT_BITS,
     ELEMENT_BYTES,
     HEADER_BYTES,
     ElementType,
@@ -15,18 +17,21 @@ INTEGER_TYPES = {
     "int16": ElementType.INT16,
     "int32": ElementType.INT32,
 }
+CODES = (ElementType.CODE4, ElementType.CODE8)
 
 
 @dataclass(frozen=True, slots=True)
 class IntegerFormat:
-    """Element type of the contributions and result type of the sums."""
+    """Element type of the contributions, an integer or a code that the job's table
+    makes one of, and result type of the sums."""
 
     element: ElementType
     result: ElementType
 
     @property
     def element_bytes(self) -> int:
-        return ELEMENT_BYTES[self.element]
+        """0 for code4, of which two share a byte."""
+        return ELEMENT_BITS[self.element] // 8
 
     @property
     def result_bytes(self) -> int:
@@ -39,8 +44,8 @@ class IntegerFormat:
 
     @property
     def largest_element(self) -> int:
-        """2^(bits-1) - 1 of the element type."""
-        return largest_of(self.element)
+        """2^(bits-1) - 1 of the element type; of a code, of what the sum is."""
+        return largest_of(self.result if self.element in CODES else self.element)
 
     @property
     def largest_result(self) -> int:
@@ -64,6 +69,8 @@ class IntegerFormat:
 
     def elements_per_chunk(self, slot_bytes: int) -> int:
         """As many as fit the slot once reduced."""
+        if self.element in CODES:
+            return codes_per_chunk(slot_bytes, self.element, self.result)
         elements = slot_bytes // self.result_bytes
         if elements == 0:
             raise ValueError(
@@ -73,7 +80,7 @@ class IntegerFormat:
 
     def bytes_up(self, elements: int) -> int:
         """Of one contribution, header included."""
-        return HEADER_BYTES + elements * self.element_bytes
+        return HEADER_BYTES + elements * ELEMENT_BITS[self.element] // 8
 
     def bytes_down(self, elements: int) -> int:
         """Of one result, header included."""

@@ -1,5 +1,5 @@
-"""Largest exponent and Euclidean norm of a float32 vector; both exact enough to be the
-same on every worker."""
+"""Largest exponent and norms of a float32 vector and of its blocks; the same bits on
+every machine."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,7 +15,10 @@ from switch.compiled import kernel
 from switch.protocol import NO_EXPONENT
 
 LARGEST_EXPONENT = 126  # of a finite block: 127 is NON_FINITE
+LARGEST_NORM = np.float32(2.0**126)  # norms of blocks count as this at most
+LARGEST_NORM_BITS = 0x7E800000
 RUNNING_SUMS = 64
+NORMS = ("l2", "linf")
 
 
 @kernel
@@ -81,3 +84,61 @@ def squared_norm(vector: Floats) -> float:
     for partial in sums.tolist():
         total += partial
     return total
+
+
+@kernel
+def euclidean_bits(segment: Floats, sums: NDArray[np.float64]) -> int:
+    """Bit pattern of the Euclidean norm as a float32, at least that of the largest
+    |element|: both roots and roundings are monotonous. As `largest_bits` for a NaN or
+    an infinity. sums: [64] of any contents."""
+    sums[:] = 0.0
+    add_squares(segment, sums)
+    total = 0.0
+    for partial in sums:
+        total += partial
+    if not np.isfinite(total):
+        return INFINITY_BITS
+    return min(int(np.float32(np.sqrt(total)).view(np.int32)), LARGEST_NORM_BITS)
+
+
+@kernel
+def fill_norms(
+    vector: Floats,
+    block_ends: Integers,
+    euclidean: bool,
+    sums: NDArray[np.float64],
+    norms: NDArray[np.int32],
+) -> None:
+    start = 0
+    for block in range(len(block_ends)):
+        segment = vector[start : block_ends[block]]
+        bits = euclidean_bits(segment, sums) if euclidean else largest_bits(segment)
+        if LARGEST_NORM_BITS < bits < INFINITY_BITS:
+            bits = LARGEST_NORM_BITS
+        norms[block] = bits
+        start = block_ends[block]
+
+
+def block_norms(vector: Floats, block_ends: Integers, norm: str) -> NDArray[np.int32]:
+    """[blocks] bit patterns of the blocks' norms, l2 or linf, as float32.
+
+    At most that of 2^126, but INFINITY_BITS or more for a block with a NaN or an
+    infinity. Patterns of non-negative floats order as the floats do.
+    """
+    norms = np.empty(len(block_ends), np.int32)
+    sums = np.empty(RUNNING_SUMS)
+    fill_norms(vector, block_ends, norm == "l2", sums, norms)
+    return norms
+
+
+def exponents_of(norms: NDArray[np.int32]) -> Integers:
+    """[blocks] `exponent_of` each norm."""
+    exponents = np.empty(len(norms), np.int64)
+    fill_exponents_of(norms, exponents)
+    return exponents
+
+
+@kernel
+def fill_exponents_of(norms: NDArray[np.int32], exponents: Integers) -> None:
+    for block in range(len(norms)):
+        exponents[block] = exponent_of(norms[block])

@@ -37,7 +37,7 @@ ONE = np.float32(1)
 ZERO = np.float32(0)
 LOW_HALF = np.int64(0xFFFFFFFF)
 
-# Of `uniform`.
+# Of `random_bits`.
 SHIFT_1, SHIFT_2 = np.uint32(16), np.uint32(15)
 MULTIPLIER_1, MULTIPLIER_2 = np.uint32(0x21F0AAAD), np.uint32(0x735A2D97)
 SIGN_AND_EXPONENT = np.uint32(9)
@@ -86,6 +86,8 @@ class Plan(NamedTuple):
     """[2] of the random numbers; see `random_key`."""
     beyond: Integers
     """[chunks] integers beyond the bound. Per chunk: a refill does not count twice."""
+    empty: NDArray[np.bool_]
+    """[chunks] sent without a payload."""
     squares: Integers
     """[blocks, 2] sum of squares of the integer sums, as (high, low) * (2^32, 1)."""
     tally: Integers
@@ -116,8 +118,8 @@ def random_key(seed: int, worker: int, step: int) -> NDArray[np.uint32]:
 
 
 @kernel
-def uniform(index: np.uint32, key: NDArray[np.uint32]) -> np.float32:
-    """In (0, 1): an odd multiple of 2^-24, so that neither 0 nor 1 ever comes.
+def random_bits(index: np.uint32, key: NDArray[np.uint32]) -> np.uint32:
+    """23 random bits, of which `uniform` and level indices are made.
 
     A 32-bit integer hash (two rounds of xor-shift and multiply) of the element's index,
     with one half of the key added before each round. Indices count modulo 2^32.
@@ -126,7 +128,13 @@ def uniform(index: np.uint32, key: NDArray[np.uint32]) -> np.float32:
     bits = np.uint32(np.uint32(bits ^ (bits >> SHIFT_1)) * MULTIPLIER_1)
     bits = np.uint32(np.uint32(bits ^ (bits >> SHIFT_2)) + key[1])
     bits = np.uint32(bits * MULTIPLIER_2)
-    one_to_two = np.uint32(np.uint32(bits >> SIGN_AND_EXPONENT) | ONE_BITS)
+    return np.uint32(bits >> SIGN_AND_EXPONENT)
+
+
+@kernel
+def uniform(index: np.uint32, key: NDArray[np.uint32]) -> np.float32:
+    """In (0, 1): an odd multiple of 2^-24, so that neither 0 nor 1 ever comes."""
+    one_to_two = np.uint32(random_bits(index, key) | ONE_BITS)
     return np.float32(one_to_two.view(np.float32) - BELOW_ONE)
 
 
@@ -256,7 +264,7 @@ def quantize(plan: Plan, chunks: Integers, contributions: Contributions) -> None
     """Fill the contributions of `chunks`.
 
     A chunk with a NaN or an infinity is sent as zeros with the exponent NON_FINITE; a
-    chunk whose scales are all 0 is sent empty.
+    chunk whose scales, or whose integers, are all 0 is sent empty.
     """
     bound_bits = np.float32(plan.bound).view(np.int32)
     for i in range(len(chunks)):
@@ -273,6 +281,8 @@ def quantize(plan: Plan, chunks: Integers, contributions: Contributions) -> None
         else:
             lanes32 = payload.view(np.int32)
             largest, empty = quantize_chunk(plan, start, stop, block, lanes32)
+        empty = empty or largest == 0
+        plan.empty[chunks[i]] = empty
         if empty:
             contributions.element_count[i] = 0
         if largest >= INFINITY_BITS and note_non_finite(plan, start, stop):

@@ -6,10 +6,16 @@ from typing import Any
 from host.compressors.base import Compressor
 from host.compressors.block_exponent import BlockExponent
 from host.compressors.exact import Exact
+from host.compressors.feedback import Feedback
 from host.compressors.fixed import FixedScale
 from host.compressors.heuristic import Heuristic
 from host.compressors.intdiana import IntDIANA
 from host.compressors.intsgd import IntSGD
+from host.compressors.memsgd import MemSGD
+from host.compressors.nuqsgd import NUQSGD
+from host.compressors.qsgd import QSGD
+from host.compressors.qsgdinf import QSGDinf
+from host.compressors.signsgd import SignSGD
 
 COMPRESSORS: dict[str, type[Compressor]] = {
     "exact": Exact,
@@ -18,7 +24,17 @@ COMPRESSORS: dict[str, type[Compressor]] = {
     "fixed": FixedScale,
     "block_exponent": BlockExponent,
     "heuristic": Heuristic,
+    "nuqsgd": NUQSGD,
+    "qsgd": QSGD,
+    "qsgdinf": QSGDinf,
+    "memsgd": MemSGD,
+    "signsgd": SignSGD,
 }
+
+FEEDBACK = inspect.Parameter(
+    "feedback", inspect.Parameter.KEYWORD_ONLY, default=False, annotation=bool
+)
+"""Option of every compressor that tells its share: error feedback around it."""
 
 
 def names() -> tuple[str, ...]:
@@ -42,6 +58,8 @@ def options(name: str) -> dict[str, inspect.Parameter]:
         found = {each.name: each for each in keywords} | found
         if not any(each.kind is each.VAR_KEYWORD for each in parameters):
             break
+    if COMPRESSORS[name].tells_share():
+        found[FEEDBACK.name] = FEEDBACK
     return found
 
 
@@ -67,4 +85,6 @@ def compressor(name: str, **chosen: Any) -> Compressor:
         if not is_a(value, expected):
             kind = getattr(expected, "__name__", None) or str(expected)
             raise ValueError(f"{name}: {option} is {value!r}: must be {kind}")
-    return COMPRESSORS[name](**chosen)
+    feedback = chosen.pop(FEEDBACK.name, FEEDBACK.default)
+    made = COMPRESSORS[name](**chosen)
+    return Feedback(made) if feedback else made

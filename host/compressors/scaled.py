@@ -14,6 +14,7 @@ from host.compressors.stream import (
     ScaledSum,
     first_non_finite,
     non_finite_error,
+    own_share,
 )
 from host.packetizer import Integers
 
@@ -42,6 +43,8 @@ class ScaledCompressor(Compressor):
         self.seed = seed
         self.clip = clip
         self.step = 0
+        self.sent: ScaledSum | None = None
+        """The last sum that came out well."""
 
     def key(self, network: Network) -> NDArray[np.uint32] | None:
         """Of this step's random numbers on this worker; None: none are needed."""
@@ -53,7 +56,15 @@ class ScaledCompressor(Compressor):
         self, vector: Gradient, network: Network, layout: Layout, block_ends: Integers
     ) -> Integers:
         """[blocks] each block's largest exponent over all workers, in one round."""
-        stream = ExponentMax(block_exponents(vector, block_ends))
+        own = block_exponents(vector, block_ends)
+        return self.agreed_exponents(own, vector, network, layout)
+
+    def agreed_exponents(
+        self, own: Integers, vector: Gradient, network: Network, layout: Layout
+    ) -> Integers:
+        """[k] the largest of all workers' exponents. vector: what these are of, for the
+        error that NON_FINITE is."""
+        stream = ExponentMax(own)
         network.aggregate(stream)
         stream.add_to(self.statistics)
         if stream.non_finite:
@@ -72,6 +83,12 @@ class ScaledCompressor(Compressor):
         if stream.overflows:
             self.overflowed(stream.overflows)
         self.step += 1
+        self.sent = stream
+
+    def share(self) -> Gradient:
+        if self.sent is None:
+            raise RuntimeError("share: there has been no average yet")
+        return own_share(self.sent)
 
     def overflowed(self, chunks: int) -> None:
         """What to do when so many results had the overflow flag."""

@@ -25,7 +25,14 @@ from host.compressors.quantize import (
     float_at_most,
     quantize,
 )
-from host.packetizer import Contributions, Integers, Results, Stream
+from host.packetizer import (
+    Contributions,
+    Integers,
+    Results,
+    Stream,
+    make_ready,
+    new_contributions,
+)
 from switch.compiled import kernel
 from switch.protocol import (
     HEADER_BYTES,
@@ -37,6 +44,7 @@ from switch.protocol import (
 )
 
 NO_KEY = np.zeros(2, np.uint32)
+BATCH = 128  # chunks
 
 
 class ScaledSum(Stream):
@@ -87,6 +95,7 @@ class ScaledSum(Stream):
             random=key is not None,
             key=NO_KEY if key is None else key,
             beyond=np.zeros(self.num_chunks, np.int64),
+            empty=np.zeros(self.num_chunks, np.bool_),
             squares=np.zeros((len(block_ends), 2), np.int64),
             tally=tally,
         )
@@ -122,11 +131,43 @@ class ScaledSum(Stream):
         statistics.largest_sum = max(statistics.largest_sum, int(tally[LARGEST_SUM]))
         statistics.clips += int(self.scaled.beyond.sum()) if clip else 0
         statistics.overflows += self.overflows
-        empty = int(self.num_chunks - tally[PAYLOADS_DOWN])
-        full = int(tally[PAYLOADS_DOWN])
-        up, down = self.form.bytes_up, self.form.bytes_down
-        statistics.bytes_up += full * up(self.elements_per_chunk) + empty * up(0)
-        statistics.bytes_down += full * down(self.elements_per_chunk) + empty * down(0)
+        headers = self.num_chunks * HEADER_BYTES
+        full_up = self.num_chunks - int(self.scaled.empty.sum())
+        full_down = int(tally[PAYLOADS_DOWN])
+        form, width = self.form, self.elements_per_chunk
+        statistics.bytes_up += headers + full_up * width * form.element_bytes
+        statistics.bytes_down += headers + full_down * width * form.result_bytes
+
+
+def own_share(stream: ScaledSum) -> Gradient:
+    """[d] q_i / alpha: what this worker sent, read as results of one worker.
+
+    Rounded once more, to the same integers: that takes less time than to keep them.
+    Raises RuntimeError if the mean was written over the vector.
+    """
+    form, plan = stream.form, stream.scaled
+    if np.may_share_memory(plan.mean, plan.vector):
+        raise RuntimeError("share: the mean has been written over the gradient (out=)")
+    share = np.empty_like(plan.mean)
+    sent = new_contributions(BATCH, stream.elements_per_chunk * form.element_bytes)
+    once_more = plan._replace(tally=plan.tally.copy(), beyond=plan.beyond.copy())
+    as_results = once_more._replace(
+        mean=share,
+        result_bytes=form.element_bytes,
+        squares=np.zeros_like(plan.squares),
+    )
+    payload_at = np.arange(BATCH) * sent.packets.shape[1] + HEADER_BYTES
+    one = np.ones(BATCH, np.int64)
+    for start in range(0, stream.num_chunks, BATCH):
+        chunks = np.arange(start, min(start + BATCH, stream.num_chunks))
+        make_ready(sent, len(chunks), stream.elements_per_chunk)
+        quantize(once_more, chunks, sent)
+        results = Results(
+            sent.packets.reshape(-1), payload_at, sent.element_count, one,
+            sent.exponent, sent.flags,
+        )  # fmt: skip
+        dequantize(as_results, chunks, results)
+    return share
 
 
 class ExponentPlan(NamedTuple):

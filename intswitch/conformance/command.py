@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import fnmatch
-import os
 import re
 from collections.abc import Sequence
 from contextlib import closing, nullcontext
@@ -15,33 +14,48 @@ from rich.console import Console
 from intswitch.configuration import read_switch, resolve_worker
 from intswitch.conformance import script as golden
 from intswitch.conformance.ethernet import EthernetWire
-from intswitch.conformance.jobs import FixedJobs, Jobs, JoinedJobs, fixed_file
+from intswitch.conformance.jobs import (
+    FixedJobs,
+    Jobs,
+    JoinedJobs,
+    fixed_file,
+    need_control_plane,
+    within,
+)
 from intswitch.conformance.network import NetworkTarget, Wire
 from intswitch.conformance.report import Report, listing
 from intswitch.conformance.runner import Outcome, run
 from intswitch.conformance.script import Script
 from intswitch.conformance.target import Target
 from intswitch.conformance.udp import UdpWire, own_address
+from intswitch.console import new_console
 from switch.admission import text_of
 from switch.config import Address, SwitchConfig
 from switch.protocol import Rule
 
 WORKERS_AT = "127.0.0.1:20000"
-PIPE_WIDTH = 150  # columns, where the output is no terminal
 
 
-def list_scripts(only: Sequence[str], rule: str | None) -> None:
-    scripts = chosen(only)
+def list_scripts(scripts: Sequence[Script], rule: str | None) -> None:
     if rule:
         scripts = of_rule(scripts, Rule[rule.upper()])
     new_console().print(listing(scripts))
 
 
-def print_jobs(only: Sequence[str], rule: str | None, first: Sequence[str]) -> None:
+def print_jobs(
+    scripts: Sequence[Script],
+    rule: str | None,
+    first: Sequence[str],
+    num_slots: int | None,
+) -> None:
     """What a target without a control plane must be set to."""
-    scripts = of_rule(chosen(only), Rule[(rule or "safe").upper()])
+    wanted = of_rule(scripts, Rule[(rule or "safe").upper()])
+    kept = wanted if num_slots is None else within(wanted, num_slots)
+    if not kept:
+        raise ValueError(f"--num-slots {num_slots}: no script has jobs that small")
     addresses = [worker_at(text) for text in first or [WORKERS_AT]]
-    print(fixed_file(scripts, addresses), end="")
+    left_out = [script for script in wanted if script not in kept]
+    print(fixed_file(kept, addresses, left_out), end="")
 
 
 def worker_at(text: str) -> Address:
@@ -57,7 +71,7 @@ class Wanted:
 
     target: str | None
     rule: str | None
-    only: Sequence[str]
+    scripts: Sequence[Script]
     timeout: float
     bind: str | None
     fixed: Path | None
@@ -69,18 +83,18 @@ def check(wanted: Wanted, as_json: bool) -> int:
     """Hold the target to the scripts, and report. Returns the exit status."""
     file = read_switch(wanted.fixed) if wanted.fixed else None
     endpoint, rule = endpoint_of(wanted.target, file), rule_of(wanted.rule, file)
-    found = chosen(wanted.only)
-    scripts = of_rule(found, rule)
+    scripts = of_rule(wanted.scripts, rule)
     wire = wire_of(wanted.interface, wanted.switch_mac)
     jobs: Jobs
     if file:
         jobs = FixedJobs(file, endpoint, wanted.timeout)
     else:
         jobs = JoinedJobs(endpoint, wanted.bind or own_address(endpoint))
+        need_control_plane(endpoint, wanted.timeout)
     console = Console(stderr=True) if as_json else new_console()
     with closing(NetworkTarget(jobs, wire, wanted.timeout)) as network:
         outcomes = outcomes_of(scripts, network, wanted.timeout, console)
-    others = [script.name for script in found if script.rule != rule]
+    others = [script.name for script in wanted.scripts if script.rule != rule]
     report = Report(endpoint, rule, outcomes, others)
     if as_json:
         print(report.as_json())
@@ -126,22 +140,33 @@ def outcomes_of(
     return outcomes
 
 
-def chosen(only: Sequence[str]) -> list[Script]:
-    """The scripts whose names match one of `only`; all of them if it is empty."""
+def chosen(only: Sequence[str], excepted: Sequence[str]) -> list[Script]:
+    """The scripts whose names match one of `only`, or all of them if it is empty; and
+    none of `excepted`."""
     paths = golden.scripts()
     if not paths:
         raise FileNotFoundError("the golden packets are not installed with intswitch")
-    for pattern in only:
-        if not fnmatch.filter([path.stem for path in paths], pattern):
-            raise ValueError(f"--only {pattern}: no such script; --list shows them all")
-    return [
-        golden.read(path)
-        for path in paths
-        if not only or any(fnmatch.fnmatch(path.stem, pattern) for pattern in only)
-    ]
+    names = [path.stem for path in paths]
+    wanted = matching(names, "--only", only) if only else set(names)
+    wanted -= matching(names, "--except", excepted)
+    if not wanted:
+        raise ValueError("--only and --except: no script is left")
+    return [golden.read(path) for path in paths if path.stem in wanted]
 
 
-def of_rule(scripts: list[Script], rule: Rule) -> list[Script]:
+def matching(names: Sequence[str], option: str, patterns: Sequence[str]) -> set[str]:
+    found: set[str] = set()
+    for pattern in patterns:
+        those = fnmatch.filter(names, pattern)
+        if not those:
+            raise ValueError(
+                f"{option} {pattern}: no such script; --list shows them all"
+            )
+        found |= set(those)
+    return found
+
+
+def of_rule(scripts: Sequence[Script], rule: Rule) -> list[Script]:
     found = [script for script in scripts if script.rule == rule]
     if not found:
         other = Rule(1 - rule).name.lower()
@@ -172,10 +197,3 @@ def rule_of(rule: str | None, file: SwitchConfig | None) -> Rule:
             f"--rule {rule}: but the file of --fixed says {file.rule.name.lower()}"
         )
     return file.rule
-
-
-def new_console() -> Console:
-    console = Console()
-    if not console.is_terminal and "COLUMNS" not in os.environ:
-        console.width = PIPE_WIDTH
-    return console

@@ -228,11 +228,22 @@ def has_control_plane(endpoint: str, timeout: float) -> bool:
     return True
 
 
-def fixed_file(scripts: Iterable[Script], first: Sequence[Address]) -> str:
+def need_control_plane(endpoint: str, timeout: float) -> None:
+    """Raises ConnectionError where there is none."""
+    if not has_control_plane(endpoint, timeout):
+        raise ConnectionError(
+            f"no control plane answers at {endpoint} (TCP). A target that has none "
+            "needs the jobs of --jobs, and --fixed FILE here"
+        )
+
+
+def fixed_file(
+    scripts: Iterable[Script], first: Sequence[Address], left_out: Sequence[Script] = ()
+) -> str:
     """The file of a switch whose jobs serve all `scripts` without a reset.
 
-    Workers are at the addresses `first` in turn, and at the ports that follow. Raises
-    ValueError if these do not suffice.
+    Workers are at the addresses `first` in turn, and at the ports that follow. Scripts
+    that are `left_out` are named. Raises ValueError if the ports do not suffice.
     """
     numbers, places = count(1), addresses_from(first)
     rule, lines, num_slots, slot_bytes = "safe", [], 0, 0
@@ -252,6 +263,7 @@ def fixed_file(scripts: Iterable[Script], first: Sequence[Address]) -> str:
             slot_bytes = max(slot_bytes, job.slot_bytes)
     head = [
         "# For `intswitch conformance --fixed`: one job for each job of each script.",
+        *(f"# Not for {script.name}: too many slots." for script in left_out),
         "switch:",
         f"  rule: {rule}",
         f"  num_slots: {num_slots}",
@@ -266,6 +278,17 @@ def tables_of(job: JobConfig) -> Iterator[tuple[str, Table]]:
     for name, table in zip(TABLE_SIZES, (job.code4, job.code8), strict=True):
         if table is not None:
             yield name, table
+
+
+def within(scripts: Iterable[Script], num_slots: int) -> list[Script]:
+    """Without those for whose jobs not enough of so many slots are left."""
+    kept = []
+    for script in scripts:
+        wanted = sum(job.num_slots for job in script.jobs)
+        if wanted <= num_slots:
+            num_slots -= wanted
+            kept.append(script)
+    return kept
 
 
 def addresses_from(first: Sequence[Address]) -> Iterator[Address]:

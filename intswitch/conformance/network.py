@@ -18,6 +18,7 @@ from intswitch.conformance.difference import hexed
 from intswitch.conformance.jobs import Jobs
 from intswitch.conformance.script import Datagram
 from intswitch.conformance.target import Places, Unanswered, Violation
+from switch.admission import text_of
 from switch.config import Address, SwitchConfig
 from switch.protocol import (
     FORMAT,
@@ -183,8 +184,10 @@ class NetworkTarget:
         more = f", nor to {len(waiting) - 1} other workers" if len(waiting) > 1 else ""
         came = [hexed(packet) for packet, to in received if to == address][-SHOWN:]
         instead = f"; what came: {', '.join(came)}" if came else ""
+        number = self.numbers[job]
+        name = f"job {number}" + (f" (in the script {job})" if number != job else "")
         return (
-            f"no status came to worker {rank} of job {job} within {self.timeout:g} s"
+            f"no status came to worker {rank} of {name} within {self.timeout:g} s"
             f"{more}, in answer to the query that the kit sends behind the packets: "
             f"{asked}{instead}"
         )
@@ -204,8 +207,9 @@ class NetworkTarget:
                 self.await_markers([first], [])
             except Unanswered as error:
                 if last == GREETINGS - 1:
+                    at = text_of(self.jobs.switch())
                     raise ConnectionError(
-                        f"nothing comes from the target: {error}"
+                        f"nothing comes from the target at {at}: {error}"
                     ) from None
 
     def check_empty(self) -> None:
@@ -216,10 +220,9 @@ class NetworkTarget:
             for packet, _ in self.process(asked):
                 held = int.from_bytes(packet[AT_WORKER:][:2], "big")
                 if packet[:1] == bytes([STATUS]) and held:
-                    number = self.numbers[job.job]
                     raise Violation(
-                        f"job {number} of the target is not empty ({held} workers in a "
-                        "slot): start the target anew before every run"
+                        "its jobs have been used before: reset them, or start the "
+                        "target anew, before every run"
                     )
 
     # job ids

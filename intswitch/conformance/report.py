@@ -70,15 +70,16 @@ class Report:
         return table
 
     def told(self) -> Iterable[str]:
-        """Why scripts failed or were skipped; those skipped alike in one."""
-        skipped: dict[str, list[str]] = {}
+        """Why scripts failed or were skipped; what did not even begin alike, in one."""
+        alike: dict[tuple[str, str], list[str]] = {}
         for outcome in self.outcomes:
-            if outcome.result == "skipped" and not outcome.line:
-                skipped.setdefault(outcome.reason, []).append(outcome.script)
+            if outcome.reason and not outcome.line and not outcome.sent:
+                key = outcome.result, outcome.reason
+                alike.setdefault(key, []).append(outcome.script)
             elif outcome.reason:
                 yield from ["", *told(outcome)]
-        for reason, names in skipped.items():
-            yield from ["", f"{', '.join(names)}: skipped", f"    {reason}"]
+        for (result, reason), names in alike.items():
+            yield from ["", f"{', '.join(names)}: {result}", f"    {reason}"]
 
     def summary(self) -> Iterable[str]:
         counts = ", ".join(f"{self.counts[result]} {result}" for result in COLOURS)
@@ -91,8 +92,15 @@ class Report:
                 f"the target does not tell its counters: {unchecked} `count` lines "
                 "were not checked"
             )
+        other = "switchml" if self.rule == Rule.SAFE else "safe"
+        section = f"The slot rule {rule}"
+        broken = [each for each in self.outcomes if each.section == section]
+        if any(outcome.result == "fail" and outcome.sent for outcome in broken):
+            yield (
+                f"is the target set to the rule {rule}? It does not keep to it "
+                f"(--rule {other} holds it to the other one)"
+            )
         if self.other_rule:
-            other = "switchml" if self.rule == Rule.SAFE else "safe"
             plural = "" if len(self.other_rule) == 1 else "s"
             yield (
                 f"not run: {len(self.other_rule)} script{plural} of the rule {other} "

@@ -17,7 +17,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from intswitch.child import Child, close_all, lines_until, python
+from intswitch.child import Child, close_all, lines_until, python, search_path
 from intswitch.fabrics.fabric import ENVIRONMENT, Fabric, FabricError
 from intswitch.fabrics.namespaces import End, Namespaces
 from intswitch.p4_program import CompilerError, Program, compile_program
@@ -26,7 +26,7 @@ from switch.protocol import DEFAULT_PORT
 
 TOOLS = {
     "simple_switch": "BMv2 (p4lang's packages, see p4/README.md)",
-    "simple_switch_CLI": "BMv2's command line",
+    "simple_switch_CLI": "BMv2, too",
     "p4c-bm2-ss": "p4c, the compiler of P4",
     "ip": "iproute2",
     "setpriv": "util-linux",
@@ -59,7 +59,8 @@ class Bmv2(Fabric):
     def __init__(self, topology: Topology, **options: Any) -> None:
         super().__init__(topology, **options)
         self.namespaces: Namespaces | None = None
-        self.folder = tempfile.TemporaryDirectory(prefix="intswitch-bmv2-")
+        self.folder: Path | None = None
+        """With what only the switch and its controller read. The tether removes it."""
         self.enter: dict[str, list[str]] = {}
         """What to put before a command that is to run at a host, or at SWITCH."""
         self._others: list[Child] = []
@@ -69,7 +70,7 @@ class Bmv2(Fabric):
         reasons = [
             f"{tool} is not on PATH: it comes with {what}"
             for tool, what in cls.tools.items()
-            if shutil.which(tool) is None
+            if shutil.which(tool, path=search_path()) is None
         ]
         if os.geteuid() != 0:
             reasons.append("network namespaces need root: sudo, or run as root")
@@ -96,16 +97,18 @@ class Bmv2(Fabric):
                 lose(self.enter[host], self.topology.links[0].loss)
         for rank, host in enumerate(self.job.workers):
             self.workers.append(self._child(f"worker {rank}", host, self.worker))
-        ports = [f"-i{port}@{name}" for port, name in enumerate(self._ports())]
-        notifications = f"ipc://{self.folder.name}/notifications"
-        self._start_switch(
-            "BMv2",
-            *python("intswitch.tether", self.binary, *ports),
-            *("--notifications-addr", notifications, *self.switch_options(program)),
-        )
-        file = Path(self.folder.name) / "controller.json"
+        # named by who made it, for `intswitch doctor`
+        self.folder = Path(tempfile.mkdtemp(prefix=f"intswitch-bmv2-{os.getpid()}-"))
+        file = self.folder / "controller.json"
         # JSON is YAML
         file.write_text(json.dumps(self._controller_file(program)))
+        ports = [f"-i{port}@{name}" for port, name in enumerate(self._ports())]
+        notifications = f"ipc://{self.folder}/notifications"
+        self._start_switch(
+            "BMv2",
+            *python("intswitch.tether", str(self.folder), self.binary, *ports),
+            *("--notifications-addr", notifications, *self.switch_options(program)),
+        )
         arguments = ["controller", "--until-stdin-closes", str(file)]
         self._start_switch("the controller", *python("intswitch", *arguments))
         self._await_controller()
@@ -122,7 +125,8 @@ class Bmv2(Fabric):
         close_all(self._others)
         self._others = []
         self.remove()
-        self.folder.cleanup()
+        if self.folder is not None:  # its tether may have been killed
+            shutil.rmtree(self.folder, ignore_errors=True)
 
     def build(self) -> None:
         """Make the network, and fill `enter`."""
@@ -144,8 +148,8 @@ class Bmv2(Fabric):
         self._others.append(self._child(name, SWITCH, command))
 
     def _child(self, name: str, place: str, command: Sequence[str]) -> Child:
-        gloo = {"GLOO_SOCKET_IFNAME": self.interface(place)}
-        return Child(name, [*self.enter[place], *command], ENVIRONMENT | gloo)
+        own = {"GLOO_SOCKET_IFNAME": self.interface(place), "PATH": search_path()}
+        return Child(name, [*self.enter[place], *command], ENVIRONMENT | own)
 
     def _ports(self) -> list[str]:
         """Interfaces of the switch, by port."""
@@ -209,6 +213,9 @@ def lose(enter: list[str], probability: float) -> None:
     parts = str(round(probability * 1_000_000))
     rules = LOSS_RULES.replace("PORT", str(DEFAULT_PORT)).replace("PARTS", parts)
     command = [*enter, "nft", "-f", "-"]
-    done = subprocess.run(command, input=rules, capture_output=True, text=True)
+    environment = {**os.environ, "PATH": search_path()}
+    done = subprocess.run(
+        command, input=rules, capture_output=True, text=True, env=environment
+    )
     if done.returncode:
         raise FabricError(f"nft (loss on links): {done.stderr.strip()}")

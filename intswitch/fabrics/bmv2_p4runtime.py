@@ -21,7 +21,7 @@ class Bmv2P4Runtime(Bmv2):
     binary = "simple_switch_grpc"
     tools: Mapping[str, str] = {
         "simple_switch_grpc": "BMv2, built with P4Runtime",
-        **{tool: TOOLS[tool] for tool in ("p4c-bm2-ss", "ip")},
+        **{tool: TOOLS[tool] for tool in ("p4c-bm2-ss", "ip", "setpriv")},
     }
 
     @classmethod

@@ -9,7 +9,7 @@ import time
 from functools import cache
 from pathlib import Path
 
-from intswitch.child import Child, lines_until
+from intswitch.child import Child, lines_until, search_path
 from intswitch.fabrics.bmv2 import SWITCH, Bmv2
 from intswitch.fabrics.fabric import FabricError
 from intswitch.topology import FOLDERS
@@ -47,7 +47,7 @@ class Mininet(Bmv2):
         script = next(each for each in script_paths() if each.is_file())
         hosts = self.topology.hosts
         command = [str(python_with_mininet()), str(script), "--bare", "--names", *hosts]
-        child = Child("Mininet", command)
+        child = Child("Mininet", command, {"PATH": search_path()})
         self._others.append(child)
         for _, line in lines_until([child], time.monotonic() + START_TIMEOUT):
             if line is None:

@@ -12,6 +12,7 @@ import secrets
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +21,7 @@ from pyroute2 import IPRoute, netns
 from pyroute2.ethtool import Ethtool
 
 PREFIX_BITS = 24
+REMOVALS, PAUSE = 20, 0.1  # tries, and seconds between them
 OFFLOADS = (
     "tx-checksum-ip-generic", "rx-checksum", "rx-gro", "tx-generic-segmentation",
     "tx-tcp-segmentation", "tx-tcp-ecn-segmentation", "tx-tcp-mangleid-segmentation",
@@ -39,23 +41,37 @@ class End:
 
 
 class Namespaces:
-    """Those of one fabric. Their names say which process made them."""
+    """Those of one fabric. Their names say for which process they are.
+
+    A process of their own, the keeper, makes them all and removes them all: when it is
+    told to, or when this process has been killed, even while it waits for one.
+    """
 
     def __init__(self) -> None:
         self.prefix = f"intswitch-{os.getpid()}-{secrets.token_hex(2)}"
-        command = [sys.executable, "-P", "-m", __name__, self.prefix]
-        self._remover = subprocess.Popen(
-            command, stdin=subprocess.PIPE, start_new_session=True
+        self._keeper = subprocess.Popen(
+            [sys.executable, "-P", "-m", __name__, self.prefix],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            start_new_session=True,
+            bufsize=0,
         )
 
     def close(self) -> None:
         """Remove them, and with them their interfaces. Safe to call twice."""
-        if self._remover.stdin and not self._remover.stdin.closed:
-            self._remover.stdin.close()
-        self._remover.wait()
+        self._keeper.communicate()
+        remove_all(self.prefix)  # if the keeper has been killed
 
     def add(self, name: str) -> None:
-        netns.create(f"{self.prefix}-{name}")
+        """Raises OSError."""
+        assert self._keeper.stdin
+        assert self._keeper.stdout
+        with contextlib.suppress(BrokenPipeError):
+            self._keeper.stdin.write(f"{name}\n".encode())
+        answer = self._keeper.stdout.readline().decode().strip()
+        if answer != name:
+            reason = answer or "the process that makes them has ended"
+            raise OSError(f"network namespaces: {reason}")
         with self.opened(name) as stack:
             (index,) = stack.link_lookup(ifname="lo")
             stack.link("set", index=index, state="up")
@@ -117,18 +133,37 @@ def _as_on_a_wire(interface: str) -> None:
         switch.write_text("1")
 
 
-def main() -> None:
-    """Once our parent has ended, or closed our input, remove what it has made.
+def remove_all(prefix: str) -> list[str]:
+    """Remove the namespaces whose names begin with it. Returns those that are left."""
+    ours = [name for name in netns.listnetns() if name.startswith(f"{prefix}-")]
+    for name in ours:
+        with contextlib.suppress(OSError):
+            netns.remove(name)
+    return sorted(set(ours) & set(netns.listnetns()))
 
-    It may have been killed, so this process does it in any case.
+
+def main() -> None:
+    """The keeper: make what is asked for, a name a line, and remove it in the end.
+
+    Our parent may have been killed, so this process does it in any case.
     """
     prefix = sys.argv[1]
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_IGN)
-    sys.stdin.read()
-    for name in netns.listnetns():
-        if name.startswith(f"{prefix}-"):
-            netns.remove(name)
+    for line in sys.stdin:
+        name = line.strip()
+        try:
+            netns.create(f"{prefix}-{name}")
+        except OSError as error:
+            name = f"{name}: {error.strerror or error}"
+        with contextlib.suppress(BrokenPipeError):
+            print(name, flush=True)
+    for _ in range(REMOVALS):
+        left = remove_all(prefix)
+        if not left:
+            return
+        time.sleep(PAUSE)
+    print(f"still there; ip netns delete {' '.join(left)}", file=sys.stderr)
 
 
 if __name__ == "__main__":

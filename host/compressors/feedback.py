@@ -1,0 +1,56 @@
+"""Error feedback around any compressor: what it did not transmit is added to the next
+gradient.
+
+Stich, Cordonnier, Jaggi, "Sparsified SGD with Memory" (NeurIPS 2018), for any
+compressor C, as in Karimireddy, Rebjock, Stich, Jaggi, "Error Feedback Fixes SignSGD
+and other Gradient Compression Schemes" (ICML 2019). With g_i the gradient and m_i the
+memory of worker i, zero at first:
+
+    u_i  = m_i + g_i
+    mean = the compressor's estimate of the mean of the u_i
+    m_i  = u_i - C(u_i)          C(u_i): the worker's own share of the estimate
+
+Differences from the papers: m_i is in units of the gradient, and the caller applies the
+learning rate to the mean. That is the same while the learning rate is constant; if it
+falls, what is remembered is applied at the lower rate, and not at the one of its step
+(`memsgd` has an option for that). m_i is float32.
+"""
+
+from typing import Any
+
+from host.compressors.base import Compressor, Gradient, Layout, Network
+from host.compressors.memory import Memory
+
+
+class Feedback(Compressor):
+    """See the module. State: the memory, and the inner compressor's."""
+
+    def __init__(self, inner: Compressor) -> None:
+        """Raises ValueError for a compressor that does not tell its share."""
+        super().__init__()
+        if not inner.tells_share():
+            name = type(inner).__name__
+            raise ValueError(f"{name} does not tell its share: it has no feedback")
+        self.inner = inner
+        self.statistics = inner.statistics
+        self.memory = Memory()
+
+    def estimate(
+        self, vector: Gradient, mean: Gradient, network: Network, layout: Layout
+    ) -> None:
+        if len(vector) == 0:
+            return
+        wanted = vector.copy()
+        self.memory.add_to(wanted, layout, 1)
+        self.inner.estimate(wanted, mean, network, layout)
+        self.memory.store(wanted - self.inner.share(), layout)
+
+    def state_dict(self) -> dict[str, Any]:
+        return {
+            "inner": self.inner.state_dict(),
+            "memory": self.memory.state_dict(),
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self.inner.load_state_dict(state["inner"])
+        self.memory.load_state_dict(state["memory"])

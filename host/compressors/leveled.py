@@ -1,0 +1,211 @@
+"""What NUQSGD, QSGD and QSGDinf share: all but the levels and the norm.
+
+Two paths lead to the mean. `network`: a norm common to all workers, and one level of
+each element, which the switch adds; see `level_sum`. `gather`: the papers' own, norms
+of each worker's own and coded messages for everybody; see `level_messages`.
+"""
+
+import numpy as np
+
+from host.compressors.base import Gradient, Layout, Network
+from host.compressors.integers import (
+    INTEGER_TYPES,
+    IntegerFormat,
+    integer_format,
+    one_of,
+)
+from host.compressors.level_messages import gather_mean, message_of
+from host.compressors.level_sum import LevelBlockSum, LevelSum
+from host.compressors.levels import grid_of, most_workers, scales_of, table_of
+from host.compressors.norms import NORMS, block_norms, exponents_of
+from host.compressors.quantize import (
+    FIRST_NON_FINITE,
+    INFINITY_BITS,
+    NON_FINITE,
+    random_key,
+)
+from host.compressors.scaled import ScaledCompressor
+from host.compressors.stream import ExponentMax, first_non_finite, non_finite_error
+from host.packetizer import Integers
+from switch.protocol import ELEMENT_BITS, ElementType
+
+PATHS = ("network", "gather")
+COMMON_NORMS = ("exponent", "max")
+LEVELS = ("paper", "authors")
+WIRES = ("codes", "integers")
+BLOCK_SIZE = 512  # what a slot of 1024 bytes holds of int16 sums
+INT32 = integer_format("int32", None)
+
+
+class Leveled(ScaledCompressor):
+    """A compressor that sends one level of a grid for each element. State: step."""
+
+    def __init__(
+        self,
+        kind: str,
+        norm: str,
+        *,
+        bits: int = 4,
+        path: str = "network",
+        common: str = "exponent",
+        block_size: int | None = None,
+        result_type: str | None = None,
+        levels: str = "paper",
+        wire: str = "codes",
+        seed: int = 0,
+    ) -> None:
+        """kind: of the grid, exponential or uniform. norm: l2 or linf.
+
+        bits: of a level, its sign included. path: network or gather. common, of the
+        path network: where the workers' common norm comes from. exponent: a power of
+        two for each packet, pipelined; max: one round before, which finds the largest
+        norm of each block. block_size: elements that share a norm; None: 512, or, for
+        exponent, what a packet holds (nothing else is possible there). The authors'
+        experiments have 8192. result_type: of the sums; None: the narrowest that holds
+        those of all workers. levels: paper, or authors: without a level 0, as in their
+        code. wire, of the path network: codes, of 4 bits if `bits` fit them, else of 8,
+        for which the job needs `tables`; or integers, as narrow as the largest level
+        allows. seed: of random rounding; the workers' numbers differ all the same.
+        """
+        authors = one_of("levels", levels, LEVELS) == "authors"
+        self.grid = grid_of(kind, bits, authors=authors)
+        self.types = [name for name in INTEGER_TYPES if most_workers(self.grid, name)]
+        super().__init__(self.types[0], result_type, "random", seed)
+        self.norm = one_of("norm", norm, NORMS)
+        self.path = one_of("path", path, PATHS)
+        self.common = one_of("common", common, COMMON_NORMS)
+        self.wire = one_of("wire", wire, WIRES)
+        self.code = "code4" if bits <= 4 else "code8"
+        self.result_type = result_type
+        by_packet = path == "network" and common == "exponent"
+        if by_packet and block_size is not None:
+            raise ValueError(
+                f"block_size is {block_size}: with common=exponent a block is what a "
+                "packet holds; leave it out, or take common=max"
+            )
+        if block_size is not None and block_size < 1:
+            raise ValueError(f"block_size is {block_size}: must be 1 or more")
+        self.block_size = block_size or BLOCK_SIZE
+
+    def form_for(self, num_workers: int) -> IntegerFormat:
+        """What travels, or ValueError if no type holds the workers' sum."""
+        allowed = [self.result_type] if self.result_type else self.types
+        for name in allowed:
+            if num_workers <= most_workers(self.grid, name):
+                return self.form_of(name)
+        name, top = allowed[-1], int(self.grid.top)
+        most = most_workers(self.grid, name)
+        raise ValueError(
+            f"result_type {name}: the sum of {num_workers} workers' largest level, "
+            f"{num_workers} x {top}, does not fit: it allows {most} workers"
+        )
+
+    def form_of(self, result_type: str) -> IntegerFormat:
+        if self.wire == "integers":
+            return integer_format(self.types[0], result_type)
+        return IntegerFormat(ElementType[self.code.upper()], INTEGER_TYPES[result_type])
+
+    def tables(self, num_workers: int) -> dict[str, tuple[int, ...]]:
+        if self.path == "gather" or self.wire == "integers":
+            return {}
+        form = self.form_for(num_workers)
+        table = table_of(self.grid, ELEMENT_BITS[form.element])
+        return {self.code: tuple(table.tolist())}
+
+    def check_tables(self, network: Network) -> None:
+        """Raise ValueError if the job's tables are not those of the grid."""
+        for code, table in self.tables(network.num_workers).items():
+            found = getattr(network, code)
+            if found != table:
+                what = "no" if found is None else "another"
+                raise ValueError(
+                    f"the job has {what} {code} table: join with "
+                    "**compressor.tables(num_workers), or take wire=integers"
+                )
+
+    def estimate(
+        self, vector: Gradient, mean: Gradient, network: Network, layout: Layout
+    ) -> None:
+        if len(vector) == 0:
+            return
+        if self.path == "gather":
+            self.exchange(vector, mean, network, layout)
+            return
+        self.form = self.form_for(network.num_workers)
+        self.check_tables(network)
+        if self.common == "max":
+            self.sum_in_known_units(vector, mean, network, layout)
+        else:
+            self.sum_in_blocks(vector, mean, network, layout)
+
+    def sum_in_blocks(
+        self, vector: Gradient, mean: Gradient, network: Network, layout: Layout
+    ) -> None:
+        """As `BlockExponent.estimate`: exponents one window ahead."""
+        ends = block_ends(len(vector), self.form.elements_per_chunk(network.slot_bytes))
+        exponents = exponents_of(block_norms(vector, ends, self.norm))
+        finite = not (exponents == NON_FINITE).any()
+        first = None if finite else first_non_finite(vector)
+        window = ExponentMax(exponents[: network.num_slots])
+        network.aggregate(window)
+        window.add_to(self.statistics)
+        if window.non_finite:
+            raise non_finite_error(first, layout, network.rank, self.step)
+        stream = LevelBlockSum(
+            vector,
+            mean,
+            network,
+            self.grid,
+            exponents,
+            window.maxima,
+            form=self.form,
+            block_ends=ends,
+            key=self.key(network),
+        )
+        if first is not None:
+            stream.scaled.tally[FIRST_NON_FINITE] = first
+        self.complete(stream, network, layout)
+
+    def sum_in_known_units(
+        self, vector: Gradient, mean: Gradient, network: Network, layout: Layout
+    ) -> None:
+        """A round for the largest norms, and one for the sum."""
+        ends = block_ends(len(vector), self.block_size)
+        norms = network.max(block_norms(vector, ends, self.norm))
+        width = INT32.elements_per_chunk(network.slot_bytes)
+        chunks = -(-len(norms) // width)
+        self.statistics.bytes_up += chunks * INT32.bytes_up(width)
+        self.statistics.bytes_down += chunks * INT32.bytes_down(width)
+        if int(norms.max()) >= INFINITY_BITS:
+            first = first_non_finite(vector)
+            raise non_finite_error(first, layout, network.rank, self.step)
+        stream = LevelSum(
+            vector,
+            mean,
+            network,
+            self.grid,
+            form=self.form,
+            block_ends=ends,
+            scales=scales_of(norms, self.grid),
+            key=self.key(network),
+        )
+        self.complete(stream, network, layout)
+
+    def exchange(
+        self, vector: Gradient, mean: Gradient, network: Network, layout: Layout
+    ) -> None:
+        """The papers' path."""
+        ends = block_ends(len(vector), self.block_size)
+        norms = block_norms(vector, ends, self.norm)
+        finite = int(norms.max()) < INFINITY_BITS
+        first = None if finite else first_non_finite(vector)
+        key = random_key(self.seed, network.rank, self.step)
+        message = message_of(vector, ends, norms, self.grid, key, self.statistics)
+        if not gather_mean(message, mean, ends, self.grid, network, self.statistics):
+            raise non_finite_error(first, layout, network.rank, self.step)
+        self.step += 1
+
+
+def block_ends(elements: int, block_size: int) -> Integers:
+    """[blocks] index after each block's last element; the last block may be short."""
+    return np.append(np.arange(block_size, elements, block_size), elements)

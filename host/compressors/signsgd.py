@@ -1,0 +1,83 @@
+"""signSGD with majority vote: one sign an element, up and down.
+
+Bernstein, Wang, Azizzadenesheli, Anandkumar, "signSGD: Compressed Optimisation for
+Non-Convex Problems" (ICML 2018), Algorithm 3. Each worker votes, the majority decides:
+
+    estimate = sign(sum_i sign(g_i))
+
+The switch counts the votes (`path="network"`, int8 sums), or all workers have each
+other's as packed bits (`path="gather"`). The estimate is not the mean: its elements are
+-1, 0 and 1, so that the learning rate is the length of a step (the paper's default:
+1e-4), and there is no error feedback around it.
+
+Differences from the paper: a zero is no vote, and a tie gives 0; theirs has two signs
+only. So a message has two bits an element: which are positive, and which negative.
+"""
+
+import numpy as np
+
+from host.compressors.base import Compressor, Gradient, Layout, Network
+from host.compressors.integers import one_of
+from host.compressors.scaled import ScaledCompressor
+from host.compressors.stream import ScaledSum, first_non_finite, non_finite_error
+from host.compressors.union import gather_of
+
+PATHS = ("network", "gather")
+NOT_FINITE = b""
+"""Message of a worker with a NaN or an infinity."""
+
+
+class SignSGD(ScaledCompressor):
+    """See the module. State: step."""
+
+    share = Compressor.share  # there is none: the estimate is no mean of shares
+
+    def __init__(self, *, path: str = "network") -> None:
+        """path: network or gather."""
+        super().__init__("int8", None, "deterministic", seed=0)
+        self.path = one_of("path", path, PATHS)
+
+    def estimate(
+        self, vector: Gradient, mean: Gradient, network: Network, layout: Layout
+    ) -> None:
+        if len(vector) == 0:
+            return
+        if self.path == "network":
+            self.count_votes(vector, mean, network, layout)
+        else:
+            self.read_votes(vector, mean, network, layout)
+
+    def count_votes(
+        self, vector: Gradient, mean: Gradient, network: Network, layout: Layout
+    ) -> None:
+        """In the switch."""
+        votes = np.sign(vector)
+        votes[np.isinf(vector)] = np.nan  # for the stream to find
+        stream = ScaledSum(
+            votes,
+            mean,
+            network,
+            self.form,
+            block_ends=np.array([len(votes)]),
+            scales=np.ones(1, np.float32),
+            key=None,
+        )
+        self.complete(stream, network, layout)
+        np.sign(mean, out=mean)
+
+    def read_votes(
+        self, vector: Gradient, mean: Gradient, network: Network, layout: Layout
+    ) -> None:
+        """From everybody's message."""
+        first = first_non_finite(vector)
+        signs = np.concatenate([vector > 0, vector < 0])
+        message = np.packbits(signs).tobytes() if first is None else NOT_FINITE
+        votes = np.zeros(len(vector), np.int64)
+        messages = gather_of(message, network, self.statistics)
+        if NOT_FINITE in messages:
+            raise non_finite_error(first, layout, network.rank, self.step)
+        for each in messages:
+            bits = np.unpackbits(np.frombuffer(each, np.uint8), count=len(signs))
+            votes += bits[: len(vector)].astype(np.int64) - bits[len(vector) :]
+        np.sign(votes, out=mean, casting="unsafe")
+        self.step += 1

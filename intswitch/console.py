@@ -1,0 +1,34 @@
+"""Where results are printed, and what several commands print."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+
+from rich.console import Console
+
+PIPE_WIDTH = 150  # columns, where the output is no terminal
+COUNTERS = (
+    "accepted", "results", "copies", "replays", "statuses", "malformed", "unknown_job",
+    "unknown_source", "opcode", "ahead", "stale", "mismatch", "duplicate",
+)  # fmt: skip
+
+
+def new_console() -> Console:
+    console = Console()
+    if not console.is_terminal and "COLUMNS" not in os.environ:
+        console.width = PIPE_WIDTH
+    return console
+
+
+def show_address(address: tuple[str, int]) -> None:
+    host = f"[{address[0]}]" if ":" in address[0] else address[0]
+    print(f"listening {host}:{address[1]}", flush=True)
+
+
+def show_counters(values: Mapping[str, int]) -> None:
+    """What became of packets first, then why others were dropped or lost."""
+    known = [name for name in COUNTERS if name in values]
+    width = max(map(len, values), default=0)
+    for name in [*known, *sorted(set(values) - set(known))]:
+        print(f"{name:{width}}  {values[name]:>14,}", flush=True)

@@ -1,0 +1,78 @@
+"""`intswitch explore`: options in, exit status out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from time import perf_counter
+
+from rich.console import Console
+from rich.status import Status
+
+from intswitch.explore.parties import Shape, parties_of
+from intswitch.explore.report import table, trace
+from intswitch.explore.search import Outcome, explore
+from switch.protocol import SEQUENCE_MASK, Rule
+
+SHAPES = (
+    Shape(Rule.SAFE, 2, 1, (4,)),
+    Shape(Rule.SAFE, 2, 1, (3, 4), SEQUENCE_MASK - 3),
+    Shape(Rule.SAFE, 2, 2, (5,)),
+    Shape(Rule.SAFE, 2, 2, (6,), SEQUENCE_MASK - 2, 1),
+    Shape(Rule.SAFE, 3, 1, (4,)),
+    Shape(Rule.SWITCHML, 2, 1, (4,)),
+)
+"""What is explored when nothing is asked for: seconds each."""
+LARGER = (
+    Shape(Rule.SAFE, 2, 1, (9,), SEQUENCE_MASK - 4),
+    Shape(Rule.SAFE, 2, 2, (7,)),
+    Shape(Rule.SAFE, 3, 1, (3, 3)),
+    Shape(Rule.SAFE, 3, 2, (4,)),
+    Shape(Rule.SAFE, 4, 1, (3,)),
+)
+"""Besides, with --large: minutes each."""
+
+
+def shape(
+    rule: str | None,
+    workers: int,
+    slots: int,
+    chunks: str,
+    first: int,
+    limit: int | None,
+) -> Shape:
+    """Of the command's options. Raises ValueError for chunks that are no numbers."""
+    try:
+        aggregations = tuple(int(each) for each in chunks.split("+"))
+    except ValueError:
+        raise ValueError(f"--chunks {chunks}: must be as 4 or 3+4") from None
+    kept = Rule[(rule or "safe").upper()]
+    return Shape(kept, workers, slots, aggregations, first, limit)
+
+
+Found = list[tuple[Shape, Outcome, float]]
+
+
+def run(shapes: Sequence[Shape], most_states: int, console: Console) -> int:
+    """Explore, print the traces and the table; 1 if `safe` failed."""
+    found: Found = []
+    for shape in shapes:
+        began = perf_counter()
+        with console.status("exploring") as status:
+            outcome = explore(parties_of(shape), most_states, shower(status, shape))
+        found.append((shape, outcome, perf_counter() - began))
+        for finding in (outcome.stuck, outcome.wrong):
+            if finding:
+                console.print(f"{shape.rule.name.lower()}: the shortest way to it")
+                console.print(trace(finding, shape.num_slots), highlight=False)
+    console.print(table(found))
+    failed = any(
+        shape.rule == Rule.SAFE and (outcome.wrong or outcome.stuck)
+        for shape, outcome, _ in found
+    )
+    return int(failed)
+
+
+def shower(status: Status, shape: Shape) -> Callable[[int], None]:
+    """Tells how many states are known."""
+    what = f"{shape.rule.name.lower()}, {shape.num_workers} workers"
+    return lambda states: status.update(f"{what}: {states:,} states")

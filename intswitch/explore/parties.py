@@ -1,0 +1,366 @@
+"""A switch and its workers as functions: state and packet in, state and packets out.
+
+The code that steps is the product's own: `switch.pipeline`, `host.window`,
+`host.arrivals`. A state is the bytes of its arrays, so that it can be put back, and
+compared. Time is left out: what a timer would have a worker send, it may send at any
+moment, and what only timers read is kept at one value.
+"""
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from host import arrivals, window
+from host.packetizer import (
+    ArrayStream,
+    Results,
+    assemble,
+    assemble_queries,
+    make_ready,
+    new_contributions,
+)
+from host.recovery import new_estimate
+from switch.config import JobConfig, SwitchConfig
+from switch.pipeline import Pipeline
+from switch.protocol import (
+    AT_FORMAT_OPCODE,
+    AT_WORKER,
+    HEADER_BYTES,
+    SEQUENCE_MASK,
+    STATUS_BYTES,
+    ElementType,
+    Opcode,
+    Reduction,
+    Rule,
+)
+from switch.udp import PACKET, Rows
+
+JOB = 1
+SWITCH = 0  # its place among the parties; worker w is at 1 + w
+SLOT_BYTES = 4  # one int32: a chunk is one number
+BYTES_OF_A_NUMBER = 4
+INT32 = int(ElementType.INT32)
+MOST_WORKERS = 4  # the numbers below fit an int32
+
+
+class Packet(NamedTuple):
+    """One that may be in the network. Source and destination are places."""
+
+    source: int
+    destination: int
+    data: bytes
+
+
+class Step(NamedTuple):
+    """What one packet did to one party."""
+
+    state: bytes
+    sent: tuple[Packet, ...]
+    did: str
+    """In words."""
+    wrong: str | None = None
+    """What must never happen, and did."""
+
+
+class Party(Protocol):
+    name: str
+
+    def start(self) -> Step: ...
+    def take(self, state: bytes, packet: Packet) -> Step: ...
+    def again(self, state: bytes) -> tuple[Packet, ...]:
+        """What it may send again, unasked."""
+
+    def finished(self, state: bytes) -> bool: ...
+
+
+class Shape(NamedTuple):
+    """What is explored."""
+
+    rule: Rule = Rule.SAFE
+    num_workers: int = 2
+    num_slots: int = 1
+    aggregations: tuple[int, ...] = (4,)
+    """Chunks of each, one after the other."""
+    first: int = 0
+    """Sequence of the first chunk: near 2^32 to see it wrap."""
+    limit: int | None = None
+    """Packets in flight; None: num_slots."""
+
+
+def number(worker: int, chunk: int) -> int:
+    """What a worker contributes to a chunk of the job: 3, 300, 30000 to chunk 2."""
+    return int((chunk + 1) * 100**worker)
+
+
+def address(worker: int) -> tuple[str, int]:
+    return "127.0.0.1", 5000 + worker
+
+
+def pack(arrays: Sequence[NDArray[Any]]) -> bytes:
+    return b"".join(each.tobytes() for each in arrays)
+
+
+def unpack(state: bytes, arrays: Sequence[NDArray[Any]]) -> None:
+    """Put the bytes of `pack` back."""
+    at = 0
+    for each in arrays:
+        each.reshape(-1).view(np.uint8)[:] = np.frombuffer(
+            state, np.uint8, each.nbytes, at
+        )
+        at += each.nbytes
+
+
+class Switch:
+    """The pipeline with one job; its state is the job's registers."""
+
+    name = "switch"
+
+    def __init__(self, shape: Shape) -> None:
+        self.shape = shape
+        workers = tuple(address(worker) for worker in range(shape.num_workers))
+        job = JobConfig(
+            job=JOB,
+            workers=workers,
+            num_slots=shape.num_slots,
+            slot_bytes=SLOT_BYTES,
+        )
+        self.pipeline = Pipeline(
+            SwitchConfig(
+                rule=shape.rule,
+                num_slots=shape.num_slots,
+                slot_bytes=SLOT_BYTES,
+                jobs=(job,),
+            )
+        )
+        registers = self.pipeline.state.registers
+        self.arrays = [registers.slots.view(np.ndarray), registers.values]
+        self.place_of = {name: 1 + worker for worker, name in enumerate(workers)}
+
+    def start(self) -> Step:
+        """Empty registers; where the first sequence is not 0, those of a job whose
+        chunks have all been summed so far."""
+        slots: Any = self.pipeline.state.registers.slots
+        versions = 2 * self.shape.num_slots
+        for back in range(1, versions + 1 if self.shape.first else 1):
+            sequence = (self.shape.first - back) & SEQUENCE_MASK
+            slot = slots[sequence & (versions - 1)]
+            slot.sequence = sequence
+            slot.received = self.shape.num_workers
+            if self.shape.rule == Rule.SAFE:
+                slot.bitmap = (1 << self.shape.num_workers) - 1
+        return Step(pack(self.arrays), (), "starts")
+
+    def take(self, state: bytes, packet: Packet) -> Step:
+        unpack(state, self.arrays)
+        before = self.pipeline.counters(JOB)
+        source = address(packet.source - 1)
+        copies = self.pipeline.process([(packet.data, source)])
+        after = self.pipeline.counters(JOB)
+        did = [name for name in after if after[name] > before[name]]
+        sent = [
+            Packet(SWITCH, self.place_of[to], self.as_read(data, self.place_of[to] - 1))
+            for data, to in copies
+        ]
+        words = ", ".join(name for name in did if name != "copies")
+        return Step(pack(self.arrays), tuple(sent), words)
+
+    def as_read(self, data: bytes, worker: int) -> bytes:
+        """A status with no more in it than a host acts on: its own bit, and whether
+        everybody is in. (The others' bits name the missing in an error.)"""
+        if data[AT_FORMAT_OPCODE] & 0xF != Opcode.STATUS:
+            return data
+        header = bytearray(data[:HEADER_BYTES])
+        bitmap = int.from_bytes(data[HEADER_BYTES:], "big")
+        if header[AT_WORKER + 1] != self.shape.num_workers:
+            bitmap &= 1 << worker
+            header[AT_WORKER + 1] = bitmap.bit_count()
+        return bytes(header) + bitmap.to_bytes(STATUS_BYTES, "big")
+
+    def again(self, state: bytes) -> tuple[Packet, ...]:
+        return ()
+
+    def finished(self, state: bytes) -> bool:
+        return True
+
+
+class Worker:
+    """A window that goes through all its aggregations; what it gets must be right."""
+
+    def __init__(self, shape: Shape, rank: int) -> None:
+        self.shape, self.rank = shape, rank
+        self.name = f"worker {rank}"
+        self.window = window.new_state(
+            num_slots=shape.num_slots,
+            limit=shape.limit or shape.num_slots,
+            job=JOB,
+            worker=rank,
+            num_workers=shape.num_workers,
+        )
+        self.begun = np.zeros(1, np.int64)
+        """[1] how many aggregations."""
+        self.arrays = [
+            self.begun,
+            *(np.asarray(each) for each in self.window),
+        ]
+        self.starts = np.cumsum((0, *shape.aggregations))
+        self.outs = [np.zeros(count, np.int32) for count in shape.aggregations]
+        self.streams = [self.stream(index) for index in range(len(self.outs))]
+        self.due = window.Outgoing(*np.zeros((2, shape.num_slots), np.int64))
+        self.packets = np.zeros(shape.num_slots, PACKET).view(np.recarray)
+        self.room = new_contributions(shape.num_slots, BYTES_OF_A_NUMBER)
+
+    def stream(self, index: int) -> ArrayStream:
+        chunks = range(self.starts[index], self.starts[index + 1])
+        values = np.array([number(self.rank, each) for each in chunks], np.int32)
+        return ArrayStream(values, self.outs[index], Reduction.SUM, SLOT_BYTES)
+
+    def start(self) -> Step:
+        self.begun[0] = 0
+        self.window.window["first"] = self.shape.first
+        self.begin_next()
+        return self.step("starts")
+
+    def begin_next(self) -> None:
+        stream = self.streams[self.begun[0]]
+        self.begun[0] += 1
+        window.begin(
+            self.window, stream.num_chunks, stream.kind, stream.elements_per_chunk
+        )
+
+    def take(self, state: bytes, packet: Packet) -> Step:
+        unpack(state, self.arrays)
+        data = np.frombuffer(packet.data, np.uint8).copy()
+        rows = Rows(
+            data, np.zeros(1, np.int64), np.array([data.size]), np.zeros(1, int)
+        )
+        arrived = arrivals.Arrived(*np.zeros((6, 1), np.int64))
+        count = arrivals.receive(self.window, rows, 1, 0.0, arrived)
+        record = self.window.window[0]
+        if record.left_behind:
+            return self.step("learns", "is told that the switch went on without it")
+        if count == 0:
+            return self.step("learns" if record.silent else "ignores")
+        found, wrong = self.drain(data, arrived)
+        if record.done == record.num_chunks and self.begun[0] < len(self.streams):
+            self.begin_next()
+        return self.step(found, wrong)
+
+    def drain(
+        self, data: NDArray[np.uint8], arrived: arrivals.Arrived
+    ) -> tuple[str, str | None]:
+        """Take a result in: what it was, and what is wrong with it."""
+        index = int(self.begun[0]) - 1
+        chunk, *fields = arrived
+        self.outs[index][chunk] = 0
+        self.streams[index].drain(chunk, Results(data, *fields))
+        chunk_of_job = int(self.starts[index] + chunk[0])
+        everybody = range(self.shape.num_workers)
+        right = sum(number(worker, chunk_of_job) for worker in everybody)
+        got = int(self.outs[index][chunk[0]])
+        found = f"takes {got} as the sum of chunk {chunk_of_job}"
+        if got != right:
+            return found, f"{found}, where {right} is right"
+        if arrived.num_workers[0] != self.shape.num_workers:
+            return found, f"{found}, of {arrived.num_workers[0]} workers"
+        return found, None
+
+    def step(self, did: str, wrong: str | None = None) -> Step:
+        """Send what is due, and at once what timers may have it send later."""
+        sent = self.contributions()
+        sent += self.repeats()
+        self.forget_time()
+        return Step(pack(self.arrays), tuple(sent), did, wrong)
+
+    def again(self, state: bytes) -> tuple[Packet, ...]:
+        unpack(state, self.arrays)
+        return tuple(self.repeats())
+
+    def repeats(self) -> list[Packet]:
+        """Every outstanding contribution once more, and a query for it."""
+        sent = []
+        for how, send in (
+            (window.AGAIN, self.contributions),
+            (window.ASK, self.queries),
+        ):
+            for at, slot in enumerate(self.window.slots):
+                if slot.state == window.SENT:
+                    window.send_again(self.window, at, how)
+            sent += send()
+        return sent
+
+    def contributions(self) -> list[Packet]:
+        stream = self.streams[self.begun[0] - 1]
+        buffer = self.room.packets.reshape(-1)
+        sent = []
+        while (count := window.contributions_due(self.window, 0.0, self.due)) > 0:
+            chunks, repeated = self.due.chunks[:count], self.due.repeated[:count]
+            make_ready(self.room, count, stream.elements_per_chunk)
+            stream.fill(chunks, self.room)
+            assemble(
+                self.window.window, chunks, repeated, self.room, INT32,
+                buffer, self.packets,
+            )  # fmt: skip
+            sent += self.cut(count)
+        return sent
+
+    def queries(self) -> list[Packet]:
+        buffer = self.room.packets.reshape(-1)
+        sent = []
+        while (count := window.queries_due(self.window, 0.0, self.due)) > 0:
+            chunks = self.due.chunks[:count]
+            assemble_queries(self.window.window, chunks, buffer, self.packets)
+            sent += self.cut(count)
+        return sent
+
+    def cut(self, count: int) -> list[Packet]:
+        """The packets that lie in the buffer."""
+        data = self.room.packets.tobytes()
+        return [
+            Packet(1 + self.rank, SWITCH, data[each.offset :][: each.length])
+            for each in self.packets[:count]
+        ]
+
+    def forget_time(self) -> None:
+        """Set what depends on when things happened to one value, and the queue of
+        what the limit holds back to its beginning."""
+        window.advance_oldest(self.window)
+        record: Any = self.window.window
+        slots: Any = self.window.slots
+        waiting = [
+            self.window.fresh[at % self.shape.num_slots]
+            for at in range(record.fresh_head[0], record.fresh_tail[0])
+        ]
+        self.window.fresh[:] = 0
+        self.window.fresh[: len(waiting)] = waiting
+        self.window.again[:] = 0
+        record.fresh_head = record.again_head = record.again_tail = 0
+        record.fresh_tail = len(waiting)
+        record.newest_sent_at = record.newest_rtt = record.rtt = 0
+        record.newest_chunk = record.repaired = record.next_timeout = 0
+        record.missing = record.silent = record.ignored = 0
+        slots.sent_at = slots.deadline = 0
+        slots.timeouts = slots.silent = slots.excused = slots.queries = 0
+        self.window.estimate[:] = new_estimate()
+
+    def finished(self, state: bytes) -> bool:
+        unpack(state, self.arrays)
+        record = self.window.window[0]
+        return bool(
+            self.begun[0] == len(self.streams) and record.done == record.num_chunks
+        )
+
+
+def parties_of(shape: Shape) -> list[Party]:
+    """The switch, and its workers. Raises ValueError for what cannot be explored."""
+    if not 1 <= shape.num_workers <= MOST_WORKERS:
+        raise ValueError(f"{shape.num_workers} workers: must be 1 to {MOST_WORKERS}")
+    if shape.num_slots < 1 or shape.num_slots & (shape.num_slots - 1):
+        raise ValueError(f"{shape.num_slots} slots: must be a power of two")
+    if not shape.aggregations or min(shape.aggregations) < 1:
+        raise ValueError("aggregations: each must have a chunk or more")
+    if sum(shape.aggregations) > 99:
+        raise ValueError("aggregations: must have at most 99 chunks in all")
+    workers = [Worker(shape, rank) for rank in range(shape.num_workers)]
+    return [Switch(shape), *workers]

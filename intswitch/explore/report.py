@@ -1,0 +1,78 @@
+"""What the explorer found, in words: a packet trace and a table."""
+
+from collections.abc import Sequence
+
+import numpy as np
+from rich.table import Table
+
+from intswitch.explore.parties import SWITCH, Packet, Shape
+from intswitch.explore.search import Event, Finding, Outcome
+from switch.parser import parse
+from switch.protocol import HEADER_BYTES, Flag, Opcode
+
+
+def name_of(place: int) -> str:
+    return "switch" if place == SWITCH else f"worker {place - 1}"
+
+
+def describe(packet: Packet, num_slots: int) -> str:
+    """A packet in one line: who, what, which chunk, the number that it carries."""
+    header = parse(np.frombuffer(packet.data, np.uint8))
+    opcode = Opcode(header.opcode)
+    payload = packet.data[HEADER_BYTES:]
+    words = [
+        f"{name_of(packet.source)} -> {name_of(packet.destination)}",
+        opcode.name.lower(),
+        f"sequence {header.sequence}",
+        f"slot {header.sequence % num_slots}",
+        f"version {header.sequence // num_slots % 2}",
+    ]
+    if opcode in (Opcode.CONTRIBUTE, Opcode.RESULT) and payload:
+        words.append(str(int.from_bytes(payload, "big", signed=True)))
+    if opcode == Opcode.STATUS:
+        words.append(f"bitmap {int.from_bytes(payload, 'big'):b}")
+    if header.flags & Flag.REPEATED:
+        words.append("again")
+    return "  ".join(words)
+
+
+def trace(finding: Finding, num_slots: int) -> str:
+    """The deliveries that lead to it, one a line, and what each did."""
+    seen: set[Packet] = set()
+    lines = []
+    for number, event in enumerate(finding.history, 1):
+        late = " (a copy that the network kept)" if event.packet in seen else ""
+        seen.add(event.packet)
+        lines.append(f"{number:3}  {describe(event.packet, num_slots)}{late}")
+        lines.append(f"       {name_of(event.packet.destination)}: {did(event)}")
+    return "\n".join([*lines, f"  => {finding.what}"])
+
+
+def did(event: Event) -> str:
+    return event.did or "nothing"
+
+
+def verdict(outcome: Outcome) -> str:
+    if outcome.wrong:
+        return "wrong sum"
+    if outcome.stuck:
+        return "stuck"
+    return "all right, exhausted" if outcome.exhausted else "all right so far"
+
+
+def table(found: Sequence[tuple[Shape, Outcome, float]]) -> Table:
+    result = Table("rule", "workers", "slots", "chunks", "first sequence", "states",
+                   "deliveries", "seconds", "verdict")  # fmt: skip
+    for shape, outcome, seconds in found:
+        result.add_row(
+            shape.rule.name.lower(),
+            str(shape.num_workers),
+            str(shape.num_slots),
+            "+".join(map(str, shape.aggregations)),
+            str(shape.first),
+            f"{outcome.states:,}",
+            f"{outcome.deliveries:,}",
+            f"{seconds:.1f}",
+            verdict(outcome),
+        )
+    return result

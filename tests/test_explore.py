@@ -1,0 +1,153 @@
+"""The explorer: exhausts `safe`, finds what is wrong with `switchml`, and finds what is
+wrong with rules that were broken on purpose."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from intswitch.explore.command import SHAPES
+from intswitch.explore.parties import Shape, parties_of
+from intswitch.explore.report import trace
+from intswitch.explore.search import explore
+from switch.config import JobConfig, SwitchConfig
+from switch.pipeline import Pipeline
+from switch.protocol import HEADER_BYTES, Rule
+
+SAFE = [shape for shape in SHAPES if shape.rule == Rule.SAFE]
+SWITCHML = Shape(Rule.SWITCHML)
+
+
+@pytest.mark.parametrize("shape", SAFE, ids=str)
+def test_safe_is_exhausted_without_a_wrong_sum(shape: Shape) -> None:
+    outcome = explore(parties_of(shape))
+    assert outcome.wrong is None
+    assert outcome.stuck is None
+    assert outcome.exhausted
+    # every worker has been through every chunk
+    assert outcome.situations > sum(shape.aggregations) * shape.num_workers
+
+
+def test_sequences_wrap_like_any_others() -> None:
+    """The same states, whatever the numbers: nothing depends on where they begin."""
+    outcomes = [explore(parties_of(Shape(first=first))) for first in (8, 2**32 - 2)]
+    assert outcomes[0] == outcomes[1]
+
+
+def test_switchml_makes_a_wrong_sum() -> None:
+    outcome = explore(parties_of(SWITCHML))
+    assert outcome.wrong
+    assert outcome.wrong.what.endswith(
+        "takes 4 as the sum of chunk 1, where 202 is right"
+    )
+    assert outcome.stuck
+    assert "nobody can go on" in outcome.stuck.what
+    lines = trace(outcome.wrong, 1).splitlines()
+    assert len(lines) == 2 * len(outcome.wrong.history) + 1
+    assert "a copy that the network kept" in trace(outcome.wrong, 1)
+
+
+def test_the_trace_is_true() -> None:
+    """A switch that gets the trace's packets sends the wrong sum."""
+    wrong = explore(parties_of(SWITCHML)).wrong
+    assert wrong
+    addresses = ("127.0.0.1", 5000), ("127.0.0.1", 5001)
+    job = JobConfig(job=1, workers=addresses, num_slots=1, slot_bytes=4)
+    pipeline = Pipeline(SwitchConfig(rule=Rule.SWITCHML, jobs=(job,)))
+    last: list[tuple[bytes, tuple[str, int]]] = []
+    for event in wrong.history:
+        if event.packet.destination == 0:
+            source = addresses[event.packet.source - 1]
+            last = pipeline.process([(event.packet.data, source)])
+    assert {int.from_bytes(data[HEADER_BYTES:], "big") for data, _ in last} == {4}
+
+
+def test_a_search_that_was_cut_off_says_so() -> None:
+    outcome = explore(parties_of(Shape()), most_states=20)
+    assert (outcome.states, outcome.exhausted) == (20, False)
+
+
+@pytest.mark.parametrize(
+    ("shape", "what"),
+    [
+        (Shape(num_workers=5), "5 workers"),
+        (Shape(num_slots=3), "power of two"),
+        (Shape(aggregations=(0,)), "a chunk or more"),
+    ],
+)
+def test_what_cannot_be_explored_is_refused(shape: Shape, what: str) -> None:
+    with pytest.raises(ValueError, match=what):
+        parties_of(shape)
+
+
+BROKEN = {
+    "a bit that is set does not count": (
+        "slots.has_contributed = lambda slot, worker: False",
+        "wrong",
+    ),
+    "what is behind is reduced": (
+        "slots.decide_safe = instead(slots.decide_safe, slots.STALE, slots.REDUCE)",
+        "wrong",
+    ),
+    "nothing is replayed": (
+        "slots.decide_safe = instead(slots.decide_safe, slots.REPLAY, slots.DUPLICATE)",
+        "stuck",
+    ),
+    "a chunk cannot be taken over": (
+        "slots.decide_safe = instead(slots.decide_safe, slots.TAKE_OVER, slots.AHEAD)",
+        "stuck",
+    ),
+    "a host looks at the slot of a result alone": (
+        """
+old = arrivals.on_result
+def by_slot(state, header, length, now):
+    at = header.sequence % state.window[0].num_slots
+    sequence = int(state.window[0].first + state.slots[at].chunk)
+    return old(state, header._replace(sequence=sequence), length, now)
+arrivals.on_result = by_slot
+""",
+        "wrong",
+    ),
+    "a host sends a version's next chunk too early": (
+        """
+from host import window
+old_begin = window.begin
+def begin(state, num_chunks, kind, full_count):
+    old_begin(state, num_chunks, kind, full_count)
+    window.release(state, 2)
+window.begin = begin
+""",
+        "stuck",
+    ),
+}
+EXPLORE = """
+from host import arrivals
+from switch import slots
+
+def instead(decide, verdict, other):
+    def changed(*arguments):
+        found = decide(*arguments)
+        return other if found == verdict else found
+    return changed
+
+{breakage}
+from intswitch.explore.parties import Shape, parties_of
+from intswitch.explore.search import explore
+outcome = explore(parties_of(Shape()))
+print("wrong" if outcome.wrong else "stuck" if outcome.stuck else "nothing")
+"""
+
+
+@pytest.mark.parametrize("name", BROKEN)
+def test_what_is_broken_is_found(name: str) -> None:
+    """Without compilation, so that a function can be put in another's place."""
+    breakage, expected = BROKEN[name]
+    root = Path(__file__).parent.parent
+    environment = {**os.environ, "NUMBA_DISABLE_JIT": "1", "PYTHONPATH": str(root)}
+    code = EXPLORE.format(breakage=breakage)
+    output = subprocess.check_output(
+        [sys.executable, "-c", code], env=environment, text=True
+    )
+    assert output.split() == [expected]

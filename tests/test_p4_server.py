@@ -1,0 +1,83 @@
+"""The control plane of a P4 switch as a program: how it begins, and how it cannot."""
+
+import socket
+
+import pytest
+from test_p4_dataplane import JOBS, STATIONS, FakeTables, job_of
+
+from switch import p4_tables
+from switch.config import SwitchConfig
+from switch.p4_server import P4SwitchConfig, Thrift, open_control
+from switch.p4_tables import Entry
+from switch.simple_switch import SimpleSwitchError
+
+
+def config_of(port: int = 0) -> P4SwitchConfig:
+    jobs = (job_of(7), job_of(8))
+    return P4SwitchConfig(
+        switch=SwitchConfig(address="10.0.0.253", num_slots=8, jobs=jobs),
+        mac=0xFD,
+        control=("127.0.0.1", port),
+        connection=Thrift(9090),
+        stations=STATIONS,
+    )
+
+
+class Full(FakeTables):
+    """Has no room for a second job, and then perhaps is gone."""
+
+    gone = False
+
+    def insert(self, entry: Entry) -> None:
+        if entry.table == JOBS and any(table == JOBS for table, _ in self.entries):
+            raise SimpleSwitchError("TABLE_FULL")
+        super().insert(entry)
+
+    def reset(self) -> None:
+        if self.gone:
+            raise SimpleSwitchError("simple_switch_CLI has ended")
+        super().reset()
+
+
+def test_it_begins_with_its_stations_and_jobs() -> None:
+    tables = FakeTables()
+    with open_control(config_of(), tables) as (dataplane, (address, port)):
+        assert (address, port > 0) == ("127.0.0.1", True)
+        assert {key for table, key in tables.entries if table == JOBS} == {(7,), (8,)}
+        stations = [key for table, key in tables.entries if table == p4_tables.STATIONS]
+        assert len(stations) == len(STATIONS) + 1  # and broadcasts
+        assert dataplane.counters(8)["accepted"] == 0
+    assert "reset" not in tables.log
+
+
+def test_a_job_that_cannot_be_installed_takes_the_others_with_it() -> None:
+    tables = Full()
+    with (
+        pytest.raises(SimpleSwitchError, match="TABLE_FULL"),
+        open_control(config_of(), tables),
+    ):
+        pass
+    assert f"insert {JOBS}" in tables.log, "the first job was there"
+    assert (tables.entries, tables.groups) == ({}, {})
+
+
+def test_so_does_an_address_that_is_taken() -> None:
+    tables = FakeTables()
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        port = other.getsockname()[1]
+        with (
+            pytest.raises(OSError, match=f"cannot listen at 127.0.0.1:{port}"),
+            open_control(config_of(port), tables),
+        ):
+            pass
+    assert (tables.entries, tables.groups) == ({}, {})
+
+
+def test_of_a_switch_that_is_gone_the_first_error_is_told() -> None:
+    tables = Full()
+    tables.gone = True
+    with (
+        pytest.raises(SimpleSwitchError, match="TABLE_FULL"),
+        open_control(config_of(), tables),
+    ):
+        pass
