@@ -7,6 +7,7 @@ from golden import STRANGER, Datagram
 from traffic import KINDS, LARGE_JOB, SMALL_JOB, Traffic
 
 from switch import protocol
+from switch.codes import narrowest_result
 from switch.config import Address, JobConfig, SwitchConfig
 from switch.protocol import (
     ELEMENT_BYTES,
@@ -69,6 +70,15 @@ def config_of(rule: Rule, jobs: tuple[JobConfig, ...]) -> SwitchConfig:
         slot_bytes=max(job.slot_bytes for job in jobs),
         jobs=jobs,
     )
+
+
+def serves(job: JobConfig, kind: int) -> bool:
+    """Whether the job can look up what there is to look up in packets of this kind."""
+    element_type, result_type = kind >> 3 & 7, kind & 7
+    if element_type < ElementType.CODE4:
+        return True
+    table = job.code4 if element_type == ElementType.CODE4 else job.code8
+    return narrowest_result(table, len(job.workers)) <= result_type
 
 
 class MixedTraffic(Traffic):
@@ -137,10 +147,14 @@ class MixedTraffic(Traffic):
 
     def draw_theme(self, job: JobConfig) -> tuple[int, int, int]:
         kind = self.rng.choice(KINDS)
+        while not serves(job, kind) and self.rng.random() < 0.98:
+            kind = self.rng.choice(KINDS)
         most = job.slot_bytes // ELEMENT_BYTES[kind & 7]
         count = self.rng.choice([1, 2, 3, most, most, self.rng.randint(0, most)])
         too_many = self.rng.random() < 0.05
         recipient = self.rng.choice([EVERY_WORKER, EVERY_WORKER, 0, 1])
+        if kind >> 3 & 7 == ElementType.CODE4 and self.rng.random() < 0.95:
+            count -= count % 2
         return kind, count + too_many, recipient
 
     def integers(self, width: int, count: int) -> bytes:
