@@ -114,7 +114,7 @@ def told(found: Found, trained: Trained | None) -> str:
     """`tau 3: ratio 512, 1.2 % of the decrease lost`"""
     if trained is None:
         return "no threshold"
-    share = lost(found, trained)
+    share = round(lost(found, trained), 3) + 0.0  # never -0.0 %
     return (
         f"tau {trained.threshold}: ratio {found.ratio(trained):,.0f}, "
         f"{share:.1%} of the decrease lost"
