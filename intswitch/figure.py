@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from intswitch.experiment import Result
-from intswitch.report import by_method
+from intswitch.report import by_method, caption
 
 if TYPE_CHECKING:
     from matplotlib.artist import Artist
@@ -38,6 +38,7 @@ def draw(results: Sequence[Result], folder: Path) -> list[Path]:
     ]
     _label(axes, results[0])
     methods = list(by_method(results))
+    figure.suptitle(caption(results))
     figure.legend(
         lines, methods, loc="outside lower center", ncols=4, frameon=False, fontsize=9
     )
@@ -80,7 +81,7 @@ def _label(axes: Sequence[Axes], result: Result) -> None:
     labels = (
         (f"{name} against steps", "step", name),
         (f"{name} against traffic", "MB sent by a worker", name),
-        ("largest integer sent", "step", "before clipping"),
+        ("largest integer sent", "step", "largest absolute integer, before clipping"),
     )
     for axis, (title, x, y) in zip(axes, labels, strict=True):
         axis.set(title=title, xlabel=x, ylabel=y)

@@ -242,6 +242,22 @@ def test_the_gradient_may_be_overwritten(method: Method) -> None:
         assert means.tobytes() == expected.tobytes()
 
 
+@every_method
+def test_the_mean_is_the_mean_of_the_shares(method: Method) -> None:
+    gradients = gaussian(2)
+
+    def work(network: LocalNetwork) -> tuple[Gradients, Gradients]:
+        made = make(method)
+        with pytest.raises(RuntimeError, match="no average yet"):
+            made.share()
+        means = [made.average(g, network) for g in gradients[:, network.rank]]
+        return means[-1], made.share()
+
+    outcomes = results_of(run(N, work, make(method)))
+    shares = np.mean([share for _, share in outcomes], axis=0, dtype=float)
+    np.testing.assert_allclose(outcomes[0][0], shares, rtol=1e-5, atol=1e-5)
+
+
 @every_path
 def test_a_loaded_state_goes_on_bit_for_bit(method: Method) -> None:
     gradients = gaussian(4)

@@ -4,12 +4,14 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from intswitch.child import Child, python
 from intswitch.experiment import Training
 from intswitch.fabrics.fabric import Event, FabricError, refuse
 from intswitch.fabrics.loopback import Loopback
@@ -64,6 +66,45 @@ def test_killed_switch_is_named_by_all() -> None:
     assert cause == "the switch was killed by SIGKILL"
     assert [line[:10] for line in sorted(consequences)] == ["worker 0: ", "worker 1: "]
     assert all("switch" in line for line in consequences)
+    assert seconds < SOON
+
+
+class InTwoParts(Loopback):
+    """The emulated switch stands for a control plane, behind a switch of another kind,
+    which does not look whether its standard input is closed."""
+
+    def start(self) -> None:
+        folder = tempfile.mkdtemp()
+        command = python("intswitch.tether", folder, "sleep", "60")
+        self.dataplane = Child("BMv2", command)
+        super().start()
+
+    @property
+    def others(self) -> list[Child]:
+        return [self.dataplane, *super().others]
+
+    def stop(self) -> None:
+        self.dataplane.close()
+        super().stop()
+
+
+def test_a_killed_data_plane_is_named_at_once() -> None:
+    """Its control plane lives, so that the workers would wait."""
+    pytest.importorskip("torch")
+    killed: list[float] = []
+
+    def kill() -> None:
+        killed.append(time.monotonic())
+        (switch,) = descendants(fabric.dataplane.process.pid)
+        os.kill(switch, signal.SIGKILL)
+
+    with InTwoParts(load("pair")) as fabric, pytest.raises(FabricError) as caught:
+        fabric.train(LONG, after_some_steps(kill))
+    seconds = time.monotonic() - killed[0]
+    cause, *consequences = str(caught.value).splitlines()
+    assert cause == "BMv2 was killed by SIGKILL"
+    assert [line[:10] for line in sorted(consequences)] == ["worker 0: ", "worker 1: "]
+    assert all("has stopped" in line for line in consequences)
     assert seconds < SOON
 
 

@@ -136,7 +136,13 @@ def test_figure(tmp_path: Path) -> None:
     runs = [result("exact"), result(element_type="int8"), result("exact", seed=1)]
     png, svg = draw(runs, tmp_path)
     assert png.read_bytes().startswith(b"\x89PNG")
-    assert "<!-- intsgd int8 -->" in svg.read_text()
+    text = svg.read_text()
+    for drawn in (
+        "intsgd int8",
+        "digits, 2 workers, 4 steps, 2 seeds",
+        "largest absolute integer, before clipping",
+    ):
+        assert f"<!-- {drawn} -->" in text
 
 
 def test_peaks_keep_the_largest() -> None:

@@ -11,9 +11,11 @@ Its variance is at most eps ||v||_2^2 for d elements a block,
 
     eps = 1/8 + (2/9) 4^-s d    if 2^-s sqrt(d) <= 9/4,    else 2^-s sqrt(d) - 1
 
-which is tighter than the paper's, and proved as follows: a coordinate between two
-levels l and 2l has variance <= r^2 / 8, one below 2^-s has 2^-s r - r^2; sum, with the
-Cauchy-Schwarz inequality for the small ones, and take the worst share of them.
+Proof: a coordinate between two levels l and 2l has variance (2l - r)(r - l) <= r^2 / 8,
+one below 2^-s has 2^-s r - r^2. Let t be the share of the square in the small ones:
+their r add up to sqrt(d t) at most (Cauchy and Schwarz), so that eps is at most
+(1 - t) / 8 + 2^-s sqrt(d t) - t; take the worst t in [0, 1]. (The paper has a bound of
+this form; its constants could not be read here.)
 
 Differences from the paper: see `level_sum` for the norm that all workers share, which
 may also be the largest element (`norm="linf"`), and `leveled` for the other options.

@@ -131,12 +131,12 @@ class ScaledSum(Stream):
         statistics.largest_sum = max(statistics.largest_sum, int(tally[LARGEST_SUM]))
         statistics.clips += int(self.scaled.beyond.sum()) if clip else 0
         statistics.overflows += self.overflows
-        headers = self.num_chunks * HEADER_BYTES
-        full_up = self.num_chunks - int(self.scaled.empty.sum())
-        full_down = int(tally[PAYLOADS_DOWN])
-        form, width = self.form, self.elements_per_chunk
-        statistics.bytes_up += headers + full_up * width * form.element_bytes
-        statistics.bytes_down += headers + full_down * width * form.result_bytes
+        up, down = self.form.bytes_up, self.form.bytes_down
+        empty_up, full_down = int(self.scaled.empty.sum()), int(tally[PAYLOADS_DOWN])
+        full_up, empty_down = self.num_chunks - empty_up, self.num_chunks - full_down
+        width = self.elements_per_chunk
+        statistics.bytes_up += full_up * up(width) + empty_up * up(0)
+        statistics.bytes_down += full_down * down(width) + empty_down * down(0)
 
 
 def own_share(stream: ScaledSum) -> Gradient:

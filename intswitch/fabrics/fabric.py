@@ -218,7 +218,8 @@ class Fabric(ABC):
         silent = [first] if event is None else []
         words = {} if event is None else {first: event["message"]}
         deadline = time.monotonic() + LAST_WORDS
-        others = [child for child in self.processes if child is not first]
+        stopped = self._stop_after(first)
+        others = [child for child in self.processes if child not in (first, *stopped)]
         left = set(others) & set(self.workers)
         for child, line in lines_until(others, deadline if left else 0.0):
             if line is None and child not in words:
@@ -235,6 +236,16 @@ class Fabric(ABC):
         gone = [f"{child.name} {child.ending()}{tail(child)}" for child in silent]
         said = [f"{child.name}: {text}" for child, text in words.items()]
         return FabricError("\n".join([*gone, *said]))
+
+    def _stop_after(self, first: Child) -> list[Child]:
+        """End what was started behind a part of the switch that is gone: a control
+        plane that has lost its switch. Workers hear at once that it stops."""
+        if first not in self.others:
+            return []
+        behind = self.others[self.others.index(first) + 1 :]
+        for child in behind:
+            child.terminate()
+        return behind
 
 
 def send(worker: Child, task: str, **arguments: Any) -> None:

@@ -52,6 +52,9 @@ class Curve:
     """Of the test set, now and then."""
     largest_integers: list[int]
     """Of every step, over the workers, before clipping."""
+    bytes_up: float
+    """Of a worker and step, on average, headers included."""
+    bytes_down: float
     clips: int
     elements: int
     """That could have been clipped: workers x steps x parameters."""
@@ -123,6 +126,8 @@ def curve(label: str, learners: Sequence[Learner]) -> Curve:
         largest_integers=np.max(
             [run.largest_integers for run in runs], axis=0
         ).tolist(),
+        bytes_up=float(np.mean([run.bytes_up for run in runs])),
+        bytes_down=float(np.mean([run.bytes_down for run in runs])),
         clips=sum(run.compressor.statistics.clips for run in runs),
         elements=len(runs) * started.steps * started.parameters,
     )
