@@ -174,6 +174,7 @@ def notes(
         f"Data: {'; '.join(told)}. Rows of norm 1; lambda = 1 / samples; gamma = 2; "
         f"{size.epochs} epochs, {size.seeds} seeds. Gap: objective at the average of "
         "the iterates, above the optimum.",
+        "Dense data stand beside the paper's epsilon, sparse ones beside its RCV1. "
         f"No descent has more than {MOST_STEPS:,} steps. Twins have fewer features "
         "than the sets, for an element must be sent about as often in an epoch.",
         f"Figure 3: {size.races} seeds; g_0 by a first epoch: {', '.join(firsts)}. "
