@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Mapping, Sequence
+from statistics import fmean
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -41,7 +41,8 @@ def rows(found: Found) -> Iterator[dict[str, Cell]]:
             "panel": "3 bits",
             "method": name,
             "block": block,
-            "test_loss": final_test_loss(curves),
+            "test_accuracy": accuracy(curves),
+            "diverged": sum(curve.diverged is not None for curve in curves),
         }
 
 
@@ -51,28 +52,23 @@ def mean_losses(curves: Sequence[Curve]) -> list[float]:
     return np.mean([curve.losses[:steps] for curve in curves], axis=0).tolist()  # type: ignore[no-any-return]
 
 
-def final_test_loss(curves: Sequence[Curve]) -> float:
-    """In the end, over the seeds; infinite if one has diverged."""
-    if any(curve.diverged for curve in curves):
-        return math.inf
-    return float(np.mean([curve.evaluations[-1].loss for curve in curves]))
+def accuracy(curves: Sequence[Curve]) -> float:
+    """On the test set, in the end or when it diverged; over the seeds."""
+    return fmean(curve.score for curve in curves)
 
 
 def draw(figure: Figure, found: Found) -> None:
-    """Variance by block; losses at 4 bits; test losses at 3 bits by block."""
+    """Variance by block; losses at 4 bits; accuracy at 3 bits by block."""
     variance, losses, sensitive = figure.subplots(1, 3)
     draw_variance(variance, found)
     draw_losses(losses, found.curves)
     draw_sensitivity(sensitive, found)
     for axes in (variance, losses, sensitive):
-        axes.set_yscale("log")
         axes.legend(frameon=False, fontsize=8)
         axes.grid(alpha=0.25)
         axes.spines[["top", "right"]].set_visible(False)
-        plain(axes.yaxis)
-    for axes in (variance, sensitive):
-        axes.set_xscale("log")
-        plain(axes.xaxis)
+    for scale in (variance.xaxis, variance.yaxis, losses.yaxis, sensitive.xaxis):
+        plain(scale)
 
 
 def draw_variance(axes: Axes, found: Found) -> None:
@@ -88,11 +84,16 @@ def draw_variance(axes: Axes, found: Found) -> None:
                 marker="o",
                 markersize=3,
             )
-    axes.set(xlabel="elements of a block", title="variance / ||v||², 4 bits, as coded")
+    axes.set(
+        xscale="log",
+        yscale="log",
+        xlabel="elements of a block",
+        title="variance / ||v||², 4 bits, as coded",
+    )
 
 
 def draw_losses(axes: Axes, curves: Mapping[str, Sequence[Curve]]) -> None:
-    """A line ends where the first seed diverges."""
+    """A line ends where the first seed diverges, or leaves the picture before."""
     for number, (name, each) in enumerate(curves.items()):
         method = name.partition(" ")[0]
         axes.plot(
@@ -101,21 +102,28 @@ def draw_losses(axes: Axes, curves: Mapping[str, Sequence[Curve]]) -> None:
             color=COLOUR.get(method, COLOURS[0]),
             linestyle="--" if number > len(NAMES) else "-",
         )
-    axes.set(xlabel="step", title=f"training loss, 4 bits, blocks of {D:,}")
+    first = mean_losses(curves["SGD"])[0]
+    axes.set(
+        yscale="log",
+        ylim=(None, 5 * first),
+        xlabel="step",
+        title=f"training loss, 4 bits, blocks of {D:,}",
+    )
 
 
 def draw_sensitivity(axes: Axes, found: Found) -> None:
-    """What has diverged has no point, and is named in the legend."""
+    """Where a seed has diverged there is a cross."""
     for name in dict.fromkeys(name for name, _ in found.sensitive):
-        points = {
-            block: final_test_loss(found.sensitive[name, block]) for block in SENSITIVE
-        }
-        gone = [f"{block:,}" for block, loss in points.items() if math.isinf(loss)]
-        label = f"{name} (diverged at {', '.join(gone)})" if gone else name
-        there = {block: loss for block, loss in points.items() if math.isfinite(loss)}
-        axes.plot(
-            list(there), list(there.values()), "o-", label=label, color=COLOUR[name]
-        )
-    sgd = final_test_loss(found.curves["SGD"])
-    axes.axhline(sgd, color=COLOURS[0], linewidth=1, label="SGD")
-    axes.set(xlabel="elements of a block", title="test loss, 3 bits, as coded")
+        points = [accuracy(found.sensitive[name, block]) for block in SENSITIVE]
+        axes.plot(SENSITIVE, points, "o-", label=name, color=COLOUR[name])
+        for block, point in zip(SENSITIVE, points, strict=True):
+            if any(curve.diverged for curve in found.sensitive[name, block]):
+                axes.plot(block, point, "x", color=COLOURS[0], markersize=10)
+    sgd = accuracy(found.curves["SGD"])
+    axes.axhline(sgd, color=COLOURS[0], linewidth=1, linestyle=":", label="SGD")
+    axes.set(
+        xscale="log",
+        ylim=(0, 1),
+        xlabel="elements of a block",
+        title="test accuracy, 3 bits, as coded (x: diverged)",
+    )
