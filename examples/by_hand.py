@@ -9,6 +9,7 @@ Each run asks the switch where its job stands, and adds with the sequence that f
 import argparse
 import socket
 import struct
+import sys
 
 HEADER = struct.Struct("!BBHHHIHbB")
 CONTRIBUTE, RESULT, QUERY, STATUS = 0x10, 0x11, 0x12, 0x13  # format 1, then the opcode
@@ -37,6 +38,17 @@ def packet(opcode: int, worker: int, sequence: int, elements: list[int]) -> byte
     return header + struct.pack(f"!{len(elements)}i", *elements)
 
 
+def answer(worker: socket.socket) -> bytes:
+    try:
+        return worker.recv(2048)
+    except (TimeoutError, ConnectionRefusedError):
+        host, port = worker.getpeername()
+        sys.exit(
+            f"no answer from {host}:{port}. Is the switch running, with this job?\n"
+            "    intswitch switch examples/switch.yaml"
+        )
+
+
 def next_sequence(worker: socket.socket) -> int:
     """Where slot 0 of the job goes on: the switch says what it holds.
 
@@ -44,7 +56,7 @@ def next_sequence(worker: socket.socket) -> int:
     in two versions in turn. This example uses one of them, so it is the next there.
     """
     worker.send(packet(QUERY, 0, 0, []))
-    opcode, _, _, received, _, held, *_ = HEADER.unpack(worker.recv(2048)[:16])
+    opcode, _, _, received, _, held, *_ = HEADER.unpack(answer(worker)[:16])
     assert opcode == STATUS
     is_complete = received == NUM_WORKERS
     return (held + 2 * NUM_SLOTS) % 2**32 if is_complete else held
@@ -70,7 +82,7 @@ def main() -> None:
     workers[0].send(packet(CONTRIBUTE, 0, sequence, [1, 2, 3]))
     workers[1].send(packet(CONTRIBUTE, 1, sequence, [10, 20, 30]))
     for rank, worker in enumerate(workers):
-        result = worker.recv(2048)
+        result = answer(worker)
         opcode, _, _, count, _, sequence, element_count, *_ = HEADER.unpack(result[:16])
         assert opcode == RESULT
         total = list(struct.unpack(f"!{element_count}i", result[16:]))

@@ -83,8 +83,10 @@ class Child:
     def ending(self) -> str:
         """How it ended, as the end of a sentence that begins with its name."""
         status = self.process.wait()
-        if status < 0:
-            return f"was killed by {signal.Signals(-status).name}"
+        # a tether says of its command what a shell would: 128 + the signal's number
+        number = -status if status < 0 else status - 128
+        if number in list(signal.Signals):
+            return f"was killed by {signal.Signals(number).name}"
         return f"ended with exit status {status}"
 
     def terminate(self) -> None:

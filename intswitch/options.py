@@ -60,8 +60,9 @@ Compressor = Annotated[
         "--compressor",
         "-c",
         metavar="NAME",
-        help="intsgd, intdiana, fixed, block_exponent, heuristic, or exact (float32 "
-        "past the switch).",
+        help="intsgd, intdiana, fixed, block_exponent, heuristic, nuqsgd, qsgd, "
+        "qsgdinf, fastsgd, natural, memsgd, signsgd, or exact (float32 past the "
+        "switch).",
         rich_help_panel=COMPRESSOR,
     ),
 ]

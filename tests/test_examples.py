@@ -77,6 +77,22 @@ def test_two_packets_by_hand(ports: list[int]) -> None:
     assert by_hand(ports) == answers(chunk=0)
 
 
+def test_by_hand_without_a_switch() -> None:
+    port, *workers = map(str, free_ports(3))
+    command = [sys.executable, str(EXAMPLES / "by_hand.py"), "--port", port]
+    done = subprocess.run(
+        [*command, "--workers", *workers],
+        capture_output=True,
+        text=True,
+        timeout=ENDS_WITHIN,
+    )
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr == (
+        f"no answer from 127.0.0.1:{port}. Is the switch running, with this job?\n"
+        "    intswitch switch examples/switch.yaml\n"
+    )
+
+
 def test_mininet_s_script_says_which_python_it_is_for() -> None:
     script = ROOT / "topologies" / "mininet_star.py"
     command = [sys.executable, "-I", "-S", str(script)]  # only what is Python's own

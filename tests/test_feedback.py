@@ -2,6 +2,7 @@
 compressor; and what every compressor says of its own share."""
 
 import inspect
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -35,6 +36,12 @@ def coarse(name: str) -> dict[str, Any]:
     return {key: value for key, value in wanted.items() if key in options(name)}
 
 
+def results(name: str, work: Callable[[LocalNetwork], Any]) -> list[Any]:
+    """[N] what the workers return, in a job that has the compressor's code tables."""
+    tables = compressor(name, **coarse(name)).tables(N)
+    return results_of(run_workers(N, work, **tables))
+
+
 def run(name: str, gradients: Gradients, **chosen: Any) -> list[Any]:
     """[N] of the means of all steps, the sum of all shares, and the compressor."""
 
@@ -47,7 +54,7 @@ def run(name: str, gradients: Gradients, **chosen: Any) -> list[Any]:
             shares += inner.share()
         return np.array(means), shares, made
 
-    return results_of(run_workers(N, work))
+    return results(name, work)
 
 
 @each_that_tells
@@ -113,7 +120,7 @@ def test_a_loaded_state_goes_on_bit_for_bit(name: str) -> None:
         means = [second.average(g, network, BLOCKS) for g in mine[3:]]
         return np.array(means).tobytes() == np.array(expected[3:]).tobytes()
 
-    assert results_of(run_workers(N, work)) == [True] * N
+    assert results(name, work) == [True] * N
 
 
 @each_that_tells
@@ -131,7 +138,7 @@ def test_a_failed_step_leaves_the_memory(name: str) -> None:
             means.append(made.average(g, network, BLOCKS))
         return np.array(means)
 
-    for means in results_of(run_workers(N, work)):
+    for means in results(name, work):
         assert means.tobytes() == expected.tobytes()
 
 

@@ -130,15 +130,10 @@ def test_statistics_count_bytes_and_integers(method: Method) -> None:
         assert statistics.bytes_up == lengths + message + (N - 1) * HEADER_BYTES
         return
     assert statistics.largest_sum == statistics.largest_integer
-    if made.common == "max":
-        norms = HEADER_BYTES + SLOT
-        # chunks of 32, blocks of 70: the first three have elements of the first block
-        assert statistics.bytes_up == norms + 3 * full_up + HEADER_BYTES
-        assert statistics.bytes_down == norms + 3 * full_down + HEADER_BYTES
-    else:
-        exponents = 4 * HEADER_BYTES
-        assert statistics.bytes_up == exponents + full_up + 3 * HEADER_BYTES
-        assert statistics.bytes_down == exponents + full_down + 3 * HEADER_BYTES
+    # before that a round: of two norms, or of the exponents of 4 chunks; 3 are zeros
+    norms = HEADER_BYTES + SLOT if made.common == "max" else 4 * HEADER_BYTES
+    assert statistics.bytes_up == norms + full_up + 3 * HEADER_BYTES
+    assert statistics.bytes_down == norms + full_down + 3 * HEADER_BYTES
 
 
 # inputs at the edge
@@ -240,6 +235,22 @@ def test_the_gradient_may_be_overwritten(method: Method) -> None:
 
     for means in results_of(run(N, work, make(method))):
         assert means.tobytes() == expected.tobytes()
+
+
+@every_method
+def test_the_mean_is_the_mean_of_the_shares(method: Method) -> None:
+    gradients = gaussian(2)
+
+    def work(network: LocalNetwork) -> tuple[Gradients, Gradients]:
+        made = make(method)
+        with pytest.raises(RuntimeError, match="no average yet"):
+            made.share()
+        means = [made.average(g, network) for g in gradients[:, network.rank]]
+        return means[-1], made.share()
+
+    outcomes = results_of(run(N, work, make(method)))
+    shares = np.mean([share for _, share in outcomes], axis=0, dtype=float)
+    np.testing.assert_allclose(outcomes[0][0], shares, rtol=1e-5, atol=1e-5)
 
 
 @every_path

@@ -4,14 +4,16 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from intswitch.child import Child, python
 from intswitch.experiment import Training
-from intswitch.fabrics.fabric import Event, FabricError, refuse
+from intswitch.fabrics.fabric import LAST_WORDS, Event, FabricError, refuse
 from intswitch.fabrics.loopback import Loopback
 from intswitch.topology import LinkPart, load
 
@@ -65,6 +67,42 @@ def test_killed_switch_is_named_by_all() -> None:
     assert [line[:10] for line in sorted(consequences)] == ["worker 0: ", "worker 1: "]
     assert all("switch" in line for line in consequences)
     assert seconds < SOON
+
+
+class InTwoParts(Loopback):
+    """A data plane, and a control plane that is reached through it. The emulated switch
+    stands for the latter."""
+
+    def start(self) -> None:
+        folder = tempfile.mkdtemp()
+        command = python("intswitch.tether", folder, "sleep", "60")
+        self.dataplane = Child("BMv2", command)
+        super().start()
+
+    @property
+    def others(self) -> list[Child]:
+        return [self.dataplane, *super().others]
+
+    def stop(self) -> None:
+        self.dataplane.close()
+        super().stop()
+
+
+def test_a_killed_data_plane_is_named_at_once() -> None:
+    """Its control plane lives, so that the workers notice nothing."""
+    pytest.importorskip("torch")
+    killed: list[float] = []
+
+    def kill() -> None:
+        killed.append(time.monotonic())
+        (switch,) = descendants(fabric.dataplane.process.pid)
+        os.kill(switch, signal.SIGKILL)
+
+    with InTwoParts(load("pair")) as fabric, pytest.raises(FabricError) as caught:
+        fabric.train(LONG, after_some_steps(kill))
+    seconds = time.monotonic() - killed[0]
+    assert str(caught.value) == "BMv2 was killed by SIGKILL"
+    assert seconds < LAST_WORDS
 
 
 def descendants(pid: int) -> list[int]:

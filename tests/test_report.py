@@ -11,7 +11,7 @@ from results import result
 from rich.console import Console
 
 from intswitch import report
-from intswitch.figure import peaks
+from intswitch.figure import peaks, style_of
 
 
 def printed(width: int, show: object, *arguments: object) -> str:
@@ -136,7 +136,18 @@ def test_figure(tmp_path: Path) -> None:
     runs = [result("exact"), result(element_type="int8"), result("exact", seed=1)]
     png, svg = draw(runs, tmp_path)
     assert png.read_bytes().startswith(b"\x89PNG")
-    assert "<!-- intsgd int8 -->" in svg.read_text()
+    text = svg.read_text()
+    for drawn in (
+        "intsgd int8",
+        "digits, 2 workers, 4 steps, 2 seeds",
+        "largest absolute integer, before clipping",
+    ):
+        assert f"<!-- {drawn} -->" in text
+
+
+def test_lines_look_different() -> None:
+    looks = [tuple(style_of(number).values()) for number in range(32)]
+    assert len(set(looks)) == 32
 
 
 def test_peaks_keep_the_largest() -> None:

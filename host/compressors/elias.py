@@ -22,12 +22,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from host.compressors.levels import Indices
 from host.compressors.norms import LARGEST_NORM_BITS
 from host.compressors.quantize import INFINITY_BITS
 from host.packetizer import Bytes, Integers
 from switch.compiled import kernel
 
-Indices = NDArray[np.int16]
 Norms = NDArray[np.int32]
 
 NORM_BITS = 32

@@ -45,6 +45,9 @@ class Feedback(Compressor):
         self.inner.estimate(wanted, mean, network, layout)
         self.memory.store(wanted - self.inner.share(), layout)
 
+    def tables(self, num_workers: int) -> dict[str, tuple[int, ...]]:
+        return self.inner.tables(num_workers)
+
     def state_dict(self) -> dict[str, Any]:
         return {
             "inner": self.inner.state_dict(),

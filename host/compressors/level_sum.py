@@ -27,7 +27,7 @@ from host.compressors.block_exponent import (
     drain_blocks,
 )
 from host.compressors.integers import CODES
-from host.compressors.levels import Grid, integer_of, level_of, scale_of, signed
+from host.compressors.levels import SIGN, Grid, integer_of, level_of, scale_of, signed
 from host.compressors.norms import LARGEST_NORM
 from host.compressors.quantize import LARGEST_BITS, ZERO, Floats, Plan, dequantize
 from host.compressors.stream import ScaledSum
@@ -35,8 +35,6 @@ from host.packetizer import Contributions, Integers, Results
 from switch.byteorder import swap16, swap32
 from switch.compiled import kernel
 from switch.protocol import ELEMENT_BITS, HEADER_BYTES, ElementType
-
-SIGN = np.int32(31)
 
 
 class LevelPlan(NamedTuple):
@@ -96,8 +94,8 @@ def count_beyond(segment: Floats) -> int:
 
 @kernel
 def level_chunk(plan: LevelPlan, chunk: int, lanes: Any) -> int:
-    """A chunk's integers or codes, padded with zeros. Returns the largest index, or -1
-    if all norms are 0."""
+    """A chunk's integers or codes, padded with zeros. Returns the largest index, 0 or
+    less if all integers are 0."""
     scaled = plan.sum
     start = chunk * scaled.elements_per_chunk
     stop = min(start + scaled.elements_per_chunk, len(scaled.vector))
@@ -135,7 +133,8 @@ def fill_levels(
             index = level_chunk(plan, chunks[i], payload.view(np.int16))
         else:
             index = level_chunk(plan, chunks[i], payload.view(np.int32))
-        if index < 0:
+        plan.sum.empty[chunks[i]] = index <= 0
+        if index <= 0:
             contributions.element_count[i] = 0
         if plan.sum.beyond[chunks[i]]:
             contributions.flags[i] |= plan.sum.flag_beyond

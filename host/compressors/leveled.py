@@ -5,7 +5,10 @@ each element, which the switch adds; see `level_sum`. `gather`: the papers' own,
 of each worker's own and coded messages for everybody; see `level_messages`.
 """
 
+from typing import NamedTuple
+
 import numpy as np
+from numpy.typing import NDArray
 
 from host.compressors.base import Gradient, Layout, Network
 from host.compressors.integers import (
@@ -16,7 +19,14 @@ from host.compressors.integers import (
 )
 from host.compressors.level_messages import gather_mean, message_of
 from host.compressors.level_sum import LevelBlockSum, LevelSum
-from host.compressors.levels import grid_of, most_workers, scales_of, table_of
+from host.compressors.levels import (
+    add_levels,
+    fill_indices,
+    grid_of,
+    most_workers,
+    scales_of,
+    table_of,
+)
 from host.compressors.norms import NORMS, block_norms, exponents_of
 from host.compressors.quantize import (
     FIRST_NON_FINITE,
@@ -25,7 +35,7 @@ from host.compressors.quantize import (
     random_key,
 )
 from host.compressors.scaled import ScaledCompressor
-from host.compressors.stream import ExponentMax, first_non_finite, non_finite_error
+from host.compressors.stream import first_non_finite, non_finite_error
 from host.packetizer import Integers
 from switch.protocol import ELEMENT_BITS, ElementType
 
@@ -35,6 +45,16 @@ LEVELS = ("paper", "authors")
 WIRES = ("codes", "integers")
 BLOCK_SIZE = 512  # what a slot of 1024 bytes holds of int16 sums
 INT32 = integer_format("int32", None)
+
+
+class Rounded(NamedTuple):
+    """What this worker has rounded last, and all that decides to what."""
+
+    vector: Gradient
+    mean: Gradient
+    block_ends: Integers
+    scales: Gradient
+    key: NDArray[np.uint32]
 
 
 class Leveled(ScaledCompressor):
@@ -86,6 +106,7 @@ class Leveled(ScaledCompressor):
         if block_size is not None and block_size < 1:
             raise ValueError(f"block_size is {block_size}: must be 1 or more")
         self.block_size = block_size or BLOCK_SIZE
+        self.rounded: Rounded | None = None
 
     def form_for(self, num_workers: int) -> IntegerFormat:
         """What travels, or ValueError if no type holds the workers' sum."""
@@ -146,18 +167,15 @@ class Leveled(ScaledCompressor):
         exponents = exponents_of(block_norms(vector, ends, self.norm))
         finite = not (exponents == NON_FINITE).any()
         first = None if finite else first_non_finite(vector)
-        window = ExponentMax(exponents[: network.num_slots])
-        network.aggregate(window)
-        window.add_to(self.statistics)
-        if window.non_finite:
-            raise non_finite_error(first, layout, network.rank, self.step)
+        window = exponents[: network.num_slots]
+        maxima = self.agreed_exponents(window, vector, network, layout)
         stream = LevelBlockSum(
             vector,
             mean,
             network,
             self.grid,
             exponents,
-            window.maxima,
+            maxima,
             form=self.form,
             block_ends=ends,
             key=self.key(network),
@@ -165,6 +183,9 @@ class Leveled(ScaledCompressor):
         if first is not None:
             stream.scaled.tally[FIRST_NON_FINITE] = first
         self.complete(stream, network, layout)
+        self.rounded = Rounded(
+            vector, mean, ends, stream.scaled.scales, stream.scaled.key
+        )
 
     def sum_in_known_units(
         self, vector: Gradient, mean: Gradient, network: Network, layout: Layout
@@ -190,6 +211,9 @@ class Leveled(ScaledCompressor):
             key=self.key(network),
         )
         self.complete(stream, network, layout)
+        self.rounded = Rounded(
+            vector, mean, ends, stream.scaled.scales, stream.scaled.key
+        )
 
     def exchange(
         self, vector: Gradient, mean: Gradient, network: Network, layout: Layout
@@ -204,6 +228,23 @@ class Leveled(ScaledCompressor):
         if not gather_mean(message, mean, ends, self.grid, network, self.statistics):
             raise non_finite_error(first, layout, network.rank, self.step)
         self.step += 1
+        self.rounded = Rounded(vector, mean, ends, scales_of(norms, self.grid), key)
+
+    def share(self) -> Gradient:
+        """See `Compressor.share`. Rounded once more, to the same levels."""
+        last = self.rounded
+        if last is None:
+            raise RuntimeError("share: there has been no average yet")
+        if np.may_share_memory(last.mean, last.vector):
+            raise RuntimeError(
+                "share: the mean has been written over the gradient (out=)"
+            )
+        indices = np.empty(len(last.vector), np.int16)
+        share = np.zeros_like(last.vector)
+        blocks = (last.block_ends, last.scales, self.grid)
+        fill_indices(last.vector, *blocks, last.key, indices)
+        add_levels(indices, *blocks, 1, share)
+        return share
 
 
 def block_ends(elements: int, block_size: int) -> Integers:

@@ -28,8 +28,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from host.compressors.integers import INTEGER_TYPES, largest_of
-from host.compressors.quantize import Floats, random_bits
+from host.compressors.quantize import ZERO, Floats, random_bits
 from host.compressors.scales import LARGEST_SCALE
+from host.packetizer import Integers
 from switch.compiled import kernel
 
 BITS = {"exponential": (3, 4, 5), "uniform": (2, 3, 4, 5, 6, 7, 8)}
@@ -38,6 +39,10 @@ FRACTION_BITS = np.int32(23)
 UNITS = np.float32(1 << 23)
 ONE_BITS = np.int32(0x3F800000)
 ONE = np.float32(1)
+SIGN = np.int32(31)
+
+Indices = NDArray[np.int16]
+"""[d] of levels, with the signs of their elements; 0: none, which counts as 0."""
 
 
 class Grid(NamedTuple):
@@ -181,3 +186,49 @@ def scales_of(norms: NDArray[np.int32], grid: Grid) -> Floats:
     scales = np.empty(len(norms), np.float32)
     fill_scales(norms.view(np.float32), grid, scales)
     return scales
+
+
+@kernel
+def fill_indices(
+    vector: Floats,
+    block_ends: Integers,
+    scales: Floats,
+    grid: Grid,
+    key: NDArray[np.uint32],
+    indices: Indices,
+) -> None:
+    """Round every element to a level. Blocks with the scale 0 have none."""
+    bits, start = vector.view(np.int32), 0
+    for block in range(len(block_ends)):
+        end, scale = block_ends[block], scales[block]
+        if scale == ZERO:
+            indices[start:end] = 0
+            end = start
+        for j in range(start, end):
+            negative = np.int32(bits[j] >> SIGN)
+            index, sign = level_of(vector[j], negative, scale, grid, np.uint32(j), key)
+            indices[j] = signed(index, sign)
+        start = block_ends[block]
+
+
+@kernel
+def add_levels(
+    indices: Indices,
+    block_ends: Integers,
+    scales: Floats,
+    grid: Grid,
+    num_workers: int,
+    mean: Floats,
+) -> None:
+    """Add a worker's estimate, divided by the number of workers."""
+    start = 0
+    for block in range(len(block_ends)):
+        end, scale = block_ends[block], scales[block]
+        inverse = 1.0 / (num_workers * np.float64(scale)) if scale > ZERO else 0.0
+        unit = np.float32(inverse)
+        for j in range(start, end):
+            index = np.int32(abs(indices[j]))
+            integer = integer_of(index, grid) if index else np.int32(0)
+            sign = np.int32(-1) if indices[j] < 0 else np.int32(0)
+            mean[j] += np.float32(np.float32(signed(integer, sign)) * unit)
+        start = end

@@ -131,12 +131,12 @@ class ScaledSum(Stream):
         statistics.largest_sum = max(statistics.largest_sum, int(tally[LARGEST_SUM]))
         statistics.clips += int(self.scaled.beyond.sum()) if clip else 0
         statistics.overflows += self.overflows
-        headers = self.num_chunks * HEADER_BYTES
-        full_up = self.num_chunks - int(self.scaled.empty.sum())
-        full_down = int(tally[PAYLOADS_DOWN])
-        form, width = self.form, self.elements_per_chunk
-        statistics.bytes_up += headers + full_up * width * form.element_bytes
-        statistics.bytes_down += headers + full_down * width * form.result_bytes
+        up, down = self.form.bytes_up, self.form.bytes_down
+        empty_up, full_down = int(self.scaled.empty.sum()), int(tally[PAYLOADS_DOWN])
+        full_up, empty_down = self.num_chunks - empty_up, self.num_chunks - full_down
+        width = self.elements_per_chunk
+        statistics.bytes_up += full_up * up(width) + empty_up * up(0)
+        statistics.bytes_down += full_down * down(width) + empty_down * down(0)
 
 
 def own_share(stream: ScaledSum) -> Gradient:
@@ -222,20 +222,24 @@ class ExponentMax(Stream):
         statistics.bytes_down += self.num_chunks * HEADER_BYTES
 
 
+class NotFinite(ValueError):
+    """Some worker's gradient has a NaN or an infinity."""
+
+
 def non_finite_error(
     first: int | None, layout: Layout, rank: int, step: int
-) -> ValueError:
+) -> NotFinite:
     """What every worker raises in a step in which some gradient was not finite.
 
     first: index of this worker's first NaN or infinity, if it has one.
     """
     where = f"worker {rank}, step {step}"
     if first is None:
-        return ValueError(
+        return NotFinite(
             f"{where}: the gradient of another worker is not finite; "
             "its error names the tensor"
         )
-    return ValueError(
+    return NotFinite(
         f"{where}: {layout.locate(first)} is not finite: "
         "gradients must have neither NaN nor infinity"
     )

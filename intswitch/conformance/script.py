@@ -12,16 +12,16 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from intswitch.conformance.script_jobs import JOB_FIELDS, job_of
 from switch import protocol
-from switch.config import Address, JobConfig, SwitchConfig, TreePlace
+from switch.config import Address, JobConfig, SwitchConfig
 from switch.protocol import (
-    ELEMENT_BYTES,
+    ELEMENT_BITS,
     EVERY_WORKER,
     NO_EXPONENT,
     ElementType,
     Flag,
     Opcode,
-    Overflow,
     Reduction,
     Rule,
 )
@@ -33,6 +33,7 @@ FOLDERS = (_PACKAGE / "golden", _PACKAGE.parent / "tests" / "golden")
 
 # What a script is about, by how its name begins: a heading of docs/protocol.md.
 SECTIONS = {
+    "codes": "Codes",
     "drop_": "Checks",
     "late_duplicate_safe": "The slot rule safe",
     "late_duplicate_switchml": "The slot rule switchml",
@@ -183,44 +184,8 @@ def read_switch(script: Script, line: int, words: list[str]) -> None:
 
 
 def read_job(script: Script, line: int, words: list[str]) -> None:
-    given = assignments(
-        words[1:],
-        ("workers", "num_slots", "slot_bytes", "overflow", "of", "ranks", "parent"),
-    )
-    place = len(script.jobs)
-    ranks = range(int(given["workers"]))
-    script.jobs.append(
-        JobConfig(
-            job=int(words[0]),
-            workers=tuple((f"10.0.{place}.{rank}", 5000) for rank in ranks),
-            num_slots=int(given.get("num_slots", "4")),
-            slot_bytes=int(given.get("slot_bytes", "64")),
-            overflow=Overflow[given.get("overflow", "detect").upper()],
-            tree=tree_of(given, (f"10.1.{place}.0", 5000)),
-        )
-    )
-
-
-def tree_of(given: dict[str, str], parent: Address) -> TreePlace | None:
-    """The switch's place in a tree, of `of`, `ranks` and `parent`."""
-    if "ranks" not in given:
-        return None
-    return TreePlace(
-        num_workers=int(given["of"]),
-        ranks=tuple(child_of(word) for word in given["ranks"].split(",")),
-        parent=parent if given.get("parent") == "yes" else None,
-    )
-
-
-def child_of(word: str) -> int | tuple[int, ...]:
-    """3: the worker of this rank. 3-5 or 1+3-5: a switch that leads to these."""
-    if word.isdigit():
-        return int(word)
-    ranks: list[int] = []
-    for part in word.split("+"):
-        first, _, last = part.partition("-")
-        ranks += range(int(first), int(last or first) + 1)
-    return tuple(ranks)
+    given = assignments(words[1:], JOB_FIELDS)
+    script.jobs.append(job_of(int(words[0]), given, len(script.jobs)))
 
 
 def read_packet(script: Script, line: int, words: list[str]) -> None:
@@ -319,8 +284,8 @@ def packet_of(words: list[str], job: JobConfig, rank: int) -> bytes:
     given = assignments([word for word in head[1:] if "=" in word], FIELDS)
     reduction, element_type, result_type = kind_of(positional)
     lane = result_type if opcode in (Opcode.RESULT, Opcode.STATUS) else element_type
-    payload = payload_of(payload_words, ELEMENT_BYTES[lane])
-    element_count = len(payload) // ELEMENT_BYTES[lane]
+    payload = payload_of(payload_words, lane)
+    element_count = 8 * len(payload) // ELEMENT_BITS[lane]
     kind = protocol.kind_of(reduction, element_type, result_type)
     all_or_rank = job.num_workers if opcode == Opcode.RESULT else rank
     packet = protocol.emit(
@@ -384,14 +349,19 @@ def kind_of(words: list[str]) -> tuple[Reduction, ElementType, ElementType]:
     )
 
 
-def payload_of(words: list[str], width: int) -> bytes:
+def payload_of(words: list[str], lane: ElementType) -> bytes:
     if words[:1] == ["hex"]:
         return bytes.fromhex("".join(words[1:]))
     if words[:1] == ["bitmap"]:
         return sum(1 << int(rank) for rank in words[1:]).to_bytes(8, "big")
-    payload = b""
+    elements: list[int] = []
     for word in words:
         value, _, times = word.partition("*")
-        element = int(value, 0).to_bytes(width, "big", signed=True)
-        payload += element * int(times or "1")
-    return payload
+        elements += [int(value, 0)] * int(times or "1")
+    if lane == ElementType.CODE4:
+        digits = [f"{code:x}" for code in elements]
+        if any(len(digit) > 1 for digit in digits) or len(digits) % 2:
+            raise ScriptError("code4: an even number of codes, 0 to 15")
+        return bytes.fromhex("".join(digits))
+    width, signed = ELEMENT_BITS[lane] // 8, lane != ElementType.CODE8
+    return b"".join(each.to_bytes(width, "big", signed=signed) for each in elements)

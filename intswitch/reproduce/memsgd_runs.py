@@ -1,191 +1,186 @@
-"""The experiments behind Mem-SGD's claims: numbers, no judgement. See `memsgd.py`."""
+"""All experiments behind Mem-SGD's claims: numbers, no judgement. See `memsgd.py`."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-import numpy as np
-from numpy.typing import NDArray
-
-from host.compressors.selection import rand_k, shared_key, top_k
-from intswitch.reproduce.datasets import Dataset, Vector
-from intswitch.reproduce.estimates import Draws, Interval, interval
-from intswitch.reproduce.logistic import Problem
-from intswitch.reproduce.memsgd_steps import (
-    QSGD,
-    RAND,
-    SGD,
-    TOP,
-    Plan,
-    State,
-    steps,
+from intswitch.reproduce.claims import Options, Progress
+from intswitch.reproduce.datasets import (
+    Dataset,
+    epsilon_twin,
+    normalized,
+    rcv1_twin,
+    read_libsvm,
 )
+from intswitch.reproduce.estimates import Draws
+from intswitch.reproduce.memsgd_descents import (
+    MOST_STEPS,
+    Convergence,
+    Race,
+    converge,
+    ground,
+    race,
+)
+from intswitch.reproduce.memsgd_steps import RAND, TOP
+from intswitch.reproduce.memsgd_theory import (
+    Bounds,
+    Contraction,
+    bounds,
+    contraction,
+    gaussian,
+    left_by_top,
+    scaled_without_memory,
+)
+from intswitch.reproduce.training import Curve, train
 
-ENTRY_BITS = 64
-"""Of an index and a value, in the authors' accounts."""
-MOST_STEPS = 300_000
-"""Of one descent: a large data file is not gone through three times."""
-
-
-def gaussian_cubes(seed: int, elements: int) -> NDArray[np.float32]:
-    """[elements] of very different sizes, as gradients are."""
-    chance = np.random.default_rng([seed, 20])
-    return (chance.normal(size=elements) ** 3).astype(np.float32)
+ELEMENTS = 1000  # of the vector on which contractions are tried
+COUNTS = (0.5, 1, 10, 100)  # k
+SCALED = 10  # k of random elements, scaled, without memory
+DENSE_K, SPARSE_K = 1, 10  # as in the paper's experiments
+WORKERS, LEARNING_RATE = 4, 0.2
+TRAININGS = {
+    "SGD": "exact",
+    "top": "memsgd:ratio=0.01",
+    "top, by messages": "memsgd:ratio=0.01,path=gather",
+    "top, no memory": "memsgd:ratio=0.01,memory=false",
+    "random": "memsgd:select=rand,ratio=0.1",
+    "random, no memory": "memsgd:select=rand,ratio=0.1,memory=false",
+}
 
 
 @dataclass(frozen=True, slots=True)
-class Contraction:
-    """||x - comp_k(x)||^2 / ||x||^2, over many draws of comp_k."""
+class Size:
+    """How much is measured. Twins: (samples, features)."""
 
-    left: Interval
-    bound: float
-    """1 - k/d"""
-
-
-def contraction(
-    vector: NDArray[np.float32], k: float, draws: int, seed: int
-) -> Contraction:
-    """Of random elements; k < 1: ultra-sparsification."""
-    squares = vector.astype(np.float64) ** 2
-    total, left = squares.sum(), []
-    for draw in range(draws):
-        chosen = rand_k(len(vector), k, shared_key(seed, draw))
-        left.append(1 - squares[chosen].sum() / total)
-    return Contraction(interval(left), 1 - k / len(vector))
+    seeds: int
+    races: int
+    """Seeds of Figure 3."""
+    epsilon: tuple[int, int]
+    wide: tuple[int, int]
+    """The epsilon twin of Figure 3, where the number of features decides."""
+    rcv1: tuple[int, int]
+    epochs: int
+    draws: int
+    bound_steps: int
+    training: int
 
 
-def left_by_top(vector: NDArray[np.float32], k: int) -> float:
-    """The same of the k largest, which are always the same."""
-    squares = vector.astype(np.float64) ** 2
-    return float(1 - squares[top_k(vector, k)].sum() / squares.sum())
+FULL = Size(5, 3, (20_000, 200), (8000, 2000), (20_000, 1500), 3, 4000, 20_000, 300)
+QUICK = Size(3, 2, (6000, 100), (3000, 1000), (6000, 500), 3, 1000, 4000, 120)
 
 
-def scaled_without_memory(
-    vector: NDArray[np.float32], k: int, draws: int, seed: int
-) -> Draws:
-    """(d/k) rand_k(x): unbiased, and what it costs."""
-    found = Draws(vector, seed=seed)
-    for draw in range(draws):
-        chosen = rand_k(len(vector), k, shared_key(seed, draw))
-        estimate = np.zeros(len(vector))
-        estimate[chosen] = vector[chosen] * (len(vector) / k)
-        found.add(estimate)
-    return found
+@dataclass(frozen=True, slots=True)
+class Found:
+    """The outcomes."""
+
+    contractions: Mapping[float, Contraction]
+    """Of random elements, by k."""
+    tops: Mapping[float, float]
+    """What the k largest leave, by k of one and more."""
+    scaled: Draws
+    bounds: Mapping[str, Bounds]
+    figure2: Sequence[Convergence]
+    figure3: Sequence[Race]
+    curves: Mapping[str, Sequence[Curve]]
+    """A training for every seed."""
+    notes: Sequence[str]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Variant:
-    """A line of the paper's figures."""
-
-    method: int
-    k: int = 1
-    memory: bool = True
-    gamma: float = 2.0
-    shift: float
-    """a"""
-    weighted: bool = True
-
-    def plan(self, l2: float, seed: int) -> Plan:
-        memory = self.memory and self.method != QSGD
-        key = shared_key(seed, self.k)
-        return Plan(
-            self.method, self.k, memory, l2, self.gamma, self.shift, self.weighted, key
-        )
-
-
-def bottou(method: int, k: int, first: float, l2: float) -> Variant:
-    """g_0 / (1 + g_0 lambda t), and the plain mean of the iterates."""
-    return Variant(
-        method=method, k=k, gamma=1.0, shift=1 / (first * l2), weighted=False
+def measure(options: Options, progress: Progress) -> Found:
+    """All of them."""
+    size, seed = QUICK if options.quick else FULL, options.seed
+    seeds = range(seed, seed + size.seeds)
+    figure2, figure3 = figures(options, size, seeds, progress)
+    vector = gaussian(seed, ELEMENTS)
+    methods = {"top": TOP, "random": RAND}
+    return Found(
+        contractions={k: contraction(vector, k, size.draws, seed) for k in COUNTS},
+        tops={k: left_by_top(vector, int(k)) for k in COUNTS if k >= 1},
+        scaled=scaled_without_memory(vector, SCALED, size.draws, seed),
+        bounds={
+            name: bounds(method, seed, size.seeds, size.bound_steps)
+            for name, method in progress.over(list(methods.items()), "bounds")
+        },
+        figure2=figure2,
+        figure3=figure3,
+        curves=trainings(seeds, size.training, progress),
+        notes=notes(size, figure2, figure3),
     )
 
 
-@dataclass(frozen=True, slots=True)
-class Descent:
-    """What one run came to."""
-
-    steps: list[int]
-    """Done at each look."""
-    gaps: list[float]
-    """Objective at the average of the iterates, above the optimum."""
-
-
-class Walk:
-    """One run, a part at a time: samples in a new order each epoch, as in the authors'
-    code; it starts from normal numbers of deviation 0.01, or where it is told."""
-
-    def __init__(
-        self, problem: Problem, variant: Variant, seed: int, start: Vector | None = None
-    ) -> None:
-        size = problem.samples.num_features
-        self.problem = problem
-        self.chance = np.random.default_rng([seed, 21])
-        if start is None:
-            start = 0.01 * self.chance.normal(size=size)
-        self.plan = variant.plan(problem.l2, seed)
-        chosen = np.zeros(variant.k, np.int64)
-        self.state = State(start.copy(), np.zeros(size), np.zeros(size), chosen)
-        self.order = np.zeros(0, np.int64)
-        self.done = 0
-
-    def go(self, count: int) -> None:
-        """So many steps."""
-        samples, labels = self.problem.samples, self.problem.labels
-        while len(self.order) < count:
-            epoch = self.chance.permutation(samples.num_samples)
-            self.order = np.concatenate([self.order, epoch])
-        part, self.order = self.order[:count], self.order[count:]
-        steps(samples, labels, part, self.done, self.plan, self.state)
-        self.done += count
+def figures(
+    options: Options, size: Size, seeds: Sequence[int], progress: Progress
+) -> tuple[list[Convergence], list[Race]]:
+    """Figures 2 and 3, on the same data but for epsilon."""
+    figure2, figure3 = [], []
+    for dataset, wide in data_of(options, size):
+        place = ground(dataset)
+        k = DENSE_K if dataset.samples.is_dense else SPARSE_K
+        epochs = size.epochs
+        figure2.append(
+            converge(place, k, epochs=epochs, seeds=seeds, progress=progress)
+        )
+        if wide is not None:
+            place, epochs = ground(wide), 2 * size.epochs
+        figure3.append(
+            race(place, k, epochs=epochs, seeds=seeds[: size.races], progress=progress)
+        )
+    return figure2, figure3
 
 
-def descend(
-    problem: Problem,
-    optimum: float,
-    variant: Variant,
-    *,
-    total: int,
-    looks: int,
-    seed: int,
-) -> Descent:
-    """`total` steps, with `looks` at the objective on the way."""
-    walk, found = Walk(problem, variant, seed), Descent([], [])
-    for count in np.diff(np.linspace(0, total, looks + 1).astype(int)).tolist():
-        walk.go(count)
-        found.steps.append(walk.done)
-        found.gaps.append(problem.loss(walk.state.mean) - optimum)
-    return found
+def data_of(options: Options, size: Size) -> list[tuple[Dataset, Dataset | None]]:
+    """For Figure 2; and for Figure 3, where that takes another one."""
+    if options.data is not None:
+        read = read_libsvm(options.data)
+        return [(Dataset(read.name, normalized(read.samples), read.labels), None)]
+    narrow, wide = (
+        epsilon_twin(options.seed, *shape) for shape in (size.epsilon, size.wide)
+    )
+    return [(narrow, wide), (rcv1_twin(options.seed, *size.rcv1), None)]
 
 
-@dataclass(frozen=True, slots=True)
-class Figure2:
-    """Convergence of the variants on one data set."""
-
-    dataset: Dataset
-    k: int
-    epochs: float
-    optimum: float
-    descents: Mapping[str, Sequence[Descent]]
-    """A run for every seed."""
-
-    def gap(self, name: str, look: int = -1) -> Interval:
-        return interval([each.gaps[look] for each in self.descents[name]], 0.95)
-
-    def ratio(self, name: str, other: str, look: int = -1) -> Interval:
-        """Of the gaps, seed by seed."""
-        pairs = zip(self.descents[name], self.descents[other], strict=True)
-        return interval([a.gaps[look] / b.gaps[look] for a, b in pairs], 0.95)
-
-
-def variants(k: int, size: int) -> dict[str, Variant]:
-    """Of Figure 2: a = d/k, but d for SGD and for the largest elements; no shift: 1."""
-    few, more = size / k, size / (3 * k)
+def trainings(
+    seeds: Sequence[int], steps: int, progress: Progress
+) -> dict[str, list[Curve]]:
+    """A network, without momentum, for which there is no theory."""
     return {
-        "SGD": Variant(method=SGD, shift=size),
-        f"top {k}": Variant(method=TOP, k=k, shift=few),
-        f"top {k}, no memory": Variant(method=TOP, k=k, shift=few, memory=False),
-        f"random {k}": Variant(method=RAND, k=k, shift=few),
-        f"random {k}, no shift": Variant(method=RAND, k=k, shift=1.0),
-        f"random {3 * k}": Variant(method=RAND, k=3 * k, shift=more),
+        name: [
+            train(
+                method,
+                "digits",
+                num_workers=WORKERS,
+                seed=seed,
+                steps=steps,
+                momentum=0.0,
+                lr=LEARNING_RATE,
+            )
+            for seed in seeds
+        ]
+        for name, method in progress.over(list(TRAININGS.items()), "training")
     }
+
+
+def notes(
+    size: Size, figure2: Sequence[Convergence], figure3: Sequence[Race]
+) -> list[str]:
+    """What one must know to read the table."""
+    everything = [*figure2, *(race.convergence for race in figure3)]
+    told = dict.fromkeys(each.ground.dataset.told() for each in everything)
+    firsts = [
+        f"{name} {first:g}" for race in figure3 for name, first in race.firsts.items()
+    ]
+    return [
+        f"Data: {'; '.join(told)}. Rows of norm 1; lambda = 1 / samples; gamma = 2; "
+        f"{size.epochs} epochs, {size.seeds} seeds. Gap: objective at the average of "
+        "the iterates, above the optimum.",
+        "Dense data stand beside the paper's epsilon, sparse ones beside its RCV1. "
+        f"No descent has more than {MOST_STEPS:,} steps. Twins have fewer features "
+        "than the sets, for an element must be sent about as often in an epoch.",
+        f"Figure 3: {size.races} seeds; g_0 by a first epoch: {', '.join(firsts)}. "
+        "Bits as in the authors' accounts: 64 for an element and its index.",
+        f"Training: an MLP on scikit-learn's digits, {WORKERS} workers in lockstep, "
+        f"{size.training} steps, learning rate {LEARNING_RATE}, no momentum, "
+        f"{size.seeds} seeds; 1 % of the elements where the largest are sent, 10 % "
+        "where random ones are. The paper has workers that share one x without locks.",
+    ]
