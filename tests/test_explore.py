@@ -125,7 +125,7 @@ window.begin = begin
         "stuck",
     ),
 }
-TWO_LEAVES = ((0, 1), (2, 3))
+TREE = ((0, 1), 2)
 BROKEN_TREES = {
     "nothing is contributed upward again": (
         """
@@ -151,7 +151,7 @@ slots.decide_result = careless
 from host import window
 old_state = window.new_state
 def whole(*, seat, **options):
-    return old_state(seat=seat._replace(below=4), **options)
+    return old_state(seat=seat._replace(below=3), **options)
 window.new_state = whole
 """,
         "stuck",
@@ -201,7 +201,7 @@ def test_what_is_broken_is_found(name: str) -> None:
 @pytest.mark.parametrize("name", BROKEN_TREES)
 def test_what_is_broken_in_a_tree_is_found(name: str) -> None:
     breakage, expected = BROKEN_TREES[name]
-    shape = f"num_workers=4, aggregations=(3,), tree={TWO_LEAVES}"
+    shape = f"num_workers=3, aggregations=(3,), tree={TREE}"
     assert explored_with(breakage, shape) == expected
 
 

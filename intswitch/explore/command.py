@@ -24,7 +24,7 @@ SHAPES = (
     Shape(Rule.SAFE, 3, 1, (4,)),
     Shape(Rule.SAFE, 4, 1, (3,), SEQUENCE_MASK - 1, tree=((0, 1), (2, 3))),
     Shape(Rule.SAFE, 3, 1, (2, 2), tree=(((0, 1),), 2)),
-    Shape(Rule.SAFE, 2, 2, (4,), tree=((0,), (1,))),
+    Shape(Rule.SAFE, 2, 2, (3,), tree=((0,), (1,))),
     Shape(Rule.SWITCHML, 2, 1, (4,)),
 )
 """What is explored when nothing is asked for: seconds each."""
