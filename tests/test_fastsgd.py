@@ -17,6 +17,7 @@ from host.compressors.fastsgd import FastSGD, table_of
 from host.compressors.feedback import Feedback
 from host.compressors.logcodes import LogCodes
 from host.compressors.nuqsgd import NUQSGD
+from intswitch.reproduce import lockstep
 
 NUQ4 = {"threshold": 6, "rounding": "random", "dense": True, "scale": "max"}
 
@@ -165,6 +166,31 @@ def test_the_largest_sums_are_exact(
     assert made.statistics.largest_integer == 2**bits
     assert made.statistics.largest_sum == 7 * 2**bits
     assert made.statistics.overflows == 0
+
+
+@pytest.mark.parametrize("wire", ["codes", "integers"])
+@pytest.mark.parametrize(
+    ("result_type", "threshold"), [("int8", 1), ("int16", 9), ("int32", 25)]
+)
+@pytest.mark.parametrize("sign", [1.0, -1.0])
+def test_the_largest_sums_are_exact_in_the_switch(
+    wire: str, result_type: str, threshold: int, sign: float
+) -> None:
+    """63 workers at once through the emulated switch, for which 63 are the most."""
+    options: dict[str, Any] = {
+        "threshold": threshold, "result_type": result_type, "wire": wire
+    }  # fmt: skip
+    with pytest.raises(ValueError, match=rf"64 x 2\^{threshold}, .* at most 63"):
+        FastSGD(**options).types_for(64)
+
+    def work(network: lockstep.Worker) -> tuple[Gradients, int]:
+        made = FastSGD(**options)
+        mean = made.average(np.full(300, sign, np.float32), network)
+        return mean, made.statistics.largest_sum
+
+    for mean, total in lockstep.run(63, work, **FastSGD(**options).tables(63)):
+        assert (mean == np.float32(sign)).all()
+        assert total == 63 * 2**threshold
 
 
 @pytest.mark.parametrize(("result_type", "base", "threshold"), LIMITS[:3])
