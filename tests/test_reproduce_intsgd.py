@@ -190,7 +190,7 @@ FACTORS = {
     "IntSGD int32": 0.99,
     "heuristic int8": 1.5,
     "heuristic int32": 1.0,
-    "IntSGD int8, to nearest": 1.3,
+    "IntSGD int8, to nearest": 1.8,
 }
 
 
