@@ -7,6 +7,7 @@ import numpy as np
 from switch.config import JobConfig, SwitchConfig
 from switch.pipeline import Pipeline
 from switch.protocol import (
+    ELEMENT_BITS,
     ELEMENT_BYTES,
     ElementType,
     Opcode,
@@ -29,7 +30,7 @@ def packets(element: ElementType, result: ElementType) -> list[tuple[int, bytes]
     """(worker, packet): both versions of every slot, filled by every worker."""
     kind = kind_of(Reduction.SUM, element, result)
     count = SLOT_BYTES // ELEMENT_BYTES[result]
-    payload = bytes(count * ELEMENT_BYTES[element])
+    payload = bytes(count * ELEMENT_BITS[element] // 8)
     return [
         (worker, emit(opcode=Opcode.CONTRIBUTE, job=1, worker=worker, sequence=sequence,
                       kind=kind, element_count=count, payload=payload))
@@ -56,7 +57,8 @@ def rate(element: ElementType, result: ElementType, overflow: Overflow) -> float
     """Packets a second."""
     job = JobConfig(
         job=1, workers=ADDRESSES, num_slots=NUM_SLOTS, slot_bytes=SLOT_BYTES,
-        overflow=overflow,
+        overflow=overflow, code4=tuple(range(-8, 8)),
+        code8=(*range(-16, 16), *[0] * 224),
     )  # fmt: skip
     pipeline = Pipeline(SwitchConfig(jobs=(job,)))
     work = batches(pipeline, packets(element, result))
@@ -83,6 +85,9 @@ def main() -> None:
         (ElementType.INT8, ElementType.INT8, Overflow.DETECT),
         (ElementType.INT8, ElementType.INT8, Overflow.WRAP),
         (ElementType.INT8, ElementType.INT32, Overflow.DETECT),
+        (ElementType.CODE4, ElementType.INT8, Overflow.WRAP),
+        (ElementType.CODE4, ElementType.INT16, Overflow.WRAP),
+        (ElementType.CODE8, ElementType.INT16, Overflow.WRAP),
     ):
         types = f"{element.name.lower()} to {result.name.lower()}"
         millions = rate(element, result, overflow) / 1e6

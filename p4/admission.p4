@@ -10,6 +10,7 @@
 control WellFormed(in headers_t hdr, out bool well_formed) {
     kind_t kind = hdr.aggregation.kind;
     bit<3> payload_type;
+    bool known_elements;
 
     apply {
         if (hdr.aggregation.opcode == RESULT || hdr.aggregation.opcode == STATUS) {
@@ -17,30 +18,42 @@ control WellFormed(in headers_t hdr, out bool well_formed) {
         } else {
             payload_type = element_type_of(kind);
         }
+        if (is_code(kind)) {
+            known_elements = reduction_of(kind) == SUM
+                && (element_type_of(kind) == CODE8
+                    || hdr.aggregation.element_count[0:0] == 0);
+        } else {
+            known_elements = reduction_of(kind) <= OR
+                && element_type_of(kind) <= result_type_of(kind);
+        }
         well_formed = hdr.aggregation.format == FORMAT
             && hdr.aggregation.opcode <= STATUS
-            && reduction_of(kind) <= OR
+            && known_elements
             && result_type_of(kind) <= INT32
-            && element_type_of(kind) <= result_type_of(kind)
             && (bit<32>) hdr.udp.length == (bit<32>) (UDP_BYTES + HEADER_BYTES)
                 + bytes_of(hdr.aggregation.element_count, payload_type);
     }
 }
 
 // The malformed checks that need the job.
-control Fits(in aggregation_t packet, in job_t job, out bool fits) {
+control Fits(in aggregation_t packet, in job_t job, in bool has_table, out bool fits) {
     apply {
-        fits = (packet.recipient == EVERY_WORKER || packet.recipient < job.num_workers)
+        fits = (!is_code(packet.kind) || has_table)
+            && (packet.recipient == EVERY_WORKER || packet.recipient < job.num_workers)
             && bytes_of(packet.element_count, result_type_of(packet.kind))
                 <= (bit<32>) job.slot_bytes;
     }
 }
 
-// Whose packet it is: which job, and whether it comes from the worker that it names.
-// Both tables are filled by the control plane. `own_bit` is 0 for a stranger.
+// Whose packet it is: which job, and whether it comes from the worker that it names; and
+// what its codes stand for. The tables are filled by the control plane. `own_bit` is 0
+// for a stranger. `has_table`: codes can be looked up and summed in this result type.
 control Admission(
-    in headers_t hdr, inout job_t job, out bitmap_t own_bit, inout port_t port
+    in headers_t hdr, inout job_t job, out bitmap_t own_bit, inout port_t port,
+    out bool has_table, inout entries_t entries
 ) {
+    bit<3> result_type;
+
     // first_version: 2 * the first of the job's slots. epoch: another number for each
     // installation and each reset of a job; what a slot holds of another epoch is void.
     // loop: where packets go to grow (grow.p4).
@@ -96,9 +109,50 @@ control Admission(
         size = NUM_BINDINGS;
     }
 
+    // Entries of the code table, each in every lane of a block.
+    action set_codes(
+        block_t entry0, block_t entry1, block_t entry2, block_t entry3,
+        block_t entry4, block_t entry5, block_t entry6, block_t entry7,
+        block_t entry8, block_t entry9, block_t entry10, block_t entry11,
+        block_t entry12, block_t entry13, block_t entry14, block_t entry15
+    ) {
+        entries.even0 = entry0;
+        entries.change0 = entry0 ^ entry1;
+        entries.even1 = entry2;
+        entries.change1 = entry2 ^ entry3;
+        entries.even2 = entry4;
+        entries.change2 = entry4 ^ entry5;
+        entries.even3 = entry6;
+        entries.change3 = entry6 ^ entry7;
+        entries.even4 = entry8;
+        entries.change4 = entry8 ^ entry9;
+        entries.even5 = entry10;
+        entries.change5 = entry10 ^ entry11;
+        entries.even6 = entry12;
+        entries.change6 = entry12 ^ entry13;
+        entries.even7 = entry14;
+        entries.change7 = entry14 ^ entry15;
+    }
+
+    // There is an entry for each result type that no sum of the job's can leave.
+    table codes {
+        key = {
+            hdr.aggregation.job: exact @name("job");
+            result_type: exact @name("result_type");
+        }
+        actions = { set_codes; @defaultonly NoAction; }
+        const default_action = NoAction();
+        size = NUM_JOBS * 3;
+    }
+
     apply {
         jobs.apply();
         workers.apply();
+        has_table = false;
+        result_type = result_type_of(hdr.aggregation.kind);
+        if (element_type_of(hdr.aggregation.kind) == CODE4) {
+            has_table = codes.apply().hit;
+        }
     }
 }
 

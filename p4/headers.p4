@@ -127,6 +127,28 @@ struct values_t {
     block_t block4;
 }
 
+// A table for codes, each of its 16 entries in every lane of a block: of each pair of
+// codes that differ in bit 0, the entry of the even one, and what the odd one's differs
+// in.
+struct entries_t {
+    block_t even0;
+    block_t change0;
+    block_t even1;
+    block_t change1;
+    block_t even2;
+    block_t change2;
+    block_t even3;
+    block_t change3;
+    block_t even4;
+    block_t change4;
+    block_t even5;
+    block_t change5;
+    block_t even6;
+    block_t change6;
+    block_t even7;
+    block_t change7;
+}
+
 // What a packet is counted as. In the order, and by the numbers, of switch/slots.py;
 // the first three accept a contribution. The last three count what follows, and what
 // is no datagram.
@@ -187,6 +209,7 @@ struct metadata_t {
     job_t   job;
     slot_t  slot;               // as the packet has left it
     values_t values;            // the payload; then the values of the slot
+    entries_t entries;          // what codes in the payload stand for
 }
 
 #endif

@@ -30,6 +30,7 @@ control Aggregate(
     Reply() reply;
 
     bitmap_t own_bit = 0;
+    bool has_table = false;
     bool damaged;
     bool well_formed;
     bool fits;
@@ -43,10 +44,11 @@ control Aggregate(
             || hdr.aggregation.opcode == STATUS;
         check_damage.apply(hdr, standard, damaged);
         if (hdr.aggregation.isValid() && !damaged) {
-            admission.apply(hdr, meta.job, own_bit, meta.receivers_port);
+            admission.apply(hdr, meta.job, own_bit, meta.receivers_port,
+                has_table, meta.entries);
         }
         check_form.apply(hdr, well_formed);
-        check_fit.apply(hdr.aggregation, meta.job, fits);
+        check_fit.apply(hdr.aggregation, meta.job, has_table, fits);
 
         if (damaged) {
             verdict = verdict_t.DAMAGED;
@@ -62,8 +64,8 @@ control Aggregate(
             verdict = verdict_t.WRONG_OPCODE;
         } else {
             how_much_room.apply(hdr, room);
-            reach_slot.apply(hdr, meta.job, own_bit, room, meta.slot, meta.values,
-                verdict, completes, too_short);
+            reach_slot.apply(hdr, meta.job, own_bit, meta.entries, room,
+                meta.slot, meta.values, verdict, completes, too_short);
         }
 
         bool is_answered = verdict == verdict_t.REPLAY || verdict == verdict_t.ANSWER;

@@ -17,10 +17,14 @@
 const block_t HIGH_INT8  = REPEATED_64(32w0x80808080);
 const block_t HIGH_INT16 = REPEATED_64(32w0x80008000);
 const block_t HIGH_INT32 = REPEATED_64(32w0x80000000);
+const block_t LOWEST_INT8  = REPEATED_64(32w0x01010101);
+const block_t LOWEST_INT16 = REPEATED_64(32w0x00010001);
+const block_t LOWEST_INT32 = REPEATED_64(32w0x00000001);
 
 const bit<64> ONES_64 = 0xFFFFFFFFFFFFFFFF;
 
-// Every other 8, 16, ... bits, from the lowest on: what is left when a word is spread.
+// Every other 4, 8, 16, ... bits, from the lowest on: what is left when a word is spread.
+const block_t EVERY_OTHER_4   = REPEATED_64(32w0x0F0F0F0F);
 const block_t EVERY_OTHER_8   = REPEATED_64(32w0x00FF00FF);
 const block_t EVERY_OTHER_16  = REPEATED_64(32w0x0000FFFF);
 const block_t EVERY_OTHER_32  = REPEATED_32(32w0 ++ 32w0xFFFFFFFF);
@@ -39,7 +43,9 @@ enum bit<2> operation_t {
 struct lane_t {
     block_t high;   // the top bit of every lane
     block_t low;    // all other bits
-    bit<8>  top;    // number of the top bit: width - 1
+    block_t lowest; // the lowest bit of every lane
+    bit<8>  top;    // number of the top bit
+    bit<8>  width;  // top + 1
 }
 
 control LaneOf(in kind_t kind, out lane_t lane) {
@@ -47,15 +53,21 @@ control LaneOf(in kind_t kind, out lane_t lane) {
         if (result_type_of(kind) == INT8) {
             lane.high = HIGH_INT8;
             lane.low = ~HIGH_INT8;
+            lane.lowest = LOWEST_INT8;
             lane.top = 7;
+            lane.width = 8;
         } else if (result_type_of(kind) == INT16) {
             lane.high = HIGH_INT16;
             lane.low = ~HIGH_INT16;
+            lane.lowest = LOWEST_INT16;
             lane.top = 15;
+            lane.width = 16;
         } else {
             lane.high = HIGH_INT32;
             lane.low = ~HIGH_INT32;
+            lane.lowest = LOWEST_INT32;
             lane.top = 31;
+            lane.width = 32;
         }
     }
 }
@@ -155,7 +167,8 @@ control Values(
 
 // Widening: half a block of elements becomes a block of elements twice as wide. The
 // halves of the word move apart, then the halves of each half, and so on until single
-// elements stand in lanes of their own, whose upper halves take the sign.
+// elements stand in lanes of their own, whose upper halves take the sign. (Codes of four
+// bits become integers of eight, and have none.)
 #define HALVES_APART(half) (512w0 ++ (half)[1023:512] ++ 512w0 ++ (half)[511:0])
 
 // The rest of it, in place. (Each line uses `word` as the line before has left it. Had
@@ -170,7 +183,10 @@ control Spread(inout block_t word, in bit<3> type) {
         word = (word | word << 64) & EVERY_OTHER_64;
         word = (word | word << 32) & EVERY_OTHER_32;
         word = (word | word << 16) & EVERY_OTHER_16;
-        if (type == INT8) {
+        if (type == CODE4) {
+            word = (word | word << 8) & EVERY_OTHER_8;
+            word = (word | word << 4) & EVERY_OTHER_4;
+        } else if (type == INT8) {
             word = (word | word << 8) & EVERY_OTHER_8;
             sign = (word << 8) & HIGH_INT16;
             word = word | sign | (sign - (sign >> 8));
@@ -213,14 +229,21 @@ control WidenOnce(inout values_t values, in bit<3> type, in bit<16> bytes) {
     }
 }
 
-// Elements of a contribution to the width of its result type, sign-extended.
+// Elements of a contribution to the width of its result type, sign-extended; codes too.
 control Widen(inout values_t values, in kind_t kind, in element_count_t element_count) {
+    WidenOnce() code4_to_int8;
     WidenOnce() int8_to_int16;
     WidenOnce() int16_to_int32;
     bit<16> bytes;
 
     apply {
-        if (element_type_of(kind) == INT8 && result_type_of(kind) != INT8) {
+        bool is_code4 = element_type_of(kind) == CODE4;
+        bool is_narrow = element_type_of(kind) == INT8 || is_code4;
+        if (is_code4) {
+            bytes = (bit<16>) bytes_of(element_count, INT8);
+            code4_to_int8.apply(values, CODE4, bytes);
+        }
+        if (is_narrow && result_type_of(kind) != INT8) {
             bytes = (bit<16>) bytes_of(element_count, INT16);
             int8_to_int16.apply(values, INT8, bytes);
         }

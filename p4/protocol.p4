@@ -31,6 +31,8 @@ const bit<2> OR = 2;
 const bit<3> INT8 = 0;
 const bit<3> INT16 = 1;
 const bit<3> INT32 = 2;
+const bit<3> CODE4 = 3;         // two codes a byte
+const bit<3> CODE8 = 4;
 
 const flags_t OVERFLOW = 1;
 const flags_t REPEATED = 2;
@@ -75,9 +77,19 @@ bool exceeds(in exponent_t one, in exponent_t other) {
     return (one ^ 0x80) > (other ^ 0x80);
 }
 
-// Bytes of `count` elements of a type.
+bool is_code(in kind_t kind) {
+    return kind[5:3] == CODE4 || kind[5:3] == CODE8;
+}
+
+// Bytes of `count` elements of a type; of code4, of an even number.
 bit<32> bytes_of(in element_count_t count, in bit<3> type) {
-    return (bit<32>) count << type;
+    bit<32> bytes = (bit<32>) count;
+    if (type == CODE4) {
+        bytes = bytes >> 1;
+    } else if (type != CODE8) {
+        bytes = bytes << type;
+    }
+    return bytes;
 }
 
 #endif

@@ -10,6 +10,7 @@
 #include <v1model.p4>
 #include "headers.p4"
 #include "lanes.p4"
+#include "codes.p4"
 #include "payload.p4"
 
 const sequence_t HALF_OF_SEQUENCES = 0x80000000;
@@ -101,7 +102,7 @@ control Decide(
 // after it: what a reply is made of. `too_short`: it does nothing yet, for there is no
 // room for its result (grow.p4).
 control ReachSlot(
-    in headers_t hdr, in job_t job, in bitmap_t own_bit,
+    in headers_t hdr, in job_t job, in bitmap_t own_bit, in entries_t entries,
     in bit<16> room, inout slot_t slot, inout values_t values,
     out verdict_t verdict, out bool completes, out bool too_short
 ) {
@@ -118,6 +119,7 @@ control ReachSlot(
     Decide() decide;
     Unpack() unpack;
     Widen() widen;
+    LookUp() look_up;
     Values() reduce_values;
 
     aggregation_t packet = hdr.aggregation;
@@ -224,6 +226,9 @@ control ReachSlot(
                 if (operation != operation_t.READ) {
                     unpack.apply(hdr, values);
                     widen.apply(values, packet.kind, packet.element_count);
+                    if (element_type_of(packet.kind) == CODE4) {
+                        look_up.apply(values, entries, packet.kind, bytes);
+                    }
                 }
                 if (operation != operation_t.READ || has_result) {
                     reduce_values.apply(values, operation, version, bytes, slot.kind,

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 from switch import p4_tables
+from switch.codes import objections_to_tables
 from switch.config import JobConfig, SwitchConfig
 from switch.p4_tables import (
     COUNTERS,
@@ -62,7 +63,7 @@ class P4Dataplane:
         place = Place(self._free_row(), first_slot, self._next_epoch())
         replicas = p4_tables.job_replicas(job, self._stations)
         self._tables.insert_group(place.row, replicas)
-        for entry in p4_tables.worker_entries(job, place, self._stations):
+        for entry in self._own_entries(job, place):
             self._tables.insert(entry)
         self._counted_before[job.job] = self._count(place.row)
         # The job's own entry comes last, so that no packet meets half a job.
@@ -76,7 +77,7 @@ class P4Dataplane:
         """
         config, place = self._find(job)
         self._tables.delete(self._entry(config, place))
-        for entry in p4_tables.worker_entries(config, place, self._stations):
+        for entry in self._own_entries(config, place):
             self._tables.delete(entry)
         self._tables.delete_group(place.row)
         del self._jobs[job]
@@ -105,6 +106,11 @@ class P4Dataplane:
     def _entry(self, job: JobConfig, place: Place) -> Entry:
         return p4_tables.job_entry(job, self.config.rule, place, self._loop or 0)
 
+    def _own_entries(self, job: JobConfig, place: Place) -> list[Entry]:
+        """Beside the job's entry itself."""
+        workers = p4_tables.worker_entries(job, place, self._stations)
+        return [*workers, *p4_tables.code_entries(job)]
+
     def _count(self, row: int) -> dict[str, int]:
         first = row * COUNTERS_PER_JOB
         return {
@@ -131,9 +137,12 @@ class P4Dataplane:
                 f"job {job.job}: slot_bytes {job.slot_bytes} is more than"
                 f" {SLOT_BYTES_WITHOUT_LOOP}, which takes two ports wired to each other"
             )
-        for name in ("code4", "code8"):
-            if getattr(job, name) is not None:
-                raise ValueError(f"job {job.job}: the P4 program does not know {name}")
+        if job.code8 is not None:
+            raise ValueError(
+                f"job {job.job}: the P4 program cannot look up code8, but code4"
+            )
+        for objection in objections_to_tables(job.code4, None, len(job.workers)):
+            raise ValueError(f"job {job.job}: {objection}")
         for address, _ in job.workers:
             if address not in self._stations:
                 raise ValueError(f"job {job.job}: no port leads to {address}")

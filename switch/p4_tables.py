@@ -9,11 +9,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+from switch.codes import narrowest_result
 from switch.config import JobConfig
-from switch.protocol import DropReason, Rule
+from switch.protocol import ELEMENT_BYTES, DropReason, Rule
 
 SLOT_BYTES = 1280  # sizes.p4
 SLOT_BYTES_WITHOUT_LOOP = 512  # grow.p4
+BLOCK_BYTES = 256
 NUM_SLOTS = 32768
 MAX_JOBS = 255
 NUM_BINDINGS = 4096  # workers of all jobs together
@@ -145,6 +147,30 @@ def worker_entries(
             ),
         ]
     return entries
+
+
+def code_entries(job: JobConfig) -> list[Entry]:
+    """The job's table for code4, for each result type that its sums fit: each entry as
+    often as there are lanes in a block."""
+    if job.code4 is None:
+        return []
+    narrowest = narrowest_result(job.code4, len(job.workers))
+    return [
+        Entry(
+            f"{ADMISSION}.codes",
+            (job.job, lane),
+            f"{ADMISSION}.set_codes",
+            tuple(_in_every_lane(entry, width) for entry in job.code4),
+        )
+        for lane, width in enumerate(ELEMENT_BYTES)
+        if lane >= narrowest
+    ]
+
+
+def _in_every_lane(entry: int, width: int) -> int:
+    """A block of lanes of `width` bytes that all have the same integer."""
+    lane = entry.to_bytes(width, "big", signed=True)
+    return int.from_bytes(lane * (BLOCK_BYTES // width), "big")
 
 
 def job_replicas(job: JobConfig, stations: Mapping[str, Station]) -> list[Replica]:

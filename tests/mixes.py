@@ -7,6 +7,7 @@ from golden import STRANGER, Datagram
 from traffic import KINDS, LARGE_JOB, SMALL_JOB, Traffic
 
 from switch import protocol
+from switch.codes import narrowest_result
 from switch.config import Address, JobConfig, SwitchConfig
 from switch.protocol import (
     ELEMENT_BYTES,
@@ -23,20 +24,21 @@ def workers(place: int, count: int, port: int = 5000) -> tuple[Address, ...]:
 
 
 # Two small jobs, as the property tests of the emulator have them.
-SMALL = tuple(replace(job, code4=None, code8=None) for job in (SMALL_JOB, LARGE_JOB))
-# One job for each width that a slot is usually given, and each overflow policy.
+SMALL = tuple(replace(job, code8=None) for job in (SMALL_JOB, LARGE_JOB))
+# One job for each width that a slot is usually given, and each overflow policy; code
+# tables that fit from an int8, an int16 and an int32 on, and none.
 BLOCKS = (
     JobConfig(
         job=1, workers=workers(0, 2), num_slots=1, slot_bytes=256,
-        overflow=Overflow.DETECT,
+        overflow=Overflow.DETECT, code4=(*range(-7, 7), 63, -63),
     ),
     JobConfig(
         job=2, workers=workers(1, 3), num_slots=2, slot_bytes=512,
-        overflow=Overflow.WRAP,
+        overflow=Overflow.WRAP, code4=(*range(-1000, -986), 10922, -10922),
     ),
     JobConfig(
         job=0xFFFF, workers=workers(2, 1), num_slots=4, slot_bytes=1024,
-        overflow=Overflow.SATURATE,
+        overflow=Overflow.SATURATE, code4=(-2**31 + 1, 2**31 - 1, *range(14)),
     ),
     JobConfig(
         job=0x0100, workers=workers(3, 4), num_slots=2, slot_bytes=1280,
@@ -51,7 +53,7 @@ ODD = (
     ),
     JobConfig(
         job=8, workers=workers(0, 2, port=5001), num_slots=8, slot_bytes=1276,
-        overflow=Overflow.SATURATE,
+        overflow=Overflow.SATURATE, code4=(*range(8), *range(-8, 0)),
     ),
     JobConfig(
         job=9, workers=workers(1, 3), num_slots=1, slot_bytes=300,
@@ -68,6 +70,15 @@ def config_of(rule: Rule, jobs: tuple[JobConfig, ...]) -> SwitchConfig:
         slot_bytes=max(job.slot_bytes for job in jobs),
         jobs=jobs,
     )
+
+
+def serves(job: JobConfig, kind: int) -> bool:
+    """Whether the job can look up what there is to look up in packets of this kind."""
+    element_type, result_type = kind >> 3 & 7, kind & 7
+    if element_type < ElementType.CODE4:
+        return True
+    table = job.code4 if element_type == ElementType.CODE4 else job.code8
+    return narrowest_result(table, len(job.workers)) <= result_type
 
 
 class MixedTraffic(Traffic):
@@ -136,10 +147,14 @@ class MixedTraffic(Traffic):
 
     def draw_theme(self, job: JobConfig) -> tuple[int, int, int]:
         kind = self.rng.choice(KINDS)
+        while not serves(job, kind) and self.rng.random() < 0.98:
+            kind = self.rng.choice(KINDS)
         most = job.slot_bytes // ELEMENT_BYTES[kind & 7]
         count = self.rng.choice([1, 2, 3, most, most, self.rng.randint(0, most)])
         too_many = self.rng.random() < 0.05
         recipient = self.rng.choice([EVERY_WORKER, EVERY_WORKER, 0, 1])
+        if kind >> 3 & 7 == ElementType.CODE4 and self.rng.random() < 0.95:
+            count -= count % 2
         return kind, count + too_many, recipient
 
     def integers(self, width: int, count: int) -> bytes:

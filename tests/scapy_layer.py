@@ -34,7 +34,13 @@ from switch.protocol import (
     Reduction,
 )
 
-LANES = {ElementType.INT8: "b", ElementType.INT16: "h", ElementType.INT32: "i"}
+LANES = {
+    ElementType.INT8: "b",
+    ElementType.INT16: "h",
+    ElementType.INT32: "i",
+    ElementType.CODE4: "half",
+    ElementType.CODE8: "B",
+}
 
 
 def names(enum: Any) -> dict[int, str]:
@@ -42,7 +48,8 @@ def names(enum: Any) -> dict[int, str]:
 
 
 class ElementsField(StrField):
-    """The payload: a list of integers, or bytes where the header makes no sense."""
+    """The payload: a list of integers or codes, or bytes where the header makes no
+    sense."""
 
     islist = 1
 
@@ -55,10 +62,14 @@ class ElementsField(StrField):
     def i2m(self, packet: Packet, elements: Any) -> bytes:
         if isinstance(elements, bytes):
             return elements
+        if packet.lane() == "half":
+            return bytes.fromhex("".join(f"{code:x}" for code in elements or []))
         return struct.pack(f">{len(elements or [])}{packet.lane()}", *(elements or []))
 
     def m2i(self, packet: Packet, payload: bytes) -> Any:
         lane = packet.lane()
+        if lane == "half":
+            return [code for byte in payload for code in (byte >> 4, byte & 15)]
         if lane is None or len(payload) % struct.calcsize(lane):
             return payload
         count = len(payload) // struct.calcsize(lane)
@@ -89,7 +100,7 @@ class Aggregation(Packet):
     )
 
     def lane(self) -> str | None:
-        """The struct code of one element, or None for what is no integer type."""
+        """The struct code of one element; None: there is no such type."""
         from_switch = self.opcode in (Opcode.RESULT, Opcode.STATUS)
         return LANES.get(self.result_type if from_switch else self.element_type)
 

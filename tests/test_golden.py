@@ -168,6 +168,7 @@ def test_every_combination_of_lanes_is_reduced(
     } | set(
         itertools.product(("wrap", "saturate", "detect"), ("below", "above"), widths)
     )
+    wanted |= set(itertools.product(("sum",), ("code4", "code8"), widths))
     assert reached == wanted
 
 
@@ -205,6 +206,22 @@ def test_a_packet_in_words_is_the_packet_in_bytes() -> None:
     assert step.sent == [(bytes.fromhex(packet), ("10.0.0.1", 5000))]
 
 
+def test_codes_in_words() -> None:
+    text = (
+        "job 7 workers=2 code4=-3..3,9*8,-0x10 code8=0*255,1\n"
+        "packet 0 contribute sum code4>int16 : 1 15 0 10*3\n"
+        "packet 0 contribute sum code8>int16 : 1 255\n"
+    )
+    script = golden.parse(text)
+    assert script.jobs[0].code4 == (*range(-3, 4), *[9] * 8, -16)
+    assert script.jobs[0].code8 == (*[0] * 255, 1)
+    packets = ["10 19 0007 0000 ffff 00000000 0006 80 00 1f 0a aa",
+               "10 21 0007 0000 ffff 00000000 0002 80 00 01 ff"]  # fmt: skip
+    for step, packet in zip(script.steps, packets, strict=True):
+        assert isinstance(step, Packets)
+        assert step.sent[0][0] == bytes.fromhex(packet)
+
+
 def test_a_star_is_one_copy_for_each_worker() -> None:
     text = f"{JOB}packet 0 query\nexpect * hex 01 02\nexpect none\n"
     step = golden.parse(text).steps[0]
@@ -229,6 +246,13 @@ def test_a_star_is_one_copy_for_each_worker() -> None:
         "packet 0 contribute sum",
         "packet 0 contribute sum int64",
         "packet 0 contribute sum int8 : 128",
+        "packet 0 contribute sum code8>int8 : 256",
+        "packet 0 contribute sum code8>int8 : -1",
+        "packet 0 contribute sum code4>int8 : 16 1",
+        "packet 0 contribute sum code4>int8 : -1 1",
+        "packet 0 contribute sum code4>int8 : 1",
+        "job 8 workers=2 code4=red",
+        "job 8 workers=2 code4=1..",
         "packet 0 contribute sum int8 flags=red",
         "packet 0 hex 1",
         "expect none",

@@ -17,6 +17,7 @@ from switch.slots import FIRST_DROP, NUM_VERDICTS
 
 P4 = Path(__file__).parent.parent / "p4"
 STATIONS = {f"10.0.0.{host}": Station(mac=0x10 + host, port=host) for host in range(4)}
+CODES = f"{p4_tables.ADMISSION}.codes"
 JOBS, WORKERS = f"{p4_tables.ADMISSION}.jobs", f"{p4_tables.ADMISSION}.workers"
 RECEIVERS = f"{p4_tables.REPLICATE}.receivers"
 
@@ -98,6 +99,38 @@ def test_a_job_in_the_tables() -> None:
     assert tables.entries[WORKERS, key].parameters == (0b10, 2)
     assert tables.entries[RECEIVERS, (2, 1)].parameters == (0x12, second, 5001)
     assert tables.groups[2] == [Replica(0, 1), Replica(1, 2)]
+
+
+@pytest.mark.parametrize(
+    ("largest", "lanes"),
+    [(63, (0, 1, 2)), (64, (1, 2)), (16383, (1, 2)), (16384, (2,))],
+)
+def test_code_tables_for_the_result_types_that_their_sums_fit(
+    largest: int, lanes: tuple[int, ...]
+) -> None:
+    tables = FakeTables()
+    table = (largest, -largest, 0, -1, *range(12))
+    switch = dataplane(tables, jobs=(job_of(9, code4=table),))
+    found = {key for name, key in tables.entries if name == CODES}
+    assert found == {(9, lane) for lane in lanes}
+    for lane in lanes:
+        width = 1 << lane
+        words = tables.entries[CODES, (9, lane)].parameters
+        assert len(words) == 16
+        for word, entry in zip(words, table, strict=True):
+            block = word.to_bytes(p4_tables.BLOCK_BYTES, "big")
+            assert block == entry.to_bytes(width, "big", signed=True) * (256 // width)
+    assert tables.log[-1] == f"insert {JOBS}"
+    switch.remove(9)
+    assert tables.entries == {}
+
+
+def test_tables_that_the_program_cannot_serve() -> None:
+    switch = dataplane(FakeTables())
+    with pytest.raises(ValueError, match="job 7: the P4 program cannot look up code8"):
+        switch.install(job_of(7, code8=(0,) * 256))
+    with pytest.raises(ValueError, match="job 7: code4: 2 workers times the largest"):
+        switch.install(job_of(7, code4=(2**30, *[0] * 15)))
 
 
 def test_the_jobs_entry_comes_last_and_goes_first() -> None:
@@ -241,6 +274,7 @@ def number_in(file: str, pattern: str) -> int:
 
 def test_sizes_are_those_of_the_program() -> None:
     assert number_in("sizes.p4", r"SLOT_BYTES = (\d+);") == p4_tables.SLOT_BYTES
+    assert number_in("sizes.p4", r"BLOCK_BYTES = (\d+);") == p4_tables.BLOCK_BYTES
     assert number_in("sizes.p4", r"#define NUM_SLOTS (\d+)") == p4_tables.NUM_SLOTS
     assert number_in("sizes.p4", r"#define NUM_JOBS (\d+)") == p4_tables.MAX_JOBS
     bindings = number_in("sizes.p4", r"#define NUM_BINDINGS (\d+)")

@@ -17,8 +17,9 @@ from intswitch.conformance.script import STRANGER, Script
 from intswitch.conformance.target import Places, Skip, Violation
 from intswitch.conformance.udp import address_of, listens
 from switch.admission import text_of
+from switch.codes import TABLE_SIZES, Table
 from switch.config import Address, JobConfig, SwitchConfig
-from switch.protocol import MAX_WORKERS, Overflow
+from switch.protocol import MAX_WORKERS
 
 JOIN_TIMEOUT = 10.0  # seconds; all workers join at the same time
 MAX_JOB = 65535
@@ -83,7 +84,7 @@ class JoinedJobs:
                 self.endpoint, job=name, rank=rank, num_workers=len(addresses),
                 data_address=addresses[rank], num_slots=job.num_slots,
                 slot_bytes=job.slot_bytes, overflow=job.overflow.name.lower(),
-                timeout=JOIN_TIMEOUT,
+                code4=job.code4, code8=job.code8, timeout=JOIN_TIMEOUT,
             )  # fmt: skip
 
         with ThreadPoolExecutor(MAX_WORKERS) as pool:
@@ -163,10 +164,11 @@ class FixedJobs:
             free = fixed.job not in (here if self.controlled else self.used)
             if free and shape_of(fixed) == shape_of(job):
                 return fixed
-        workers, num_slots, slot_bytes, overflow = shape_of(job)
+        tables = [f", this {name} table" for name, _ in tables_of(job)]
         raise Skip(
-            f"the file has no job left with {workers} workers, num_slots {num_slots}, "
-            f"slot_bytes {slot_bytes}, overflow {overflow.name.lower()}"
+            f"the file has no job left with {len(job.workers)} workers, num_slots "
+            f"{job.num_slots}, slot_bytes {job.slot_bytes}, overflow "
+            f"{job.overflow.name.lower()}{''.join(tables)}"
         )
 
     def take(self, config: SwitchConfig, places: Places) -> dict[int, int]:
@@ -207,9 +209,12 @@ def candidates(wanted: int) -> Iterator[int]:
     yield from range(MAX_JOB, 0, -1)
 
 
-def shape_of(job: JobConfig) -> tuple[int, int, int, Overflow]:
+def shape_of(job: JobConfig) -> tuple[object, ...]:
     """What must be right for a job to serve a script."""
-    return len(job.workers), job.num_slots, job.slot_bytes, job.overflow
+    return (
+        len(job.workers), job.num_slots, job.slot_bytes, job.overflow, job.code4,
+        job.code8,
+    )  # fmt: skip
 
 
 def has_control_plane(endpoint: str, timeout: float) -> bool:
@@ -252,6 +257,7 @@ def fixed_file(
                 f"    slot_bytes: {job.slot_bytes}",
                 f"    overflow: {job.overflow.name.lower()}",
                 f"    workers: [{', '.join(map(quoted, workers))}]",
+                *(f"    {name}: {list(table)}" for name, table in tables_of(job)),
             ]
             num_slots += job.num_slots
             slot_bytes = max(slot_bytes, job.slot_bytes)
@@ -265,6 +271,13 @@ def fixed_file(
         "jobs:",
     ]
     return "\n".join([*head, *lines]) + "\n"
+
+
+def tables_of(job: JobConfig) -> Iterator[tuple[str, Table]]:
+    """Name and entries of the code tables that the job has."""
+    for name, table in zip(TABLE_SIZES, (job.code4, job.code8), strict=True):
+        if table is not None:
+            yield name, table
 
 
 def within(scripts: Iterable[Script], num_slots: int) -> list[Script]:

@@ -15,7 +15,7 @@ from pathlib import Path
 from switch import protocol
 from switch.config import Address, JobConfig, SwitchConfig
 from switch.protocol import (
-    ELEMENT_BYTES,
+    ELEMENT_BITS,
     EVERY_WORKER,
     NO_EXPONENT,
     ElementType,
@@ -32,6 +32,7 @@ FOLDERS = (_PACKAGE / "golden", _PACKAGE.parent / "tests" / "golden")
 
 # What a script is about, by how its name begins: a heading of docs/protocol.md.
 SECTIONS = {
+    "codes": "Codes",
     "drop_": "Checks",
     "late_duplicate_safe": "The slot rule safe",
     "late_duplicate_switchml": "The slot rule switchml",
@@ -57,6 +58,7 @@ FIELDS = (
     "format",
     "kind",
 )
+JOB_FIELDS = ("workers", "num_slots", "slot_bytes", "overflow", "code4", "code8")
 
 Datagram = tuple[bytes, Address]
 
@@ -176,7 +178,7 @@ def read_switch(script: Script, line: int, words: list[str]) -> None:
 
 
 def read_job(script: Script, line: int, words: list[str]) -> None:
-    given = assignments(words[1:], ("workers", "num_slots", "slot_bytes", "overflow"))
+    given = assignments(words[1:], JOB_FIELDS)
     place = len(script.jobs)
     ranks = range(int(given["workers"]))
     script.jobs.append(
@@ -186,8 +188,25 @@ def read_job(script: Script, line: int, words: list[str]) -> None:
             num_slots=int(given.get("num_slots", "4")),
             slot_bytes=int(given.get("slot_bytes", "64")),
             overflow=Overflow[given.get("overflow", "detect").upper()],
+            code4=table_of(given.get("code4")),
+            code8=table_of(given.get("code8")),
         )
     )
+
+
+def table_of(word: str | None) -> tuple[int, ...] | None:
+    """Integers joined by commas; `5*60` is sixty times 5, `-8..7` all from -8 to 7."""
+    if word is None:
+        return None
+    entries: list[int] = []
+    for part in word.split(","):
+        first, is_range, last = part.partition("..")
+        value, _, times = first.partition("*")
+        if is_range:
+            entries += range(int(first, 0), int(last, 0) + 1)
+        else:
+            entries += [int(value, 0)] * int(times or "1")
+    return tuple(entries)
 
 
 def read_packet(script: Script, line: int, words: list[str]) -> None:
@@ -277,8 +296,8 @@ def packet_of(words: list[str], job: JobConfig, rank: int) -> bytes:
     given = assignments([word for word in head[1:] if "=" in word], FIELDS)
     reduction, element_type, result_type = kind_of(positional)
     lane = result_type if opcode in (Opcode.RESULT, Opcode.STATUS) else element_type
-    payload = payload_of(payload_words, ELEMENT_BYTES[lane])
-    element_count = len(payload) // ELEMENT_BYTES[lane]
+    payload = payload_of(payload_words, lane)
+    element_count = 8 * len(payload) // ELEMENT_BITS[lane]
     kind = protocol.kind_of(reduction, element_type, result_type)
     all_or_rank = len(job.workers) if opcode == Opcode.RESULT else rank
     packet = protocol.emit(
@@ -342,14 +361,19 @@ def kind_of(words: list[str]) -> tuple[Reduction, ElementType, ElementType]:
     )
 
 
-def payload_of(words: list[str], width: int) -> bytes:
+def payload_of(words: list[str], lane: ElementType) -> bytes:
     if words[:1] == ["hex"]:
         return bytes.fromhex("".join(words[1:]))
     if words[:1] == ["bitmap"]:
         return sum(1 << int(rank) for rank in words[1:]).to_bytes(8, "big")
-    payload = b""
+    elements: list[int] = []
     for word in words:
         value, _, times = word.partition("*")
-        element = int(value, 0).to_bytes(width, "big", signed=True)
-        payload += element * int(times or "1")
-    return payload
+        elements += [int(value, 0)] * int(times or "1")
+    if lane == ElementType.CODE4:
+        digits = [f"{code:x}" for code in elements]
+        if any(len(digit) > 1 for digit in digits) or len(digits) % 2:
+            raise ScriptError("code4: an even number of codes, 0 to 15")
+        return bytes.fromhex("".join(digits))
+    width, signed = ELEMENT_BITS[lane] // 8, lane != ElementType.CODE8
+    return b"".join(each.to_bytes(width, "big", signed=signed) for each in elements)

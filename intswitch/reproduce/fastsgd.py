@@ -21,6 +21,8 @@ ORDERS = 1e4
 """Four orders of magnitude."""
 LOST = 0.05
 """Share of the loss's decrease that may be lost and the loss still be the same."""
+HALF = 0.5
+"""... and the training still be one."""
 STEEP = 3
 """By how much the ratio grows from the largest threshold to the knee, at least."""
 LINEAR = 1.1
@@ -62,13 +64,12 @@ def knee(found: Found, feedback: bool) -> Trained | None:
 def ratio_claims(found: Found) -> Iterator[Claim]:
     """Of a float32 gradient to messages, and what it costs."""
     best = knee(found, feedback=True)
-    strictest = max(found.trainings, key=found.ratio)
-    falling = [each for each in found.trainings if each.loss < found.start]
-    highest = max(falling, key=found.ratio, default=None)
+    learning = [each for each in found.trainings if lost(found, each) < HALF]
+    highest = max(learning, key=found.ratio, default=None)
     yield Claim(
         source="abstract",
         says="compresses by up to 4 orders of magnitude",
-        measured=f"{told(found, highest)}; at most {found.ratio(strictest):,.0f}",
+        measured=f"{told(found, highest)}; without a loss, {told(found, best)}",
         holds=highest is not None and found.ratio(highest) >= ORDERS,
     )
     loose, *_, strict = of(found, feedback=True)
@@ -113,7 +114,7 @@ def told(found: Found, trained: Trained | None) -> str:
     """`tau 3: ratio 512, 1.2 % of the decrease lost`"""
     if trained is None:
         return "no threshold"
-    share = lost(found, trained)
+    share = round(lost(found, trained), 3) + 0.0  # never -0.0 %
     return (
         f"tau {trained.threshold}: ratio {found.ratio(trained):,.0f}, "
         f"{share:.1%} of the decrease lost"
@@ -136,16 +137,16 @@ def key_claims(found: Found) -> Iterator[Claim]:
             for each in found.keys
         ),
     )
-    sparsest = min(found.trainings, key=lambda each: each.pairs or math.inf)
-    keys = 8 * sparsest.key_bytes / max(sparsest.pairs, 1)
-    values = 8 * sparsest.message_bytes / max(sparsest.pairs, 1) - keys
+    best = knee(found, feedback=True) or found.trainings[-1]
+    keys = 8 * best.key_bytes / best.pairs
+    values = 8 * best.message_bytes / best.pairs - keys
     yield Claim(
         source="keys, values",
         basis=Basis.RECONSTRUCTED,
         says="where few pairs are left, keys take more than values",
         measured=f"{keys:.1f} bits of key and {values:.1f} of value a pair, tau "
-        f"{sparsest.threshold}, {sparsest.pairs:,.0f} of {found.features:,} elements",
-        holds=sparsest.pairs >= 1 and keys > values,
+        f"{best.threshold}, {best.pairs:,.0f} of {found.features:,} elements",
+        holds=keys > values,
     )
 
 

@@ -16,7 +16,7 @@ from statistics import fmean
 
 from intswitch.reproduce import intsgd_figure
 from intswitch.reproduce.claims import Basis, Claim, Evidence, Options, Progress
-from intswitch.reproduce.estimates import Interval, interval
+from intswitch.reproduce.estimates import interval
 from intswitch.reproduce.intsgd_runs import (
     ALPHA,
     ALPHAS,
@@ -29,11 +29,10 @@ from intswitch.reproduce.intsgd_runs import (
     Found,
     measure,
 )
-from intswitch.reproduce.training import Curve
+from intswitch.reproduce.training import relative_excess
 
 WORSE = 0.10
 """By how much a final training loss may exceed SGD's and still match it."""
-TRAINING_LEVEL = 0.95
 TRAININGS = {
     "IntSGD int8": ("IntSGD with int8 matches SGD", "SGD", True),
     "IntSGD int32": ("IntSGD with int32 matches SGD", "SGD", True),
@@ -192,18 +191,6 @@ def training_claims(found: Found) -> Iterator[Claim]:
             f"{accuracy(found, yardstick)}",
             holds=excess.high <= WORSE if matches else excess.low > WORSE,
         )
-
-
-def final_loss(curve: Curve) -> float:
-    """Of the last tenth of the steps."""
-    return fmean(curve.losses[-max(1, len(curve.losses) // 10) :])
-
-
-def relative_excess(curves: Sequence[Curve], yardstick: Sequence[Curve]) -> Interval:
-    """By what share the final loss is above the yardstick's, seed by seed."""
-    pairs = zip(curves, yardstick, strict=True)
-    shares = [final_loss(one) / final_loss(other) - 1 for one, other in pairs]
-    return interval(shares, TRAINING_LEVEL)
 
 
 def accuracy(found: Found, name: str) -> str:
