@@ -30,6 +30,7 @@ def plan(base: Training, methods: Sequence[Method], seeds: int) -> list[Training
             base,
             compressor=method.compressor,
             options=method.options,
+            **method.training,
             seed=base.seed + number,
         )
         for number in range(seeds)

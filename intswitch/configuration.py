@@ -231,7 +231,7 @@ def _wrong_workers(
             yield place, text, f"worker {first[address]} has this address"
 
 
-def _too_large(number: int, job: dict[str, Any]) -> Iterator[Mistake]:
+def _too_large(number: int, job: Any) -> Iterator[Mistake]:
     """Code tables whose sums over the job's workers an int32 cannot hold."""
     workers = job.get("workers")
     for name in TABLE_SIZES:

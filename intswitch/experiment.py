@@ -38,7 +38,11 @@ class Training:
             value if isinstance(value, str) else f"{name}={value}"
             for name, value in sorted(self.options.items())
         ]
-        return " ".join([self.compressor, *values])
+        given = {"lr": self.lr, "momentum": self.momentum}
+        own = [
+            f"{name}={value:g}" for name, value in given.items() if value is not None
+        ]
+        return " ".join([self.compressor, *values, *own])
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -22,6 +23,8 @@ COLOURS = (
     "#000000 #0072b2 #56b4e9 #009e73 #d55e00 #cc79a7 #e69f00 #8a8a8a".split()  # noqa: SIM905
 )
 DASHES = ("-", "-", "--", ":", "-.", "--", "-", "--")
+KINDS = ("-", "--", ":", "-.")
+COLUMNS = 4  # of the legend
 
 
 def draw(results: Sequence[Result], folder: Path) -> list[Path]:
@@ -31,16 +34,22 @@ def draw(results: Sequence[Result], folder: Path) -> list[Path]:
     matplotlib.use("Agg")
     from matplotlib import pyplot
 
-    figure, axes = pyplot.subplots(1, 3, figsize=(13, 4.4), layout="constrained")
+    methods = list(by_method(results))
+    height = 3.9 + 0.25 * math.ceil(len(methods) / COLUMNS)
+    figure, axes = pyplot.subplots(1, 3, figsize=(13, height), layout="constrained")
     lines = [
         _draw_method(axes, runs, number)
         for number, runs in enumerate(by_method(results).values())
     ]
     _label(axes, results[0])
-    methods = list(by_method(results))
     figure.suptitle(caption(results))
     figure.legend(
-        lines, methods, loc="outside lower center", ncols=4, frameon=False, fontsize=9
+        lines,
+        methods,
+        loc="outside lower center",
+        ncols=COLUMNS,
+        frameon=False,
+        fontsize=9,
     )
     paths = [folder / "figure.png", folder / "figure.svg"]
     for path in paths:
@@ -51,11 +60,7 @@ def draw(results: Sequence[Result], folder: Path) -> list[Path]:
 
 def _draw_method(axes: Sequence[Axes], runs: Sequence[Result], number: int) -> Artist:
     """One method's three lines, means over the seeds; the legend's handle."""
-    style: dict[str, Any] = {
-        "color": COLOURS[number % len(COLOURS)],
-        "linestyle": DASHES[number % len(DASHES)],
-        "linewidth": 1.6,
-    }
+    style = {**style_of(number), "linewidth": 1.6}
     steps = [evaluated.step for evaluated in runs[0].evaluations]
     losses = np.mean([[each.loss for each in run.evaluations] for run in runs], axis=0)
     sent = np.cumsum(np.mean([worker.bytes_up for worker in runs[0].workers], axis=0))
@@ -65,6 +70,13 @@ def _draw_method(axes: Sequence[Axes], runs: Sequence[Result], number: int) -> A
     if integers.any():
         axes[2].plot(count, np.maximum(integers, 1), **style)
     return line
+
+
+def style_of(number: int) -> dict[str, Any]:
+    """Colour and dashes; other dashes where the colours come again."""
+    rounds, place = divmod(number, len(COLOURS))
+    dashes = KINDS[(KINDS.index(DASHES[place]) + rounds) % len(KINDS)]
+    return {"color": COLOURS[place], "linestyle": dashes}
 
 
 def peaks(

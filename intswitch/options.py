@@ -61,7 +61,8 @@ Compressor = Annotated[
         "-c",
         metavar="NAME",
         help="intsgd, intdiana, fixed, block_exponent, heuristic, nuqsgd, qsgd, "
-        "qsgdinf, or exact (float32 past the switch).",
+        "qsgdinf, fastsgd, natural, memsgd, signsgd, or exact (float32 past the "
+        "switch).",
         rich_help_panel=COMPRESSOR,
     ),
 ]

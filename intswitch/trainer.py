@@ -242,7 +242,7 @@ def train(send: Any, *, training: dict[str, Any], join: dict[str, Any]) -> None:
 
 def join_with(compressor: Compressor, join: dict[str, Any]) -> Any:
     """Join with the code tables that the compressor needs."""
-    return intswitch.join(**join, **compressor.tables(join["num_workers"]))
+    return intswitch.join(**(join | compressor.tables(join["num_workers"])))
 
 
 def group(training: dict[str, Any], network: Any) -> AbstractContextManager[None]:

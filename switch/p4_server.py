@@ -20,7 +20,7 @@ from switch.control import Control
 from switch.p4_dataplane import P4Dataplane
 from switch.p4_tables import Replica, Station, Tables
 from switch.server import stop_signals
-from switch.service import ControlService
+from switch.service import ControlService, try_to_listen
 from switch.simple_switch import SimpleSwitch, SimpleSwitchError
 
 if TYPE_CHECKING:
@@ -86,6 +86,9 @@ def serve(
     Raises ValueError if the switch does not answer, or cannot do what is asked, and
     OSError if the control plane's address is taken.
     """
+    try_to_listen(
+        config.control
+    )  # before the switch is emptied, which may be another's
     with (
         stop_signals() as stop,
         connect(config.connection) as tables,

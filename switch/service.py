@@ -92,22 +92,27 @@ class ControlService:
         await server.stop(GRACE)
 
     def _bind(self, server: grpc.aio.Server) -> int:
-        target = text_of((self.address, self.port))
+        address = self.address, self.port
+        try_to_listen(address)
         try:
-            _try_to_bind((self.address, self.port))
-            return server.add_insecure_port(target)
-        except (OSError, RuntimeError) as error:
-            number = getattr(error, "errno", None) or errno.EADDRINUSE
-            reason = os.strerror(number)
-            raise OSError(
-                number, f"cannot listen at {target} (TCP): {reason}"
-            ) from error
+            return server.add_insecure_port(text_of(address))
+        except RuntimeError as error:
+            raise _cannot_listen(address, errno.EADDRINUSE) from error
 
 
-def _try_to_bind(address: Address) -> None:
-    """Fail as gRPC would, but with the reason, and without its line on stderr."""
+def try_to_listen(address: Address) -> None:
+    """Raise OSError where gRPC would fail, but with the reason, and without its line on
+    stderr."""
     family = socket.AF_INET6 if ":" in address[0] else socket.AF_INET
-    socket.create_server(address, family=family).close()
+    try:
+        socket.create_server(address, family=family).close()
+    except OSError as error:
+        raise _cannot_listen(address, error.errno or errno.EADDRINUSE) from error
+
+
+def _cannot_listen(address: Address, number: int) -> OSError:
+    reason = os.strerror(number)
+    return OSError(number, f"cannot listen at {text_of(address)} (TCP): {reason}")
 
 
 class _Switchboard:

@@ -99,7 +99,9 @@ def compile_kernels() -> None:
     warm_up()  # without the lock that a join needs
     with (
         _running() as switch,
-        join(switch.endpoint, job="compile", rank=0, num_workers=1) as network,
+        join(
+            switch.endpoint, job="compile", rank=0, num_workers=1, timeout=WAIT
+        ) as network,
     ):
         network.sum(np.ones(3, np.int32))
 

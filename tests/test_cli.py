@@ -164,6 +164,19 @@ def test_methods_of_sets_exist(text: str) -> None:
     Method.parse(text).checked()
 
 
+def test_a_method_may_have_its_own_learning_rate() -> None:
+    method = Method.parse("signsgd:path=gather,lr=5e-4").extended(["momentum=0"])
+    own = {"lr": 5e-4, "momentum": 0.0}
+    assert method == Method("signsgd", {"path": "gather"}, own)
+    assert method.checked().training == own
+
+
+@pytest.mark.parametrize("value", ["fast", "-1", "true", "inf", "nan"])
+def test_a_learning_rate_is_a_number(value: str) -> None:
+    with pytest.raises(ValueError, match="expected a number of at least 0"):
+        Method.parse(f"signsgd:lr={value}")
+
+
 @pytest.mark.parametrize("name", SETS)
 def test_sets_are_taken_by_the_command(name: str) -> None:
     methods = [Method.parse(text) for text in SETS[name]]

@@ -25,6 +25,14 @@ def test_plan_has_every_method_with_every_seed() -> None:
     assert {each.steps for each in trainings} == {7}
 
 
+def test_a_methods_own_learning_rate_goes_before_the_commands() -> None:
+    methods = [Method("exact"), Method("signsgd", training={"lr": 0.001})]
+    one, other = plan(Training(lr=0.1, momentum=0.5), methods, 1)
+    assert (one.lr, one.momentum) == (0.1, 0.5)
+    assert (other.lr, other.momentum) == (0.001, 0.5)
+    assert other.label == "signsgd lr=0.001 momentum=0.5"
+
+
 def test_compare(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -130,15 +130,10 @@ def test_statistics_count_bytes_and_integers(method: Method) -> None:
         assert statistics.bytes_up == lengths + message + (N - 1) * HEADER_BYTES
         return
     assert statistics.largest_sum == statistics.largest_integer
-    if made.common == "max":
-        norms = HEADER_BYTES + SLOT
-        # chunks of 32, blocks of 70: the first three have elements of the first block
-        assert statistics.bytes_up == norms + 3 * full_up + HEADER_BYTES
-        assert statistics.bytes_down == norms + 3 * full_down + HEADER_BYTES
-    else:
-        exponents = 4 * HEADER_BYTES
-        assert statistics.bytes_up == exponents + full_up + 3 * HEADER_BYTES
-        assert statistics.bytes_down == exponents + full_down + 3 * HEADER_BYTES
+    # before that a round: of two norms, or of the exponents of 4 chunks; 3 are zeros
+    norms = HEADER_BYTES + SLOT if made.common == "max" else 4 * HEADER_BYTES
+    assert statistics.bytes_up == norms + full_up + 3 * HEADER_BYTES
+    assert statistics.bytes_down == norms + full_down + 3 * HEADER_BYTES
 
 
 # inputs at the edge

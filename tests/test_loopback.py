@@ -13,7 +13,7 @@ import pytest
 
 from intswitch.child import Child, python
 from intswitch.experiment import Training
-from intswitch.fabrics.fabric import Event, FabricError, refuse
+from intswitch.fabrics.fabric import LAST_WORDS, Event, FabricError, refuse
 from intswitch.fabrics.loopback import Loopback
 from intswitch.topology import LinkPart, load
 
@@ -70,8 +70,8 @@ def test_killed_switch_is_named_by_all() -> None:
 
 
 class InTwoParts(Loopback):
-    """The emulated switch stands for a control plane, behind a switch of another kind,
-    which does not look whether its standard input is closed."""
+    """A data plane, and a control plane that is reached through it. The emulated switch
+    stands for the latter."""
 
     def start(self) -> None:
         folder = tempfile.mkdtemp()
@@ -89,7 +89,7 @@ class InTwoParts(Loopback):
 
 
 def test_a_killed_data_plane_is_named_at_once() -> None:
-    """Its control plane lives, so that the workers would wait."""
+    """Its control plane lives, so that the workers notice nothing."""
     pytest.importorskip("torch")
     killed: list[float] = []
 
@@ -101,11 +101,8 @@ def test_a_killed_data_plane_is_named_at_once() -> None:
     with InTwoParts(load("pair")) as fabric, pytest.raises(FabricError) as caught:
         fabric.train(LONG, after_some_steps(kill))
     seconds = time.monotonic() - killed[0]
-    cause, *consequences = str(caught.value).splitlines()
-    assert cause == "BMv2 was killed by SIGKILL"
-    assert [line[:10] for line in sorted(consequences)] == ["worker 0: ", "worker 1: "]
-    assert all("has stopped" in line for line in consequences)
-    assert seconds < SOON
+    assert str(caught.value) == "BMv2 was killed by SIGKILL"
+    assert seconds < LAST_WORDS
 
 
 def descendants(pid: int) -> list[int]:

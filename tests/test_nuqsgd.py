@@ -4,28 +4,10 @@ import math
 
 import numpy as np
 import pytest
-from leveling import METHODS, Gradients, make, train
+from leveling import METHODS, make, train
 from test_levels import moments
 
-from host.compressors.nuqsgd import variance_bound
-
-
-def worst_vector(bits: int, d: int) -> Gradients:
-    """[d] of norm 1, about the worst for NUQSGD (algorithms.md 3.2): the worst share of
-    its square in small elements, all alike, and the rest in elements at 4/3 of a level.
-    """
-    smallest = 2.0 ** (2 - 2 ** (bits - 1))
-    left = 1 - min(4 / 9 * smallest * math.sqrt(d), 1) ** 2
-    large, size = [], 2 / 3
-    while size > smallest:
-        if left >= size**2:
-            large.append(size)
-            left -= size**2
-        else:
-            size /= 2
-    few = d - len(large)
-    small = [math.sqrt(max(1 - sum(each**2 for each in large), 0) / few)] * few
-    return np.array(large + small, np.float32)
+from host.compressors.nuqsgd import variance_bound, worst_vector
 
 
 @pytest.mark.parametrize("bits", [3, 4, 5])

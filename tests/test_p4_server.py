@@ -5,7 +5,7 @@ import socket
 import pytest
 from test_p4_dataplane import JOBS, STATIONS, FakeTables, job_of
 
-from switch import p4_tables
+from switch import p4_server, p4_tables
 from switch.config import SwitchConfig
 from switch.p4_server import P4SwitchConfig, Thrift, open_control
 from switch.p4_tables import Entry
@@ -71,6 +71,19 @@ def test_so_does_an_address_that_is_taken() -> None:
         ):
             pass
     assert (tables.entries, tables.groups) == ({}, {})
+
+
+def test_a_second_controller_leaves_the_switch_to_the_first(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def connect(connection: Thrift) -> FakeTables:
+        raise AssertionError("and the switch is empty")
+
+    monkeypatch.setattr(p4_server, "connect", connect)
+    with socket.create_server(("127.0.0.1", 0)) as first:
+        port = first.getsockname()[1]
+        with pytest.raises(OSError, match=f"cannot listen at 127.0.0.1:{port} .TCP"):
+            p4_server.serve(config_of(port))
 
 
 def test_of_a_switch_that_is_gone_the_first_error_is_told() -> None:

@@ -11,7 +11,7 @@ from results import result
 from rich.console import Console
 
 from intswitch import report
-from intswitch.figure import peaks
+from intswitch.figure import peaks, style_of
 
 
 def printed(width: int, show: object, *arguments: object) -> str:
@@ -143,6 +143,11 @@ def test_figure(tmp_path: Path) -> None:
         "largest absolute integer, before clipping",
     ):
         assert f"<!-- {drawn} -->" in text
+
+
+def test_lines_look_different() -> None:
+    looks = [tuple(style_of(number).values()) for number in range(32)]
+    assert len(set(looks)) == 32
 
 
 def test_peaks_keep_the_largest() -> None:

@@ -99,3 +99,16 @@ def test_loss_changes_nothing_but_time(fabric: Loopback) -> None:
         result = run(lossy, SHORT)
     assert result.total("retransmissions") > 0
     assert result.workers[0].weights == run(fabric, SHORT).workers[0].weights
+
+
+@pytest.mark.parametrize("compressor", ["fastsgd", "natural"])
+def test_codes_train_as_integers_do(fabric: Loopback, compressor: str) -> None:
+    """The workers join with the tables that the codes need."""
+    base = replace(SHORT, compressor=compressor, steps=60)
+    codes, integers = (
+        run(fabric, replace(base, options={"wire": wire}))
+        for wire in ("codes", "integers")
+    )
+    assert codes.score > 0.8
+    assert codes.workers[0].weights == integers.workers[0].weights
+    assert codes.bits_per_coordinate < 0.8 * integers.bits_per_coordinate

@@ -16,7 +16,9 @@ class Memory:
 
     def of(self, name: str, size: int) -> Gradient:
         """[size] the block itself. Raises ValueError if it had another size before."""
-        block = self.blocks.setdefault(name, np.zeros(size, np.float32))
+        if name not in self.blocks:
+            self.blocks[name] = np.zeros(size, np.float32)
+        block = self.blocks[name]
         if len(block) != size:
             raise ValueError(
                 f"blocks: {name} has {size} elements: must have {len(block)}, "

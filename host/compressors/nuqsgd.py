@@ -26,6 +26,9 @@ a reconstruction from QSGD's: the papers' text could not be read here.
 import math
 from typing import Any
 
+import numpy as np
+
+from host.compressors.base import Gradient
 from host.compressors.leveled import Leveled
 
 
@@ -42,3 +45,22 @@ def variance_bound(bits: int, elements: int) -> float:
     s = 2.0 ** (bits - 1) - 2
     spread = 2.0**-s * math.sqrt(elements)
     return float(1 / 8 + 2 / 9 * spread**2 if spread <= 9 / 4 else spread - 1)
+
+
+def worst_vector(bits: int, elements: int) -> Gradient:
+    """[elements] of norm 1, whose variance is about the bound: the worst share of its
+    square in small elements, all alike, and the rest at 4/3 of a level."""
+    smallest = 2.0 ** (2 - 2.0 ** (bits - 1))
+    left = 1 - min(4 / 9 * smallest * math.sqrt(elements), 1) ** 2
+    large: list[float] = []
+    size = 2 / 3
+    while size > smallest and len(large) < elements:
+        if left >= size**2:
+            large.append(size)
+            left -= size**2
+        else:
+            size /= 2
+    count = elements - len(large)
+    rest = max(1 - sum(each**2 for each in large), 0.0)
+    small = [math.sqrt(rest / count)] * count if count else []
+    return np.array(large + small, np.float32)

@@ -6,12 +6,14 @@ from typing import Any
 from host.compressors.base import Compressor
 from host.compressors.block_exponent import BlockExponent
 from host.compressors.exact import Exact
+from host.compressors.fastsgd import FastSGD
 from host.compressors.feedback import Feedback
 from host.compressors.fixed import FixedScale
 from host.compressors.heuristic import Heuristic
 from host.compressors.intdiana import IntDIANA
 from host.compressors.intsgd import IntSGD
 from host.compressors.memsgd import MemSGD
+from host.compressors.natural import Natural
 from host.compressors.nuqsgd import NUQSGD
 from host.compressors.qsgd import QSGD
 from host.compressors.qsgdinf import QSGDinf
@@ -24,6 +26,8 @@ COMPRESSORS: dict[str, type[Compressor]] = {
     "fixed": FixedScale,
     "block_exponent": BlockExponent,
     "heuristic": Heuristic,
+    "fastsgd": FastSGD,
+    "natural": Natural,
     "nuqsgd": NUQSGD,
     "qsgd": QSGD,
     "qsgdinf": QSGDinf,

@@ -222,20 +222,24 @@ class ExponentMax(Stream):
         statistics.bytes_down += self.num_chunks * HEADER_BYTES
 
 
+class NotFinite(ValueError):
+    """Some worker's gradient has a NaN or an infinity."""
+
+
 def non_finite_error(
     first: int | None, layout: Layout, rank: int, step: int
-) -> ValueError:
+) -> NotFinite:
     """What every worker raises in a step in which some gradient was not finite.
 
     first: index of this worker's first NaN or infinity, if it has one.
     """
     where = f"worker {rank}, step {step}"
     if first is None:
-        return ValueError(
+        return NotFinite(
             f"{where}: the gradient of another worker is not finite; "
             "its error names the tensor"
         )
-    return ValueError(
+    return NotFinite(
         f"{where}: {layout.locate(first)} is not finite: "
         "gradients must have neither NaN nor infinity"
     )

@@ -33,7 +33,7 @@ def union_of(
     live = np.unpackbits(joined(live, network, statistics), count=blocks)
     alive = np.flatnonzero(live)
     together = joined(packed[alive].reshape(-1), network, statistics)
-    at = np.flatnonzero(np.unpackbits(together))
+    at = np.flatnonzero(np.unpackbits(together).view(np.bool_))
     return np.asarray(alive[at // BLOCK] * BLOCK + at % BLOCK, np.int64)
 
 

@@ -33,6 +33,8 @@ ENVIRONMENT = {
 WORKER = python("intswitch.worker")
 LAST_WORDS = 4.0
 """Seconds that the others have, after a failure, to say how they see it."""
+MOMENT, PAUSE = 0.5, 0.01
+"""Seconds that a killed process may take to end: others notice before it has."""
 JOIN_TIMEOUT = 60.0
 """Seconds. A worker imports torch and reads its data before it joins."""
 
@@ -110,7 +112,8 @@ class Fabric(ABC):
     @property
     @abstractmethod
     def others(self) -> list[Child]:
-        """The processes that are no workers, as far as they have been started."""
+        """The processes that are no workers, as far as they have been started; the last
+        is the control plane."""
 
     @abstractmethod
     def start(self) -> None:
@@ -217,9 +220,10 @@ class Fabric(ABC):
         """
         silent = [first] if event is None else []
         words = {} if event is None else {first: event["message"]}
-        deadline = time.monotonic() + LAST_WORDS
-        stopped = self._stop_after(first)
-        others = [child for child in self.processes if child not in (first, *stopped)]
+        # through a data plane that is gone, nobody hears anything
+        patience = 0.0 if first in self.others[:-1] else LAST_WORDS
+        deadline = time.monotonic() + patience
+        others = [child for child in self.processes if child is not first]
         left = set(others) & set(self.workers)
         for child, line in lines_until(others, deadline if left else 0.0):
             if line is None and child not in words:
@@ -231,21 +235,21 @@ class Fabric(ABC):
             if not left:
                 break
         # who has ended may not have been read to the end yet
-        dead = [each for each in others if each not in silent and each.has_ended()]
-        silent += [child for child in dead if child not in words]
+        mute = [each for each in others if each not in silent and each not in words]
+        silent += ended(mute, within=0.0 if silent else MOMENT)
         gone = [f"{child.name} {child.ending()}{tail(child)}" for child in silent]
         said = [f"{child.name}: {text}" for child, text in words.items()]
         return FabricError("\n".join([*gone, *said]))
 
-    def _stop_after(self, first: Child) -> list[Child]:
-        """End what was started behind a part of the switch that is gone: a control
-        plane that has lost its switch. Workers hear at once that it stops."""
-        if first not in self.others:
-            return []
-        behind = self.others[self.others.index(first) + 1 :]
-        for child in behind:
-            child.terminate()
-        return behind
+
+def ended(children: Sequence[Child], within: float) -> list[Child]:
+    """Those that have ended. If none has, wait so many seconds for the first."""
+    deadline = time.monotonic() + within
+    while True:
+        found = [child for child in children if child.has_ended()]
+        if found or time.monotonic() >= deadline:
+            return found
+        time.sleep(PAUSE)
 
 
 def send(worker: Child, task: str, **arguments: Any) -> None:

@@ -216,7 +216,7 @@ def heterogeneous(
         matrices.append(matrix)
         labels.append(np.where(margins > 0, 1.0, -1.0))
     rows = normalized(dense(np.vstack(matrices)))
-    return Dataset("heterogeneous", rows, np.concatenate(labels))
+    return Dataset("synthetic", rows, np.concatenate(labels))
 
 
 def part(dataset: Dataset, first: int, last: int) -> Dataset:
@@ -350,8 +350,9 @@ def measure(options: Options, size: Size, progress: Progress) -> Found:
             f"{size.draws} draws. Adaptive scale: {WORKERS} workers, SGD on an "
             f"epsilon twin of 1,000 features, {size.steps} steps.",
             f"Heterogeneous: {dataset.told()}; {SHARES} workers, full gradients, "
-            "a contiguous split. The first step, which has no scale of its own, is "
-            "left out.",
+            "a contiguous split, until the gap is below "
+            f"{RESOLVED:g}. The first step, which has no scale of its own, is left "
+            "out.",
             f"Training: an MLP on scikit-learn's digits, {WORKERS} workers, "
             f"{size.training} steps, {size.seeds} seeds; losses are those of the last "
             "tenth of the steps, intervals are for 95 %, others for 99.9 %. The paper "

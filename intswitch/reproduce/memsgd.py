@@ -20,7 +20,8 @@ from intswitch.reproduce.claims import Basis, Claim, Evidence, Options, Progress
 from intswitch.reproduce.estimates import Interval, interval
 from intswitch.reproduce.memsgd_descents import LOOKS, Convergence, Race
 from intswitch.reproduce.memsgd_runs import ELEMENTS, SCALED, Found, measure
-from intswitch.reproduce.training import Curve
+from intswitch.reproduce.memsgd_theory import LEVEL
+from intswitch.reproduce.training import TRAINING_LEVEL, Curve
 
 AS_SMALL = 1.5
 """By what factor a gap or a loss may exceed another one, and still match it."""
@@ -58,7 +59,7 @@ def contraction_claims(found: Found) -> Iterator[Claim]:
         holds=all(left < 1 - k / ELEMENTS for k, left in found.tops.items()),
     )
     square = float(found.scaled.expected @ found.scaled.expected)
-    blown = found.scaled.variance / square
+    blown = interval(found.scaled.squares, LEVEL) / square
     exact = ELEMENTS / SCALED - 1
     yield Claim(
         source="section 2.2",
@@ -198,17 +199,13 @@ def quotient(bits: float, ours: float) -> str:
     return "never there" if bits == math.inf else f"{bits / ours:,.0f}"
 
 
-def final_loss(curve: Curve) -> float:
-    """Of the last tenth of the steps."""
-    return fmean(curve.losses[-max(1, len(curve.losses) // 10) :])
-
-
 def loss_ratio(
     curves: Mapping[str, Sequence[Curve]], name: str, other: str
 ) -> Interval:
     """Of the final training losses, seed by seed."""
     pairs = zip(curves[name], curves[other], strict=True)
-    return interval([final_loss(a) / final_loss(b) for a, b in pairs], 0.95)
+    ratios = [one.final_loss / another.final_loss for one, another in pairs]
+    return interval(ratios, TRAINING_LEVEL)
 
 
 def training_claims(found: Found) -> Iterator[Claim]:

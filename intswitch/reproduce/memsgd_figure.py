@@ -47,7 +47,6 @@ def draw(figure: Figure, found: Found) -> None:
         draw_race(axes, race)
     for axes in panels:
         axes.set(yscale="log")
-        axes.legend(frameon=False, fontsize=8)
         axes.grid(alpha=0.25)
         axes.spines[["top", "right"]].set_visible(False)
         plain(axes.yaxis)
@@ -63,6 +62,7 @@ def draw_convergence(axes: Axes, convergence: Convergence) -> None:
         axes.plot(epochs, convergence.mean_gaps(name), label=name, color=colour)
     title = f"{convergence.ground.dataset.name}, k = {convergence.k}"
     axes.set(xlabel="epochs", title=title)
+    axes.legend(frameon=False, fontsize=8)
 
 
 def draw_race(axes: Axes, race: Race) -> None:
@@ -71,5 +71,7 @@ def draw_race(axes: Axes, race: Race) -> None:
         bits = [sender.bits * step for step in descents[0].steps]
         axes.plot(bits, race.convergence.mean_gaps(name), label=name, color=colour)
     axes.axhline(race.target, color=COLOURS[-1], linewidth=1, linestyle=":")
-    title = f"{race.convergence.ground.dataset.name}, k = {race.convergence.k}"
-    axes.set(xscale="log", xlabel="bits sent", title=title)
+    axes.set(
+        xscale="log", xlabel="bits sent", title=race.convergence.ground.dataset.name
+    )
+    axes.legend(frameon=False, fontsize=8, loc="lower left")

@@ -15,12 +15,13 @@ from intswitch.reproduce.logistic import Problem
 from intswitch.reproduce.memsgd_descents import Variant, Walk
 
 LOOKS = 20  # at memory and gradients, a run
+LEVEL = 0.9999  # of an interval that decides a claim, of which there are several
 
 
-def gaussian_cubes(seed: int, elements: int) -> NDArray[np.float32]:
-    """[elements] of very different sizes, as gradients are."""
+def gaussian(seed: int, elements: int) -> NDArray[np.float32]:
+    """[elements]"""
     chance = np.random.default_rng([seed, 20])
-    return (chance.normal(size=elements) ** 3).astype(np.float32)
+    return chance.normal(size=elements).astype(np.float32)
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +42,7 @@ def contraction(
     for draw in range(draws):
         chosen = rand_k(len(vector), k, shared_key(seed, draw))
         left.append(1 - squares[chosen].sum() / total)
-    return Contraction(interval(left), 1 - k / len(vector))
+    return Contraction(interval(left, LEVEL), 1 - k / len(vector))
 
 
 def left_by_top(vector: NDArray[np.float32], k: int) -> float:

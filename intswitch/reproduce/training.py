@@ -6,8 +6,10 @@ as they do over any fabric, whatever the number of workers.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from statistics import fmean
 from threading import Lock
 from typing import Any
 
@@ -22,11 +24,16 @@ except ModuleNotFoundError as missing:
     ) from missing
 
 from host.compressors.base import Compressor, Gradient, Layout, Network
+from host.compressors.stream import NotFinite
 from intswitch.experiment import Evaluated, Training
 from intswitch.methods import Method
 from intswitch.reproduce import lockstep
+from intswitch.reproduce.estimates import Interval, interval
 from intswitch.trainer import Run
 from intswitch.workloads.base import Evaluation
+
+TRAINING_LEVEL = 0.95
+"""Of intervals over the few seeds of a training."""
 
 
 class FloatMean(Compressor):
@@ -58,12 +65,29 @@ class Curve:
     clips: int
     elements: int
     """That could have been clipped: workers x steps x parameters."""
+    diverged: int | None = None
+    """The step, from 1, in which gradients were no longer finite, and all ended."""
 
     @property
     def score(self) -> float:
         """The final accuracy, 0 to 1; the final loss where there is none."""
         last = self.evaluations[-1]
         return last.loss if last.accuracy is None else last.accuracy
+
+    @property
+    def final_loss(self) -> float:
+        """Of training, the mean over the last tenth of the steps."""
+        if self.diverged is not None:
+            return math.inf
+        return fmean(self.losses[-max(1, len(self.losses) // 10) :])
+
+
+def relative_excess(curves: Sequence[Curve], yardstick: Sequence[Curve]) -> Interval:
+    """By what share the final loss is above the yardstick's, seed by seed. None of
+    them may have diverged."""
+    pairs = zip(curves, yardstick, strict=True)
+    shares = [one.final_loss / other.final_loss - 1 for one, other in pairs]
+    return interval(shares, TRAINING_LEVEL)
 
 
 class Learner:
@@ -72,13 +96,19 @@ class Learner:
     def __init__(self, run: Run) -> None:
         self.run = run
         self.shares: list[tuple[int, Evaluation]] = []
+        self.diverged: int | None = None
 
     def go(self) -> None:
         for number, evaluate in self.run.steps():
-            self.run.step(number)
-            if evaluate:
+            try:
+                self.run.step(number)
+            except NotFinite:  # on all workers in the same step
+                self.diverged = number + 1
+            if evaluate or self.diverged:
                 share = self.run.workload.evaluate(self.run.flat.model)
                 self.shares.append((number + 1, share))
+            if self.diverged:
+                return
 
 
 def train(
@@ -130,6 +160,7 @@ def curve(label: str, learners: Sequence[Learner]) -> Curve:
         bytes_down=float(np.mean([run.bytes_down for run in runs])),
         clips=sum(run.compressor.statistics.clips for run in runs),
         elements=len(runs) * started.steps * started.parameters,
+        diverged=learners[0].diverged,
     )
 
 

@@ -1,0 +1,236 @@
+"""FastSGD: few elements, as logarithms of their reciprocals and as differences of keys.
+
+Yang, Chen, Zeng, Gao, "FastSGD: A Fast Compressed SGD Framework for Distributed Machine
+Learning" (arXiv 2112.04291). This is a RECONSTRUCTION: only the abstract could be read.
+It says that gradients are pairs of key and value; that values are mapped to
+their reciprocals, quantized by logarithm and filtered by a threshold; that keys are
+delta encoded, adaptively and in fine grain; and that all takes linear time. See
+`logcodes` for the values, `deltas` for the keys, `pairs` for the two in a message.
+
+    gather     every worker's pairs go to all workers, who add them in the order of
+               ranks. So the paper, apart from its server.
+    network    sums in the switch, which the paper has not. Logarithms do not add up:
+               the integers T[p] = round(2^F b^-p) do, and the switch looks them up in
+               the job's table. Keys do not add up: all workers take the union of
+               their keys as common places; see `union`.
+
+In the network M is common, and so is the table: F = tau for base 2, where T is exact,
+else the largest for which n 2^F fits the sum. What a worker has dropped it sends as 0,
+also where others have something: both paths have the same mean, bit for bit if base 2
+and float32 hold it. One round of maximum exponents comes first, in an empty packet, and
+tells all workers of a NaN or an infinity.
+
+The threshold biases the estimate, and so does deterministic rounding: take
+feedback=true. Random rounding of dense codes, where every element has a place, drops
+nothing and is unbiased; base 2, tau = 6 is then NUQSGD with 4 bits.
+"""
+
+import math
+from dataclasses import replace
+from functools import cache
+
+import numpy as np
+from numpy.typing import NDArray
+
+from host.compressors.base import Gradient, Layout, Network
+from host.compressors.code_sum import CodeSum, Types
+from host.compressors.integers import INTEGER_TYPES, largest_of, one_of
+from host.compressors.logcodes import NEGATIVE, LogCodes
+from host.compressors.norms import exponent_of, largest_bits
+from host.compressors.pairs import add_pairs, decode_pairs, encode_pairs
+from host.compressors.quantize import NON_FINITE, random_key
+from host.compressors.scaled import ScaledCompressor
+from host.compressors.stream import first_non_finite, non_finite_error
+from host.compressors.union import gather_of, union_of
+from host.packetizer import Bytes
+from switch.codes import Table
+from switch.protocol import NO_EXPONENT, ElementType
+
+PATHS = ("network", "gather")
+WIRES = ("codes", "integers")
+LARGEST_CODE4 = 7  # magnitude, beside the sign
+SCALES = ("one", "max")
+# of M: 2^e times 2^-31 is still a normal float32, the unit of a sum
+SMALLEST_EXPONENT = -95
+
+
+class FastSGD(ScaledCompressor):
+    """See the module. State: step."""
+
+    def __init__(
+        self,
+        *,
+        base: float = 2.0,
+        threshold: int = 14,
+        rounding: str = "deterministic",
+        scale: str = "one",
+        dense: bool = False,
+        path: str = "network",
+        wire: str = "codes",
+        result_type: str | None = None,
+        seed: int = 0,
+    ) -> None:
+        """base: b of the logarithms, above 1. threshold: tau; what is below about
+        M b^-tau is dropped. rounding: deterministic (to the nearest logarithm) or
+        random. scale: M; one, beyond which elements are clipped; or max, a power of two
+        that no element exceeds. dense: send every element, without keys. path: network
+        or gather. wire, in the network: codes, 4 bits (for tau up to 6) or 8, which
+        take a job with `tables`; or integers. result_type: of the switch's sums; None:
+        for base 2 the narrowest that holds them, else int32. seed: of random rounding;
+        the workers' numbers differ all the same.
+        """
+        super().__init__("int8", result_type, rounding, seed)
+        self.result_type = result_type
+        self.scale = one_of("scale", scale, SCALES)
+        self.path = one_of("path", path, PATHS)
+        self.wire = one_of("wire", wire, WIRES)
+        self.log = LogCodes(float(base), threshold, rounding == "random", dense)
+        self.sent_codes: tuple[Bytes, NDArray[np.float64]] | None = None
+        """Codes of the last step, and what each code stands for."""
+
+    def estimate(
+        self, vector: Gradient, mean: Gradient, network: Network, layout: Layout
+    ) -> None:
+        if len(vector) == 0:
+            return
+        average = self.by_sum if self.path == "network" else self.by_messages
+        average(vector, mean, network, layout)
+        self.step += 1
+
+    def by_sum(
+        self, vector: Gradient, mean: Gradient, network: Network, layout: Layout
+    ) -> None:
+        """Codes of one scale, added in the switch."""
+        types, log = self.types_for(network.num_workers)
+        check_tables(self.tables(network.num_workers), network)
+        ends = np.array([len(vector)], np.int64)
+        largest = int(self.max_exponents(vector, network, layout, ends)[0])
+        exponent = self.exponent_of_scale(largest)
+        codes = self.encode(vector, exponent, log, network)
+        if largest > exponent:
+            self.count_clips(vector)
+        mean[:] = 0
+        if largest == NO_EXPONENT:  # on all workers
+            return
+        where = None if log.dense else union_of(codes != 0, network, self.statistics)
+        part = codes if where is None else codes[where]
+        if len(part) == 0:
+            return
+        stream = CodeSum(
+            part,
+            mean if where is None else np.empty(len(part), np.float32),
+            network,
+            types,
+            table=log.table,
+            unit=math.ldexp(1.0, exponent - log.table_bits) / network.num_workers,
+        )
+        network.aggregate(stream)
+        stream.add_to(self.statistics)
+        if where is not None:
+            mean[where] = stream.plan.mean
+
+    def by_messages(
+        self, vector: Gradient, mean: Gradient, network: Network, layout: Layout
+    ) -> None:
+        """Every worker's pairs, each of its own scale, added by all."""
+        largest = exponent_of(largest_bits(vector))
+        exponent = NON_FINITE
+        first = first_non_finite(vector) if largest == NON_FINITE else None
+        message = np.int8(NON_FINITE).tobytes()
+        if first is None:
+            exponent = self.exponent_of_scale(largest)
+            codes = self.encode(vector, exponent, self.log, network)
+            if largest > exponent:
+                self.count_clips(vector)
+            message = encode_pairs(codes, exponent, self.log)
+        messages = gather_of(message, network, self.statistics)
+        decoded = [decode_pairs(each, len(vector), self.log) for each in messages]
+        if any(exponent == NON_FINITE for exponent, _ in decoded):
+            raise non_finite_error(first, layout, network.rank, self.step)
+        mean[:] = 0
+        for exponent, pairs in decoded:
+            add_pairs(mean, pairs, exponent, self.log)
+        mean *= np.float32(1 / network.num_workers)
+
+    def table_for(self, num_workers: int) -> tuple[ElementType, LogCodes]:
+        """Result type, and the codes with a table for it; see `table_of`."""
+        return table_of(self.log, self.result_type, num_workers)
+
+    def types_for(self, num_workers: int) -> tuple[Types, LogCodes]:
+        """What travels, and the codes with their table."""
+        result, log = self.table_for(num_workers)
+        if self.wire == "integers":
+            return Types(narrowest(1 << log.table_bits), result), log
+        few = log.threshold + 1 <= LARGEST_CODE4
+        return Types(ElementType.CODE4 if few else ElementType.CODE8, result), log
+
+    def tables(self, num_workers: int) -> dict[str, Table]:
+        """Raises ValueError if there is none for so many workers."""
+        if self.path == "gather" or self.wire == "integers":
+            return {}
+        types, log = self.types_for(num_workers)
+        if types.element == ElementType.CODE8:
+            return {"code8": tuple(log.table.tolist())}
+        signs = log.table.reshape(2, NEGATIVE)[:, : LARGEST_CODE4 + 1]
+        return {"code4": tuple(signs.reshape(-1).tolist())}
+
+    def exponent_of_scale(self, largest: int) -> int:
+        """Of M. largest: exponent of the largest element that matters."""
+        return 0 if self.scale == "one" else max(largest, SMALLEST_EXPONENT)
+
+    def encode(
+        self, vector: Gradient, exponent: int, log: LogCodes, network: Network
+    ) -> Bytes:
+        """This worker's codes, M = 2^exponent."""
+        key = random_key(self.seed, network.rank, self.step)
+        codes = log.encode(vector, exponent, key)
+        self.sent_codes = codes, log.values(exponent)
+        return codes
+
+    def count_clips(self, vector: Gradient) -> None:
+        """Elements beyond M = 1. Slow path: there hardly ever are any."""
+        self.statistics.clips += int(np.count_nonzero(np.abs(vector) > 1))
+
+    def share(self) -> Gradient:
+        if self.sent_codes is None:
+            raise RuntimeError("share: there has been no average yet")
+        codes, values = self.sent_codes
+        return values.astype(np.float32)[codes]
+
+
+@cache
+def table_of(
+    log: LogCodes, result_type: str | None, num_workers: int
+) -> tuple[ElementType, LogCodes]:
+    """Type of the sums, and the codes with a table of integers for the switch.
+
+    Raises ValueError if there is none: the sum of so many workers does not fit, or the
+    smallest level is no integer any more.
+    """
+    exact = log.base == 2
+    allowed = [result_type] if result_type else list(INTEGER_TYPES)
+    for name in allowed if exact else allowed[-1:]:
+        share = largest_of(INTEGER_TYPES[name]) // num_workers
+        bits = log.threshold if exact else share.bit_length() - 1
+        if share >> max(bits, 0):
+            return INTEGER_TYPES[name], replace(log, table_bits=bits)
+    raise ValueError(
+        f"threshold is {log.threshold}: {num_workers} workers' largest integer, "
+        f"{num_workers} x 2^{log.threshold}, does not fit {allowed[-1]}: "
+        f"at most {largest_of(INTEGER_TYPES[allowed[-1]]) >> log.threshold} workers"
+    )
+
+
+def narrowest(integer: int) -> ElementType:
+    """The type with the fewest bytes that holds an integer."""
+    return next(each for each in INTEGER_TYPES.values() if integer <= largest_of(each))
+
+
+def check_tables(tables: dict[str, Table], network: Network) -> None:
+    """ValueError if the job has other code tables, or none."""
+    for name, table in tables.items():
+        if getattr(network, name) != table:
+            raise ValueError(
+                f"the job has no {name} table, or another one than this compressor's: "
+                "join with **compressor.tables(num_workers), or take wire=integers"
+            )

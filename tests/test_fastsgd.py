@@ -1,0 +1,440 @@
+"""host/compressors/fastsgd.py: the mean of log codes, in the network or by messages."""
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+import real_switch
+from estimates import check_unbiased
+from local_network import LocalNetwork, results_of, run_workers
+from log_levels import spread_of_mean
+from numpy.typing import NDArray
+
+from host.compressors import compressor
+from host.compressors.base import Compressor
+from host.compressors.fastsgd import FastSGD, table_of
+from host.compressors.feedback import Feedback
+from host.compressors.logcodes import LogCodes
+from host.compressors.nuqsgd import NUQSGD
+
+N = 4
+PATHS = ["network", "gather"]
+NUQ4 = {"threshold": 6, "rounding": "random", "dense": True, "scale": "max"}
+
+Gradients = NDArray[np.float32]
+Work = Callable[[LocalNetwork], Any]
+
+on_both_paths = pytest.mark.parametrize("path", PATHS)
+
+
+def of_many_magnitudes(d: int = 3000, n: int = N, seed: int = 0) -> Gradients:
+    chance = np.random.default_rng(seed)
+    magnitudes = 10.0 ** chance.uniform(-6, 0, (n, d))
+    return (chance.normal(size=(n, d)) * magnitudes).astype(np.float32)
+
+
+def run(work: Work, made: Compressor, n: int = N) -> list[Any]:
+    """What the workers return, in a job with the tables of such a compressor."""
+    return results_of(run_workers(n, work, **made.tables(n)))
+
+
+def average(
+    gradients: Gradients,
+    steps: int = 1,
+    kind: type[Compressor] = FastSGD,
+    **options: Any,
+) -> list[tuple[Gradients, Any]]:
+    """Each worker's last mean and its compressor."""
+
+    def work(network: LocalNetwork) -> tuple[Gradients, Compressor]:
+        made = kind(**options)
+        for _ in range(steps):
+            mean = made.average(gradients[network.rank], network)
+        return mean, made
+
+    outcomes = run(work, kind(**options), len(gradients))
+    for mean, _ in outcomes:
+        assert mean.tobytes() == outcomes[0][0].tobytes()
+    return outcomes
+
+
+# the mean
+
+
+OPTIONS: list[dict[str, Any]] = [
+    {},
+    {"threshold": 3},
+    {"rounding": "random"},
+    {"scale": "max"},
+    {"scale": "max", "rounding": "random", "threshold": 20},
+    {"dense": True},
+    NUQ4,
+]
+
+
+@pytest.mark.parametrize("options", OPTIONS, ids=str)
+def test_both_paths_have_the_same_mean(options: dict[str, Any]) -> None:
+    """Bit for bit, for base 2; workers whose largest exponents differ take the larger
+    M in the network, and so other levels."""
+    gradients = of_many_magnitudes()
+    gradients[:, 0] = 1.5
+    in_network, by_messages = (
+        average(gradients, path=path, steps=2, **options)[0][0] for path in PATHS
+    )
+    assert in_network.tobytes() == by_messages.tobytes()
+
+
+@pytest.mark.parametrize(("base", "threshold"), [(1.1, 100), (1.5, 30), (3.0, 12)])
+def test_other_bases_differ_by_the_precision_of_the_table(
+    base: float, threshold: int
+) -> None:
+    gradients = of_many_magnitudes()
+    in_network, by_messages = (
+        average(gradients, path=path, base=base, threshold=threshold)[0][0]
+        for path in PATHS
+    )
+    _, log = table_of(LogCodes(base, threshold, False, False), None, N)
+    half = 2.0**-log.table_bits / 2  # an integer; and what float32 rounds
+    np.testing.assert_allclose(in_network, by_messages, rtol=1e-6, atol=half + 2**-25)
+
+
+@on_both_paths
+@pytest.mark.parametrize("options", OPTIONS, ids=str)
+def test_the_mean_of_the_shares_is_the_mean(path: str, options: dict[str, Any]) -> None:
+    outcomes = average(of_many_magnitudes(), path=path, **options)
+    shares = np.mean([made.share() for _, made in outcomes], axis=0, dtype=np.float64)
+    np.testing.assert_allclose(shares, outcomes[0][0], rtol=1e-6, atol=1e-9)
+
+
+@on_both_paths
+def test_a_share_is_the_nearest_level_or_nothing(path: str) -> None:
+    gradients = of_many_magnitudes()
+    for gradient, (_, made) in zip(
+        gradients, average(gradients, path=path), strict=True
+    ):
+        share = made.share()
+        kept = share != 0
+        ratio = share[kept] / np.clip(gradient[kept], -1, 1)
+        assert (np.abs(np.log2(ratio)) <= 0.5 + 1e-6).all()
+        assert np.abs(gradient[~kept]).max() <= 2**-14.5
+
+
+@on_both_paths
+def test_dense_codes_rounded_at_random_are_unbiased(path: str) -> None:
+    gradients = of_many_magnitudes(30)
+    gradients[:, 0] = 0.9  # M is 1 for all workers
+    gradients = np.clip(gradients, -1, 1)
+
+    def work(network: LocalNetwork) -> NDArray[np.float64]:
+        made = FastSGD(path=path, **NUQ4)
+        mine = gradients[network.rank]
+        return np.array([made.average(mine, network) for _ in range(1500)], np.float64)
+
+    drawn = run(work, FastSGD(path=path, **NUQ4))[0]
+    exact = gradients.mean(axis=0, dtype=np.float64)
+    log = LogCodes(2.0, 6, random=True, dense=True)
+    check_unbiased(drawn, exact, *spread_of_mean(gradients, log, [0] * N))
+
+
+def test_the_threshold_is_a_bias_that_feedback_takes_back() -> None:
+    """An element that is always dropped never arrives; with feedback, its mean does."""
+    gradients = np.full((N, 5), 3e-3, np.float32)
+    gradients[:, 0] = 1.0
+
+    def mean_of(made: Compressor, network: LocalNetwork) -> NDArray[np.float64]:
+        means = [made.average(gradients[network.rank], network) for _ in range(200)]
+        return np.mean(means, axis=0, dtype=np.float64)
+
+    def work(network: LocalNetwork) -> list[NDArray[np.float64]]:
+        options = {"threshold": 6}
+        made = [
+            compressor("fastsgd", feedback=each, **options) for each in (False, True)
+        ]
+        assert isinstance(made[1], Feedback)
+        return [mean_of(each, network) for each in made]
+
+    without, with_feedback = run(work, FastSGD(threshold=6))[0]
+    assert not without[1:].any()
+    np.testing.assert_allclose(with_feedback, gradients[0], rtol=0.05)
+
+
+# NUQSGD
+
+
+def test_base_2_tau_6_dense_is_nuqsgd_with_4_bits() -> None:
+    """The same bits, where the norms that workers share are the same power of two: one
+    for all here, one for each packet there."""
+    gradients = of_many_magnitudes(900)
+    gradients[:, ::16] = 3.0
+    for steps in (1, 3):
+        ours = average(gradients, steps, **NUQ4)[0][0]
+        theirs = average(gradients, steps, NUQSGD, norm="linf", bits=4)[0][0]
+        assert ours.tobytes() == theirs.tobytes()
+
+
+# integers in the switch
+
+
+def worst(sign: float, n: int, d: int = 70) -> Gradients:
+    return np.full((n, d), sign, np.float32)
+
+
+LIMITS = [
+    *(("int8", 2.0, 4), ("int16", 2.0, 12), ("int32", 2.0, 28)),
+    *(("int8", 1.5, 6), ("int16", 1.1, 40)),
+]
+"""Result type, base and threshold for which 7 workers are the most."""
+
+
+@pytest.mark.parametrize(("result_type", "base", "threshold"), LIMITS)
+@pytest.mark.parametrize("sign", [1.0, -1.0])
+def test_the_largest_sums_are_exact(
+    result_type: str, base: float, threshold: int, sign: float
+) -> None:
+    options: dict[str, Any] = {
+        "base": base, "threshold": threshold, "result_type": result_type
+    }  # fmt: skip
+    (mean, made), *_ = average(worst(sign, 7), **options)
+    assert (mean == np.float32(sign)).all()
+    bits = {"int8": 4, "int16": 12, "int32": 28}[result_type]
+    assert made.statistics.largest_integer == 2**bits
+    assert made.statistics.largest_sum == 7 * 2**bits
+    assert made.statistics.overflows == 0
+
+
+@pytest.mark.parametrize(("result_type", "base", "threshold"), LIMITS[:3])
+def test_one_worker_more_is_refused(
+    result_type: str, base: float, threshold: int
+) -> None:
+    log = LogCodes(base, threshold, False, False)
+    table_of(log, result_type, 7)
+    text = (
+        rf"threshold is {threshold}: 8 workers' largest integer, 8 x 2\^{threshold}, "
+        f"does not fit {result_type}: at most 7 workers"
+    )
+    with pytest.raises(ValueError, match=text):
+        table_of(log, result_type, 8)
+
+    made = FastSGD(threshold=threshold, result_type=result_type)
+    made.tables(7)
+    with pytest.raises(ValueError, match=text):
+        made.tables(8)
+
+    def work(network: LocalNetwork) -> None:
+        integers = FastSGD(
+            threshold=threshold, result_type=result_type, wire="integers"
+        )
+        with pytest.raises(ValueError, match=text):
+            integers.average(np.ones(3, np.float32), network)
+
+    results_of(run_workers(8, work))
+
+
+def test_other_bases_are_refused_when_levels_are_the_same_integer() -> None:
+    """F falls with n: 4 bits for 7 workers, 3 for 8 to 15."""
+    log = LogCodes(1.5, 6, False, False)
+    assert table_of(log, "int8", 7)[1].table_bits == 4
+    with pytest.raises(ValueError, match=r"the same integer, or 0, .* so many workers"):
+        table_of(log, "int8", 8)
+
+
+@pytest.mark.parametrize(
+    ("wire", "threshold", "n", "element", "result"),
+    [
+        *(("integers", 6, 1, "INT8", "INT8"), ("integers", 6, 511, "INT8", "INT16")),
+        *(("integers", 6, 512, "INT8", "INT32"), ("integers", 7, 2, "INT16", "INT16")),
+        *(("integers", 14, 4, "INT16", "INT32"), ("integers", 20, 4, "INT32", "INT32")),
+        *(("codes", 6, 511, "CODE4", "INT16"), ("codes", 7, 2, "CODE8", "INT16")),
+        *(("codes", 14, 4, "CODE8", "INT32"), ("codes", 0, 4, "CODE4", "INT8")),
+    ],
+)
+def test_types_are_the_narrowest(
+    wire: str, threshold: int, n: int, element: str, result: str
+) -> None:
+    types, _ = FastSGD(threshold=threshold, wire=wire).types_for(n)
+    assert (types.element.name, types.result.name) == (element, result)
+
+
+@pytest.mark.parametrize("options", [{}, NUQ4, {"base": 1.5, "threshold": 20}], ids=str)
+def test_codes_and_integers_have_the_same_sums(options: dict[str, Any]) -> None:
+    gradients = of_many_magnitudes()
+    (codes, small), *_ = average(gradients, wire="codes", **options)
+    (integers, large), *_ = average(gradients, wire="integers", **options)
+    assert codes.tobytes() == integers.tobytes()
+    assert small.statistics.bytes_up < large.statistics.bytes_up
+    assert small.statistics.largest_sum == large.statistics.largest_sum
+
+
+def test_tables_are_those_of_the_codes_that_are_sent() -> None:
+    levels = (0, 1, 2, 4, 8, 16, 32, 64)
+    table = (*levels, *(-level for level in levels))
+    assert FastSGD(threshold=6).tables(4) == {"code4": table}
+    (code8,) = FastSGD(threshold=14).tables(4).values()
+    assert len(code8) == 256
+    assert code8[15] == -code8[128 + 15] == 2**14
+    assert FastSGD(path="gather").tables(4) == FastSGD(wire="integers").tables(4) == {}
+    made = compressor("fastsgd", threshold=6, feedback=True)
+    assert made.tables(4) == {"code4": table}
+
+
+def test_a_job_with_other_tables_is_refused() -> None:
+    def work(network: LocalNetwork) -> None:
+        with pytest.raises(ValueError, match=r"no code8 table, or another one .* join"):
+            FastSGD().average(np.ones(5, np.float32), network)
+
+    results_of(run_workers(N, work))
+    run(work, FastSGD(threshold=13))
+
+
+@on_both_paths
+def test_through_a_real_switch(path: str) -> None:
+    gradients = of_many_magnitudes(20_000)
+
+    def work(network: Any) -> Gradients:
+        made = FastSGD(path=path)
+        return made.average(gradients[network.rank], network)
+
+    with real_switch.running() as switch:
+        tables = FastSGD(path=path).tables(N)
+        means = real_switch.run_workers(switch, N, work, **tables)
+    expected = average(gradients, path=path)[0][0]
+    for mean in means:
+        assert mean.tobytes() == expected.tobytes()
+
+
+# unusual gradients
+
+
+@on_both_paths
+@pytest.mark.parametrize("dense", [False, True])
+@pytest.mark.parametrize("scale", ["one", "max"])
+@pytest.mark.parametrize("d", [0, 1, 255, 257])
+def test_zeros_and_any_number_of_elements(
+    path: str, dense: bool, scale: str, d: int
+) -> None:
+    options: dict[str, Any] = {"path": path, "dense": dense, "scale": scale}
+    zeros = np.zeros((N, d), np.float32)
+    assert not average(zeros, **options)[0][0].any()
+    powers = np.full((N, d), 0.25, np.float32)
+    np.testing.assert_array_equal(average(powers, **options)[0][0], powers[0])
+
+
+@on_both_paths
+@pytest.mark.parametrize("scale", ["one", "max"])
+@pytest.mark.parametrize("bad", [math.nan, math.inf, -math.inf])
+def test_all_workers_raise_when_one_is_not_finite(
+    path: str, scale: str, bad: float
+) -> None:
+    """And the network can be used further, as if that step had not been."""
+    gradients = of_many_magnitudes(100)
+    broken = gradients.copy()
+    broken[2, 40] = bad
+    options: dict[str, Any] = {"path": path, "scale": scale, "rounding": "random"}
+
+    def work(network: LocalNetwork) -> Gradients:
+        made = FastSGD(**options)
+        text = r"gradient\[40\] is not" if network.rank == 2 else "of another worker"
+        with pytest.raises(ValueError, match=text):
+            made.average(broken[network.rank], network)
+        return made.average(gradients[network.rank], network)
+
+    expected = average(gradients, **options)[0][0]
+    for mean in run(work, FastSGD(**options)):
+        assert mean.tobytes() == expected.tobytes()
+
+
+@on_both_paths
+def test_denormals_are_nothing_and_tiny_gradients_have_an_m_of_their_own(
+    path: str,
+) -> None:
+    denormal = np.full((N, 9), 1e-40, np.float32)
+    for scale in ("one", "max"):
+        assert not average(denormal, path=path, scale=scale)[0][0].any()
+    tiny = np.full((N, 9), 2.0**-100, np.float32)
+    (mean, _), *_ = average(tiny, path=path, scale="max")
+    np.testing.assert_array_equal(mean, tiny[0])
+    assert not average(tiny, path=path)[0][0].any()
+
+
+@on_both_paths
+def test_what_is_beyond_m_is_clipped_and_counted(path: str) -> None:
+    gradients = np.full((N, 9), 0.5, np.float32)
+    gradients[1, :3] = [5, -5, 3e38]
+    (mean, _), (_, made), *_ = average(gradients, path=path)
+    np.testing.assert_array_equal(mean[:4], [0.625, 0.125, 0.625, 0.5])
+    assert made.statistics.clips == 3
+    gradients[1, 2] = 0.5
+    (mean, _), (_, made), *_ = average(gradients, path=path, scale="max", threshold=20)
+    assert mean[0] == (3 * 0.5 + 4) / N  # 5 goes to 4
+    assert made.statistics.clips == 0
+
+
+def test_the_gradient_may_be_overwritten() -> None:
+    gradients = of_many_magnitudes(300)
+    for path in PATHS:
+        expected = average(gradients, path=path)[0][0]
+
+        def work(network: LocalNetwork, path: str = path) -> Gradients:
+            mine = gradients[network.rank].copy()
+            made = FastSGD(path=path)
+            made.average(mine, network, out=mine)
+            np.testing.assert_array_equal(
+                made.share() != 0, np.abs(gradients[network.rank]) > 2**-14.5
+            )
+            return mine
+
+        for mean in run(work, FastSGD(path=path)):
+            assert mean.tobytes() == expected.tobytes()
+
+
+# options and state
+
+
+def test_state_goes_on_where_it_was_saved() -> None:
+    gradients = of_many_magnitudes(200)
+
+    def work(network: LocalNetwork) -> tuple[Gradients, Gradients]:
+        first = FastSGD(rounding="random", seed=3)
+        mine = gradients[network.rank]
+        first.average(mine, network)
+        second = FastSGD(rounding="random", seed=3)
+        second.load_state_dict(first.state_dict())
+        return first.average(mine, network), second.average(mine, network)
+
+    for first, second in run(work, FastSGD()):
+        assert first.tobytes() == second.tobytes()
+
+
+def test_random_rounding_repeats_from_its_seed() -> None:
+    gradients = of_many_magnitudes(200)
+    once, again, other = (
+        average(gradients, rounding="random", seed=seed)[0][0].tobytes()
+        for seed in (1, 1, 2)
+    )
+    assert once == again != other
+
+
+def test_there_is_no_share_before_an_average() -> None:
+    with pytest.raises(RuntimeError, match="there has been no average yet"):
+        FastSGD().share()
+
+
+@pytest.mark.parametrize(
+    ("options", "text"),
+    [
+        ({"base": 1}, "base is 1.0"),
+        ({"threshold": 127}, "threshold is 127"),
+        ({"threshold": 6.5}, "threshold is 6.5: must be int"),
+        ({"rounding": "up"}, "rounding is 'up'"),
+        ({"scale": "two"}, "scale is 'two': must be one of one, max"),
+        ({"wire": "copper"}, "wire is 'copper': must be one of codes, integers"),
+        ({"path": "pigeon"}, "path is 'pigeon': must be one of network, gather"),
+        ({"result_type": "int4"}, "result_type is 'int4'"),
+        ({"dense": 1}, "dense is 1: must be bool"),
+    ],
+)
+def test_wrong_options_are_refused(options: dict[str, Any], text: str) -> None:
+    with pytest.raises(ValueError, match=text):
+        compressor("fastsgd", **options)
