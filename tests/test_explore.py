@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from intswitch.explore.command import SHAPES
+from intswitch.explore.command import SHAPES, shape
 from intswitch.explore.parties import parties_of
 from intswitch.explore.report import describe, trace
 from intswitch.explore.search import explore
@@ -83,6 +83,14 @@ def test_a_search_that_was_cut_off_says_so() -> None:
 def test_what_cannot_be_explored_is_refused(shape: Shape, what: str) -> None:
     with pytest.raises(ValueError, match=what):
         parties_of(shape)
+
+
+def test_a_tree_in_words() -> None:
+    found = shape("safe", 0, 1, "3+4", 5, None, "((0,1),2)")
+    assert found == Shape(Rule.SAFE, 3, 1, (3, 4), 5, tree=((0, 1), 2))
+    for text in ("(0,1", "3", "((0,'1'),2)", "((0,1.5),2)", "f()"):
+        with pytest.raises(ValueError, match="must be as"):
+            shape("safe", 0, 1, "3", 0, None, text)
 
 
 BROKEN = {

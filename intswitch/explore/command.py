@@ -5,6 +5,7 @@ from __future__ import annotations
 from ast import literal_eval
 from collections.abc import Callable, Sequence
 from time import perf_counter
+from typing import Any
 
 from rich.console import Console
 from rich.status import Status
@@ -65,15 +66,17 @@ def tree_of(text: str) -> Tree:
     """((0, 1), (2, 3)): a root with two switches of two workers each."""
     try:
         found = literal_eval(text)
-        if isinstance(found, tuple) and all(map(_is_rank, ranks_of(found))):
-            return found
-    except (ValueError, SyntaxError, TypeError):
-        pass
+    except (ValueError, SyntaxError):
+        found = None
+    if _is_tree(found):
+        return tuple(found)
     raise ValueError(f"--tree {text}: must be as ((0, 1), (2, 3))")
 
 
-def _is_rank(rank: object) -> bool:
-    return type(rank) is int
+def _is_tree(found: Any) -> bool:
+    return isinstance(found, tuple) and all(
+        type(each) is int or _is_tree(each) for each in found
+    )
 
 
 Found = list[tuple[Shape, Outcome, float]]
