@@ -141,7 +141,7 @@ class P4Dataplane:
             raise ValueError(f"job {job.job}: the P4 program does not know trees")
         if job.code8 is not None:
             raise ValueError(
-                f"job {job.job}: the P4 program cannot look up code8, but code4"
+                f"job {job.job}: the P4 program looks up code4, and not code8"
             )
         for objection in objections_to_tables(job.code4, None, len(job.workers)):
             raise ValueError(f"job {job.job}: {objection}")

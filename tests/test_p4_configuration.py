@@ -305,6 +305,17 @@ def test_wide_slots_take_a_loop(file: File) -> None:
     assert job.slot_bytes == 1024
 
 
+def test_code_tables(file: File) -> None:
+    job = '{job: 1, slot_bytes: 256, workers: ["10.0.0.1:1"]'
+    table = list(range(-8, 8))
+    path = file.with_switch(THRIFT, REST + f"jobs: [{job}, code4: {table}}}]")
+    assert read_controller(path).switch.jobs[0].code4 == tuple(table)
+    file.with_switch(THRIFT, REST + f"jobs: [{job}, code8: {[0] * 256}}}]")
+    assert file.mistakes() == [
+        "9: jobs.0.code8: the P4 program looks up code4, and not code8"
+    ]
+
+
 @pytest.mark.parametrize("part", ["switch", "control", "stations"])
 def test_parts_that_must_be_there(file: File, part: str) -> None:
     whole = {
