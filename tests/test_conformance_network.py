@@ -30,7 +30,7 @@ from switch.config import Address, JobConfig, SwitchConfig
 from switch.protocol import Opcode, Rule
 
 TIMEOUT = 5.0  # seconds: a machine that is busy is no failure
-SHORT = 0.1  # where nothing comes
+SHORT = 0.3  # where nothing comes
 LOOPBACK = "127.0.0.1"
 RULES = pytest.mark.parametrize("rule", Rule, ids=lambda rule: rule.name.lower())
 

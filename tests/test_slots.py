@@ -157,7 +157,7 @@ def can_end(world: World, before: dict[State, set[State]]) -> set[State]:
 
 
 # workers, slots, chunks: enough chunks for versions to be taken over
-SIZES = [(1, 1, 6), (2, 1, 10), (3, 1, 10), (1, 2, 10), (2, 2, 10), (3, 2, 5)]
+SIZES = [(1, 1, 6), (2, 1, 10), (3, 1, 10), (1, 2, 10), (2, 2, 7)]
 
 
 @pytest.mark.parametrize("wraps", [False, True])
