@@ -109,7 +109,7 @@ def test_the_python_of_the_test_kits_page_runs(
     monkeypatch.setattr(conformance, "scripts", lambda: few)
     exec(code, {})
     lines = capsys.readouterr().out.split()
-    assert lines == [few[0].name, "pass", few[1].name, "pass"]
+    assert lines == [few[0].stem, "pass", few[1].stem, "pass"]
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
