@@ -198,6 +198,12 @@ def contradictions(document: dict[str, Any]) -> Iterator[Mistake]:
     if switch.get("loop") is None:
         yield from _too_wide(jobs)
     yield from _too_many(jobs)
+    for number, job in jobs:
+        if job.get("code8") is not None:
+            text = (
+                f"the P4 program cannot look up code8: leave out job {job.get('job')}"
+            )
+            yield ("jobs", number, "code8"), {}, text
 
 
 def _connection_mistakes(switch: dict[str, Any]) -> Iterator[Mistake]:

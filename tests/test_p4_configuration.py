@@ -297,6 +297,16 @@ def test_jobs_fit_the_switch(file: File) -> None:
     ]
 
 
+def test_code8_is_refused_where_it_stands(file: File) -> None:
+    fields = (
+        f'num_slots: 1, slot_bytes: 256, workers: ["10.0.0.1:1"], code8: {[0] * 256}'
+    )
+    file.with_switch(THRIFT, REST + f"jobs:\n  - {{job: 9, {fields}}}\n")
+    assert file.mistakes() == [
+        "10: jobs.0.code8: the P4 program cannot look up code8: leave out job 9"
+    ]
+
+
 def test_wide_slots_take_a_loop(file: File) -> None:
     jobs = 'jobs: [{job: 1, slot_bytes: 1024, workers: ["10.0.0.1:1"]}]'
     [job] = read_controller(
