@@ -137,9 +137,11 @@ class P4Dataplane:
                 f"job {job.job}: slot_bytes {job.slot_bytes} is more than"
                 f" {SLOT_BYTES_WITHOUT_LOOP}, which takes two ports wired to each other"
             )
+        if job.tree is not None:
+            raise ValueError(f"job {job.job}: the P4 program does not know trees")
         if job.code8 is not None:
             raise ValueError(
-                f"job {job.job}: the P4 program cannot look up code8, but code4"
+                f"job {job.job}: the P4 program looks up code4, and not code8"
             )
         for objection in objections_to_tables(job.code4, None, len(job.workers)):
             raise ValueError(f"job {job.job}: {objection}")

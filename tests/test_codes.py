@@ -1,5 +1,6 @@
 """Codes at the switch: tables and what they allow, look-ups, what is malformed."""
 
+import itertools
 from collections.abc import Sequence
 from dataclasses import replace
 from types import ModuleType
@@ -147,16 +148,17 @@ def test_tables_that_no_switch_takes(
 def test_the_table_decides_how_narrow_a_result_may_be(
     result: str, num_workers: int, code: str
 ) -> None:
-    """n times the largest entry just fits `result`: narrower ones are malformed, and so
-    is it with an entry larger by one."""
+    """n times the largest entry, of either sign, just fits `result`: narrower ones are
+    malformed, and so is it with an entry larger by one."""
     fits, too_large = LARGEST[result] // num_workers, LARGEST[result] // num_workers + 1
     order = list(RESULTS)
     for largest, first_allowed in ((fits, 0), (too_large, 1)):
         allowed = order[order.index(result) + first_allowed :]
         if not allowed:
             continue  # no result type at all: refused
-        job = job_with(num_workers, **{code: table_up_to(largest, code)})
-        for tried in order:
+        rest = (0,) * (codes.TABLE_SIZES[code] - 1)
+        for entry, tried in itertools.product((largest, -largest), order):
+            job = job_with(num_workers, **{code: (*rest, entry)})
             switch = Pipeline(SwitchConfig(num_slots=2, jobs=(job,)))
             switch.process([contribution(job, 0, code, tried, [0, 1])])
             outcome = "accepted" if tried in allowed else "malformed"

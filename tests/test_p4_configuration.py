@@ -297,22 +297,23 @@ def test_jobs_fit_the_switch(file: File) -> None:
     ]
 
 
-def test_code8_is_refused_where_it_stands(file: File) -> None:
-    fields = (
-        f'num_slots: 1, slot_bytes: 256, workers: ["10.0.0.1:1"], code8: {[0] * 256}'
-    )
-    file.with_switch(THRIFT, REST + f"jobs:\n  - {{job: 9, {fields}}}\n")
-    assert file.mistakes() == [
-        "10: jobs.0.code8: the P4 program cannot look up code8: leave out job 9"
-    ]
-
-
 def test_wide_slots_take_a_loop(file: File) -> None:
     jobs = 'jobs: [{job: 1, slot_bytes: 1024, workers: ["10.0.0.1:1"]}]'
     [job] = read_controller(
         file.with_switch(f"{THRIFT}\nloop: 5", REST + jobs)
     ).switch.jobs
     assert job.slot_bytes == 1024
+
+
+def test_code_tables(file: File) -> None:
+    job = '{job: 1, slot_bytes: 256, workers: ["10.0.0.1:1"]'
+    table = list(range(-8, 8))
+    path = file.with_switch(THRIFT, REST + f"jobs: [{job}, code4: {table}}}]")
+    assert read_controller(path).switch.jobs[0].code4 == tuple(table)
+    file.with_switch(THRIFT, REST + f"jobs: [{job}, code8: {[0] * 256}}}]")
+    assert file.mistakes() == [
+        "9: jobs.0.code8: the P4 program looks up code4, and not code8"
+    ]
 
 
 @pytest.mark.parametrize("part", ["switch", "control", "stations"])

@@ -50,7 +50,7 @@ class World:
             # as if the job had come this far: every version holds its last chunk
             for index, slot in enumerate(registers.slots):
                 slot.sequence = base - 2 * num_slots + index
-                slot.received = num_workers
+                slot.received = slot.final = num_workers
                 slot.bitmap = (1 << num_workers) - 1
         nothing = (frozenset[int](),) * num_workers
         self.start = State(
