@@ -288,6 +288,14 @@ def test_trainings_that_lose_are_told(
     assert [number for number, each in enumerate(holds) if not each] == wrong
 
 
+def test_trainings_that_differ_too_much_to_tell_show_nothing() -> None:
+    """An interval that reaches from better to far worse is no match."""
+    outcomes = {n: curves(*each) for n, each in TRAININGS.items()}
+    outcomes["top"] = [*curves(0.05, 0.965, 1.0)[:1], *curves(0.25, 0.965, 1.0)[1:]]
+    holds = verdicts(memsgd.training_claims(found(curves=outcomes)))
+    assert not holds[2]
+
+
 def test_the_figure_draws_its_rows() -> None:
     matplotlib = pytest.importorskip("matplotlib.figure")
     place = memsgd_descents.ground(epsilon_twin(0, samples=60, features=10))

@@ -234,7 +234,7 @@ def training_claims(found: Found) -> Iterator[Claim]:
         "messages of indices and values, and less comes down",
         measured=f"training loss {ratio} of that by messages; down {down[0]:,.0f} "
         f"bytes a step, by messages {down[1]:,.0f}",
-        holds=ratio.low < AS_SMALL and down[0] < down[1],
+        holds=ratio.high < AS_SMALL and down[0] < down[1],
     )
 
 
