@@ -115,3 +115,12 @@ def test_a_mean_is_finite_where_the_sum_is_not(path: str) -> None:
     gradients[:, 1], gradients[:, 2] = -(2.0**125), 2.0**110
     for mean, _ in average(gradients, path=path):
         np.testing.assert_allclose(mean, gradients[0], rtol=1e-6)
+
+
+@on_both_paths
+def test_elements_of_2_to_the_minus_122_come_out(path: str) -> None:
+    """Were M the next power of two above them, the unit of the sums would be 0."""
+    gradients = np.full((N, 3), 2.0**-122, np.float32)
+    gradients[:, 1] *= -4
+    for mean, _ in average(gradients, path=path):
+        np.testing.assert_array_equal(mean, gradients[0])
