@@ -96,3 +96,12 @@ def test_exact_draws_are_unbiased() -> None:
     for _ in range(3):
         draws.add(EXPECTED)
     assert (draws.bias, draws.unbiased) == (0.0, True)
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf])
+def test_draws_that_are_not_finite_are_not_unbiased(bad: float) -> None:
+    draws = Draws(EXPECTED)
+    for _ in range(3):
+        draws.add(np.where(np.arange(500) == 7, bad, EXPECTED))
+    with np.errstate(invalid="ignore"):
+        assert not draws.unbiased

@@ -56,3 +56,10 @@ def test_wrong_types_are_refused() -> None:
         integer_format("int8", "float")
     with pytest.raises(ValueError, match="as wide as element_type"):
         integer_format("int16", "int8")
+
+
+def test_a_type_in_which_all_would_be_clipped_to_zero_is_refused() -> None:
+    assert integer_format("int8", None).clip_bound(127) == 1
+    with pytest.raises(ValueError, match="128 workers: int8 sums have room for 127"):
+        integer_format("int8", None).clip_bound(128)
+    assert integer_format("int8", "int16").clip_bound(128) == 127

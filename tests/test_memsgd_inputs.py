@@ -10,7 +10,7 @@ from memsgd_runs import D, Gradients, N, dyadic, every_form, run
 
 from host.compressors import compressor
 from host.compressors.base import Gradient
-from host.compressors.memsgd import MemSGD
+from host.compressors.memsgd import ENTRY, MemSGD
 
 # the same on every worker, and again
 
@@ -205,3 +205,34 @@ def test_every_combination_of_options_runs() -> None:
         means = np.array(run(gradients, k=3, **options)[0].means)
         assert np.isfinite(means).all()
         assert means.any()
+
+
+@pytest.mark.parametrize(
+    ("indices", "octets", "text"),
+    [
+        ([3, 4], 15, "has 15 bytes: must be a multiple of 8"),
+        ([3, D], 16, f"ascending ones below {D}"),
+        ([3, 3], 16, "ascending"),
+        ([4, 3], 16, "ascending"),
+    ],
+)
+def test_a_malformed_message_is_an_error_on_every_worker(
+    indices: list[int], octets: int, text: str
+) -> None:
+    class Garbling(LocalNetwork):
+        def gather(self, message: bytes) -> list[bytes]:
+            entries = np.zeros(len(indices), ENTRY)
+            entries["index"] = indices
+            return super().gather(entries.tobytes()[:octets])
+
+    gradients = dyadic(1)[0]
+
+    def work(network: LocalNetwork) -> None:
+        if network.rank == 1:
+            network = Garbling(network.fabric, 1)
+        made = MemSGD(k=2, path="gather")
+        with pytest.raises(ValueError, match=f"message of worker 1 .*{text}"):
+            made.average(gradients[network.rank], network)
+        assert not made.state_dict()["memory"]["gradient"].any()
+
+    results_of(run_workers(N, work))

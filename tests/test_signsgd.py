@@ -81,3 +81,20 @@ def test_any_number_of_elements(path: str, d: int) -> None:
 def test_there_is_no_feedback_around_votes() -> None:
     with pytest.raises(ValueError, match="signsgd has no option 'feedback'"):
         compressor("signsgd", feedback=True)
+
+
+@pytest.mark.parametrize("change", [-1, 1])
+def test_a_message_of_another_length_is_an_error_on_every_worker(change: int) -> None:
+    class Garbling(LocalNetwork):
+        def gather(self, message: bytes) -> list[bytes]:
+            return super().gather((message + b"?")[: len(message) + change])
+
+    gradients = votes(3)
+
+    def work(network: LocalNetwork) -> None:
+        if network.rank == 1:
+            network = Garbling(network.fabric, 1)
+        with pytest.raises(ValueError, match="message of worker 1 has"):
+            SignSGD(path="gather").average(gradients[network.rank], network)
+
+    results_of(run_workers(3, work))

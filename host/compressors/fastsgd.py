@@ -134,7 +134,6 @@ class FastSGD(ScaledCompressor):
     ) -> None:
         """Every worker's pairs, each of its own scale, added by all."""
         largest = exponent_of(largest_bits(vector))
-        exponent = NON_FINITE
         first = first_non_finite(vector) if largest == NON_FINITE else None
         message = np.int8(NON_FINITE).tobytes()
         if first is None:

@@ -64,7 +64,14 @@ class IntegerFormat:
         rounds up for int32: 134217728.0 for n = 16, and sixteen such integers sum to
         2^31. Hence the integer division. Types as wide as the sum's share its range;
         int8 up with int16 or int32 down need no share, as far as 127 n fits.
+
+        Raises ValueError if that is 0: all integers would be clipped to it.
         """
+        if num_workers > self.largest_result:
+            raise ValueError(
+                f"{num_workers} workers: {self.result.name.lower()} sums have room for "
+                f"{self.largest_result}, take a wider result_type"
+            )
         return min(self.largest_element, self.largest_result // num_workers)
 
     def elements_per_chunk(self, slot_bytes: int) -> int:

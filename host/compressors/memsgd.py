@@ -39,6 +39,7 @@ memory, rand_k is not scaled by d / k, as in the paper: the mean is then short b
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from host.compressors.base import Gradient, Layout, Network
 from host.compressors.integers import one_of
@@ -187,7 +188,8 @@ class MemSGD(ScaledCompressor):
     ) -> Part:
         """The mean, from everybody's message; returns this worker's part.
 
-        A worker with a NaN or an infinity has that alone in its message.
+        A worker with a NaN or an infinity has that alone in its message. Raises
+        ValueError, on every worker, for what is no message.
         """
         finite = largest_bits(wanted) < INFINITY_BITS
         first = None if finite else first_non_finite(wanted)
@@ -196,7 +198,10 @@ class MemSGD(ScaledCompressor):
         entries = np.empty(len(chosen), ENTRY)
         entries["index"], entries["value"] = chosen, wanted[chosen]
         messages = gather_of(entries.tobytes(), network, self.statistics)
-        decoded = [np.frombuffer(message, ENTRY) for message in messages]
+        decoded = [
+            entries_of(message, len(wanted), rank)
+            for rank, message in enumerate(messages)
+        ]
         if not all(np.isfinite(each["value"]).all() for each in decoded):
             raise non_finite_error(first, layout, network.rank, self.step)
         mean[:] = 0
@@ -221,6 +226,25 @@ class MemSGD(ScaledCompressor):
         super().load_state_dict(state)
         if self.memory:
             self.memory.load_state_dict(state["memory"])
+
+
+def entries_of(message: bytes, elements: int, rank: int) -> NDArray[np.void]:
+    """[k] records of ENTRY: a worker's message about a vector of so many elements.
+
+    Raises ValueError, which names the worker, for what `by_messages` does not send.
+    """
+    who = f"the message of worker {rank}"
+    if len(message) % ENTRY.itemsize:
+        raise ValueError(
+            f"{who} has {len(message)} bytes: must be a multiple of {ENTRY.itemsize}"
+        )
+    entries = np.frombuffer(message, ENTRY)
+    indices = entries["index"].astype(np.int64)
+    if (np.diff(indices, prepend=-1, append=elements) <= 0).any():
+        raise ValueError(
+            f"{who} has other indices than ascending ones below {elements}"
+        )
+    return entries
 
 
 def check_count(select: str, k: float | None, ratio: float | None) -> None:

@@ -68,15 +68,21 @@ class SignSGD(ScaledCompressor):
     def read_votes(
         self, vector: Gradient, mean: Gradient, network: Network, layout: Layout
     ) -> None:
-        """From everybody's message."""
+        """From everybody's message. Raises ValueError, on every worker, for one of
+        another length."""
         first = first_non_finite(vector)
         signs = np.concatenate([vector > 0, vector < 0])
         message = np.packbits(signs).tobytes() if first is None else NOT_FINITE
-        votes = np.zeros(len(vector), np.int64)
+        votes, length = np.zeros(len(vector), np.int64), -(-len(signs) // 8)
         messages = gather_of(message, network, self.statistics)
         if NOT_FINITE in messages:
             raise non_finite_error(first, layout, network.rank, self.step)
-        for each in messages:
+        for rank, each in enumerate(messages):
+            if len(each) != length:
+                raise ValueError(
+                    f"the message of worker {rank} has {len(each)} bytes: "
+                    f"must have {length}"
+                )
             bits = np.unpackbits(np.frombuffer(each, np.uint8), count=len(signs))
             votes += bits[: len(vector)].astype(np.int64) - bits[len(vector) :]
         np.sign(votes, out=mean, casting="unsafe")

@@ -120,12 +120,13 @@ class Draws:
 
     @property
     def bias(self) -> float:
-        """The largest mean error of all directions, in standard errors."""
+        """The largest mean error of all directions, in standard errors. NaN, which is
+        within no limit, if some draw was not finite."""
         values = np.array(self.projections)
         means = np.abs(values.mean(axis=0))
         errors = values.std(axis=0, ddof=1) / math.sqrt(len(values))
         with np.errstate(divide="ignore", invalid="ignore"):
-            ratios = np.where(means > 0, means / errors, 0.0)
+            ratios = np.where(means == 0, 0.0, means / errors)
         return float(ratios.max())
 
     @property
