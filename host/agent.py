@@ -5,7 +5,8 @@ from types import TracebackType
 
 from host.codes import check_kind
 from host.collectives import AggregationOverflow, Collectives
-from host.controller import Membership, join_job, split_address
+from host.controller import join_job, split_address
+from host.fixed_job import FixedPlace, Place
 from host.packetizer import Stream
 from host.transport import AggregationError, Statistics, Transport
 from switch.codes import Table
@@ -67,6 +68,22 @@ def join(
         raise
 
 
+def attach(place: FixedPlace, data: str) -> "Network":
+    """The network of a worker whose job is in its switch's file, which nobody joins.
+
+    `data` is this worker's HOST:PORT in that file. Nobody is told when another worker
+    dies: an aggregation that cannot end for it ends with the network's `timeout`.
+    Raises ValueError, or OSError if the address cannot be used.
+    """
+    sock = open_socket(split_address(data))
+    try:
+        sock.connect(split_address(place.switch))
+        return Network(sock, place, f"job {place.job}")
+    except BaseException:
+        sock.close()
+        raise
+
+
 def _own_address(host: str, port: int) -> str:
     """The address that packets to the switch would come from. Sends nothing."""
     try:
@@ -82,7 +99,7 @@ def _own_address(host: str, port: int) -> str:
 class Network(Collectives):
     """One worker's place in a job at a switch. See `Collectives` for what it can do."""
 
-    def __init__(self, sock: socket.socket, membership: Membership, job: str) -> None:
+    def __init__(self, sock: socket.socket, membership: Place, job: str) -> None:
         self.rank = membership.rank
         self.num_workers = membership.num_workers
         self.num_slots = membership.num_slots
@@ -99,7 +116,7 @@ class Network(Collectives):
         self._membership = membership
         self._group = None
         if membership.group is not None:
-            self._group = open_group(membership.group, membership.switch)
+            self._group = open_group(membership.group, sock.getpeername()[:2])
         self._transport = Transport(sock, self._group, membership, job)
 
     @property

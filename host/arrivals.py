@@ -85,7 +85,11 @@ def on_result(state: State, header: Header, length: int, now: float) -> int:
 
 @kernel
 def on_status(state: State, header: Header, payload: Bytes, now: float) -> None:
-    """Learn from what the switch holds whether to wait or to send again."""
+    """Learn from what the switch holds whether to wait or to send again.
+
+    A switch that has heard all its children and gives no result waits itself, for the
+    switch above: what it has sent there may be lost, and it sends again when we do.
+    """
     window = state.window[0]
     at = header.sequence & (window.num_slots - 1)
     slot = state.slots[at]
@@ -104,14 +108,14 @@ def on_status(state: State, header: Header, payload: Bytes, now: float) -> None:
         return
     high, low = np.uint64(read32(payload, 0)), np.uint64(read32(payload, 4))
     bitmap = high << np.uint64(32) | low
-    everybody = ~np.uint64(0) >> np.uint64(64 - window.num_workers)
-    own_bit = np.uint64(1) << np.uint64(window.worker)
+    everybody = ~np.uint64(0) >> np.uint64(64 - window.num_children)
+    own_bit = np.uint64(1) << np.uint64(window.bit)
     is_in = ahead == 0 and bitmap & own_bit != np.uint64(0)
-    complete = header.worker == window.num_workers
+    complete = header.worker == window.below
     if ahead == 0:
         window.missing = ~bitmap & everybody
     if not is_in or complete:
-        send_again(state, at, AGAIN)  # it was lost, or its result was
+        send_again(state, at, AGAIN)  # it was lost, or what it led to was
 
 
 @kernel

@@ -9,7 +9,7 @@ import os
 import socket
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import Future
 from contextlib import contextmanager, suppress
 from ipaddress import ip_address
@@ -133,6 +133,10 @@ class Membership:
     ) -> None:
         self.rank = request.rank
         self.num_workers = request.num_workers
+        self.behind: Sequence[tuple[int, ...]] = [
+            (rank,) for rank in range(request.num_workers)
+        ]
+        """Ranks by their bits at the switch: all workers are at this one."""
         self.num_slots = request.num_slots
         self.slot_bytes = request.slot_bytes
         self.code4 = tuple(request.code4) or None

@@ -10,8 +10,8 @@ import numpy as np
 from host import exchange
 from host import window as win
 from host.arrivals import Arrived
-from host.controller import Membership
 from host.exchange import Line, loop_of
+from host.fixed_job import Place
 from host.packetizer import Stream, new_contributions
 from switch.addresses import Addresses
 from switch.compiled import plain
@@ -62,7 +62,7 @@ class Transport:
         self,
         sock: socket.socket,
         group: socket.socket | None,
-        membership: Membership,
+        membership: Place,
         job: str,
     ) -> None:
         self.sock = sock
@@ -79,6 +79,7 @@ class Transport:
             job=membership.job,
             worker=membership.rank,
             num_workers=membership.num_workers,
+            seat=win.seat_at(membership.rank, membership.behind),
         )
         self.window = state.window[0]
         # the same memory, as the kernels like it
@@ -204,11 +205,10 @@ class Transport:
             self.window.missing = 0
 
     def _missing(self) -> list[int]:
-        """Ranks that the last status showed missing."""
+        """Ranks that the last status showed missing, or behind a switch that is."""
         bitmap = int(self.window.missing)
-        return [
-            rank for rank in range(self.membership.num_workers) if bitmap >> rank & 1
-        ]
+        behind = enumerate(self.membership.behind)
+        return [rank for bit, ranks in behind if bitmap >> bit & 1 for rank in ranks]
 
     def _silence(self) -> str:
         reasons = []

@@ -10,6 +10,7 @@ functions step it, so that one call can step many workers. Times are in seconds.
 arrives is the matter of `arrivals.py`.
 """
 
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -48,8 +49,10 @@ WINDOW = np.dtype(
         ("num_slots", np.int64),
         ("limit", np.int64),  # packets in flight
         ("job", np.int64),
-        ("worker", np.int64),
-        ("num_workers", np.int64),
+        ("worker", np.int64),  # rank
+        ("bit", np.int64),  # this and the next two: see Seat
+        ("num_children", np.int64),
+        ("below", np.int64),
         ("first", np.int64),  # sequence of chunk 0
         ("num_chunks", np.int64),
         ("kind", np.int64),
@@ -63,7 +66,7 @@ WINDOW = np.dtype(
         ("repaired", np.int64),  # answers in a row to packets that were repeated
         ("next_timeout", np.float64),
         ("rtt", np.float64),  # the longest in the batch at hand; negative: none
-        ("missing", np.uint64),  # workers that the last status showed missing
+        ("missing", np.uint64),  # children that the last status showed missing
         ("silent", np.int64),  # the most unanswered timeouts of a chunk
         ("left_behind", np.int64),  # 1: the switch has gone on without this worker
         ("fresh_head", np.int64),
@@ -73,6 +76,22 @@ WINDOW = np.dtype(
         ("ignored", np.int64),  # packets received that answer nothing outstanding
     ]
 )
+
+
+class Seat(NamedTuple):
+    """A worker's place at its switch: what it must know to read a status."""
+
+    bit: int
+    """Of the worker in the switch's bitmap."""
+    num_children: int
+    """Bits of the bitmap: the workers and switches below that switch."""
+    below: int
+    """Workers that these stand for."""
+
+
+def seat_at(rank: int, behind: Sequence[tuple[int, ...]]) -> Seat:
+    """A worker's seat at a switch whose children lead to these ranks, by their bits."""
+    return Seat(behind.index((rank,)), len(behind), sum(map(len, behind)))
 
 
 class State(NamedTuple):
@@ -98,15 +117,26 @@ class Outgoing(NamedTuple):
 
 
 def new_state(
-    *, num_slots: int, limit: int, job: int, worker: int, num_workers: int
+    *,
+    num_slots: int,
+    limit: int,
+    job: int,
+    worker: int,
+    num_workers: int,
+    seat: Seat | None = None,
 ) -> State:
-    """A window before its first aggregation. `num_slots` is a power of two."""
+    """A window before its first aggregation. `num_slots` is a power of two.
+
+    `seat` is None where all workers are at one switch.
+    """
     window = np.zeros(1, WINDOW).view(np.recarray)
     window.num_slots = num_slots
     window.limit = limit
     window.job = job
     window.worker = worker
-    window.num_workers = num_workers
+    window.bit, window.num_children, window.below = seat or Seat(
+        worker, num_workers, num_workers
+    )
     slots = np.zeros(num_slots, SLOT).view(np.recarray)
     queues = np.zeros((2, num_slots), np.int64)
     return State(window, slots, queues[0], queues[1], new_estimate())

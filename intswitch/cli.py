@@ -181,6 +181,7 @@ def explore(
     chunks: options.ExploredChunks = "4",
     first: options.FirstSequence = 0,
     limit: options.ExploredLimit = None,
+    tree: options.ExploredTree = None,
     most_states: options.MostStates = 1_000_000,
     large: options.Large = False,
 ) -> None:
@@ -202,8 +203,9 @@ def explore(
     from intswitch.explore import command
 
     shapes = command.SHAPES + (command.LARGER if large else ())
-    if workers is not None:
-        shapes = (command.shape(rule, workers, slots, chunks, first, limit),)
+    if workers is not None or tree is not None:
+        shape = command.shape(rule, workers or 0, slots, chunks, first, limit, tree)
+        shapes = (shape,)
     elif rule is not None:
         shapes = tuple(each for each in shapes if each.rule.name == rule.upper())
     raise typer.Exit(command.run(shapes, most_states, new_console()))

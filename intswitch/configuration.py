@@ -9,6 +9,7 @@ jobs:                                                 # may be left out
     overflow: wrap
     workers: [127.0.0.1:5001, localhost:5002, "[::1]:5003"]
     code4: [-7, -6, -5, -4, -3, -2, -1, 0, 0, 1, 2, 3, 4, 5, 6, 7]   # or left out
+    tree: {num_workers: 5, ranks: [0, 3, [1, 2]], parent: 10.0.0.1:48864}  # or left out
 """
 
 from __future__ import annotations
@@ -24,8 +25,9 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict
 
 from intswitch.yaml_model import Mistake, expect, mapping, mappings, read_model
 from switch.codes import TABLE_SIZES, objection_to_table
-from switch.config import Address, FaultConfig, JobConfig, SwitchConfig
+from switch.config import Address, FaultConfig, JobConfig, SwitchConfig, TreePlace
 from switch.protocol import HEADER_BYTES, MAX_WORKERS, Overflow, Rule
+from switch.tree import MAX_JOB_WORKERS, objections_to_tree
 
 MAX_SLOTS = 1 << 20
 MAX_SLOT_BYTES = (65507 - HEADER_BYTES) // 4 * 4  # what one UDP datagram can carry
@@ -102,6 +104,15 @@ def _is_workers(value: Any) -> bool:
     return isinstance(value, list) and 1 <= len(value) <= MAX_WORKERS
 
 
+def _is_ranks(value: Any) -> bool:
+    ranks = value if isinstance(value, list) else [None]
+    return all(
+        type(each) is int
+        or (isinstance(each, list) and all(type(rank) is int for rank in each))
+        for each in ranks
+    )
+
+
 def _table(name: str) -> BeforeValidator:
     size = TABLE_SIZES[name]
     return expect(f"a list of {size} integers", lambda value: _is_table(name, value))
@@ -121,6 +132,7 @@ SLOTS = expect(f"a power of two from 1 to {MAX_SLOTS}", _is_slots)
 WIDTH = expect(f"a multiple of 4 from 4 to {MAX_SLOT_BYTES}", _is_width)
 PROBABILITY = expect("a probability from 0 to 1", _is_probability)
 WORKERS = expect(f"a list of 1 to {MAX_WORKERS} workers, ADDRESS:PORT", _is_workers)
+RANKS = expect("a list with each worker's rank, and a list for each switch", _is_ranks)
 MAPPING = expect("a mapping of fields", lambda value: isinstance(value, dict))
 JOBS = expect("a list of jobs", lambda value: isinstance(value, list))
 
@@ -147,6 +159,12 @@ class FaultsPart(Part):
     seed: Annotated[int, whole(0, 2**63 - 1)] = 0
 
 
+class TreePart(Part):
+    num_workers: Annotated[int, whole(1, MAX_JOB_WORKERS)]
+    ranks: Annotated[list[int | list[int]], RANKS]
+    parent: str | None = None
+
+
 class JobPart(Part):
     job: Annotated[int, whole(1, 65535)]
     workers: Annotated[list[str], WORKERS]
@@ -155,6 +173,7 @@ class JobPart(Part):
     overflow: OverflowName = "detect"
     code4: Annotated[list[int] | None, _table("code4")] = None
     code8: Annotated[list[int] | None, _table("code8")] = None
+    tree: Annotated[TreePart, MAPPING] | None = None
 
 
 class SwitchFile(Part):
@@ -175,6 +194,7 @@ def contradictions(document: dict[str, Any]) -> Iterator[Mistake]:
     for number, job in jobs:
         yield from _wrong_workers(number, job, _version(switch))
         yield from _too_large(number, job)
+        yield from _no_tree(number, job, switch)
 
 
 def _repeated_jobs(jobs: list[tuple[int, Any]]) -> Iterator[Mistake]:
@@ -237,10 +257,34 @@ def _too_large(number: int, job: Any) -> Iterator[Mistake]:
     for name in TABLE_SIZES:
         table = job.get(name)
         if _is_workers(workers) and _is_table(name, table):
-            objection = objection_to_table(name, table, len(workers))
+            here = len(workers)
+            whole_job = number_in(mapping(job, "tree"), "num_workers", here)
+            objection = objection_to_table(name, table, whole_job)
             if objection:
                 largest = max(table, key=abs)
                 yield ("jobs", number, name), largest, objection.split(": ", 1)[1]
+
+
+def _no_tree(
+    number: int, job: dict[str, Any], switch: dict[str, Any]
+) -> Iterator[Mistake]:
+    """What contradicts itself in a switch's place in a tree."""
+    place = ("jobs", number, "tree")
+    try:
+        tree = TreePart.model_validate(job["tree"])
+        workers = [resolve_worker(text) for text in job["workers"]]
+    except (ValueError, KeyError, TypeError, AttributeError):
+        return  # is none, or is told elsewhere
+    try:
+        found = _tree_place(tree, _version(switch))
+    except ValueError as error:
+        yield (*place, "parent"), tree.parent, str(error)
+        return
+    config = JobConfig(job=1, workers=tuple(workers), tree=found)
+    for objection in objections_to_tree(config):
+        yield place, {}, objection
+    if switch.get("rule", "safe") != "safe":
+        yield place, {}, "trees of switches take the rule safe"
 
 
 def number_in(part: dict[str, Any], field: str, default: int) -> int:
@@ -275,6 +319,17 @@ def _switch_config(file: SwitchFile) -> SwitchConfig:
     )
 
 
+def _tree_place(tree: TreePart, version: int | None) -> TreePlace:
+    """Raises ValueError where the parent is no address."""
+    return TreePlace(
+        num_workers=tree.num_workers,
+        ranks=tuple(
+            tuple(each) if isinstance(each, list) else each for each in tree.ranks
+        ),
+        parent=None if tree.parent is None else resolve_worker(tree.parent, version),
+    )
+
+
 def job_config(job: JobPart, version: int) -> JobConfig:
     return JobConfig(
         job=job.job,
@@ -284,4 +339,5 @@ def job_config(job: JobPart, version: int) -> JobConfig:
         overflow=Overflow[job.overflow.upper()],
         code4=None if job.code4 is None else tuple(job.code4),
         code8=None if job.code8 is None else tuple(job.code8),
+        tree=None if job.tree is None else _tree_place(job.tree, version),
     )

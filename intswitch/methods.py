@@ -19,7 +19,7 @@ NAMED = ("element_type",)
 
 OF_THE_TRAINING = ("lr", "momentum")
 """Options that stand among a compressor's and are of the training with it: where the
-estimate is no mean, another learning rate is right."""
+estimate is no mean, or comes late, another learning rate is right."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,8 +139,8 @@ PAPERS = (
     "natural:path=gather",
     "memsgd:select=top",
     "memsgd:select=top,path=gather",
-    "memsgd:select=rand",
-    "memsgd:select=rand,path=gather",
+    "memsgd:select=rand,lr=0.1,momentum=0",
+    "memsgd:select=rand,lr=0.1,momentum=0,path=gather",
     "signsgd:lr=0.0005,momentum=0",
     "signsgd:lr=0.0005,momentum=0,path=gather",
 )

@@ -183,6 +183,14 @@ FirstSequence = Annotated[
     int,
     Option(metavar="N", min=0, max=2**32 - 1, help="Of the job's first chunk."),
 ]
+ExploredTree = Annotated[
+    str | None,
+    Option(
+        metavar="TREE",
+        help="Explore this tree of switches alone: ((0,1),(2,3)) is a root with two"
+        " switches of two workers each.",
+    ),
+]
 ExploredLimit = Annotated[
     int | None,
     Option(metavar="N", min=1, help="Packets in flight of a worker: its window."),

@@ -13,6 +13,21 @@ def group_of(job: int, port: int) -> Address:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class TreePlace:
+    """Where a switch is in a tree of switches that serve one job."""
+
+    num_workers: int
+    """Of the whole job, 1 to 65535."""
+
+    ranks: tuple[int | tuple[int, ...], ...]
+    """What each of the job's `workers` at this switch is: the worker of this rank, or a
+    switch that leads to the workers of these ranks."""
+
+    parent: Address | None = None
+    """Data address of the switch above; None: this one is the root."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class JobConfig:
     """A set of workers and what the switch keeps for them."""
 
@@ -20,7 +35,8 @@ class JobConfig:
     """Id in the header, 1 to 65535."""
 
     workers: tuple[Address, ...]
-    """Data address of worker 0, worker 1, ...; numeric IP and UDP port. 1 to 64."""
+    """Data address of worker 0, worker 1, ...; numeric IP and UDP port. 1 to 64.
+    In a tree: of the switch's children, workers and switches."""
 
     num_slots: int = 512
     """A power of two. Each slot has registers in two versions."""
@@ -39,6 +55,14 @@ class JobConfig:
     group: Address | None = None
     """IP multicast group that results for every worker go to, in one packet. None: a
     packet to each worker."""
+
+    tree: TreePlace | None = None
+    """None: all workers of the job are at this switch."""
+
+    @property
+    def num_workers(self) -> int:
+        """Of the whole job."""
+        return len(self.workers) if self.tree is None else self.tree.num_workers
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

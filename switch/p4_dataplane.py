@@ -137,6 +137,8 @@ class P4Dataplane:
                 f"job {job.job}: slot_bytes {job.slot_bytes} is more than"
                 f" {SLOT_BYTES_WITHOUT_LOOP}, which takes two ports wired to each other"
             )
+        if job.tree is not None:
+            raise ValueError(f"job {job.job}: the P4 program does not know trees")
         if job.code8 is not None:
             raise ValueError(
                 f"job {job.job}: the P4 program looks up code4, and not code8"

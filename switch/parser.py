@@ -111,6 +111,12 @@ def result_type_of(kind: int) -> int:
 
 
 @kernel
+def reduced_kind(kind: int) -> int:
+    """Of a contribution that carries what contributions of `kind` came to."""
+    return reduction_of(kind) << 6 | result_type_of(kind) << 3 | result_type_of(kind)
+
+
+@kernel
 def is_code(element_type: int) -> bool:
     return element_type in (CODE4, CODE8)
 

@@ -5,144 +5,35 @@ deparse. No clock, no socket.
 stepped through. `Pipeline` keeps its arrays, and is what the control plane programs.
 """
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from switch import lanes, slots
+from switch import slots
 from switch.addresses import Addresses
+from switch.aggregate import COPIES, COUNTERS, NUM_COUNTERS, State, reach_slot
 from switch.compiled import kernel, plain
 from switch.config import Address, JobConfig, SwitchConfig
 from switch.faults import Faults, new_faults, on_receive, on_send
-from switch.parser import (
-    bytes_of,
-    element_type_of,
-    parse,
-    reduction_of,
-    result_type_of,
-    well_formed,
+from switch.parser import parse, well_formed
+from switch.protocol import HEADER_BYTES, MAX_WORKERS, Rule
+from switch.replicate import Copies
+from switch.slots import new_registers
+from switch.tables import (
+    JOB,
+    NOBODY,
+    admit,
+    child_of,
+    write_children,
+    write_codes,
 )
-from switch.protocol import HEADER_BYTES, MAX_WORKERS, DropReason, Flag, Header
-from switch.replicate import Copies, answer, multicast, replay
-from switch.slots import Registers, Slot, new_registers
-from switch.tables import JOB, Job, admit, write_codes
 from switch.tap import Tap
 from switch.udp import MAX_ROWS, PACKET, Rows
 
 Bytes = NDArray[np.uint8]
-Integers = NDArray[np.int64]
-
-OVERFLOW = int(Flag.OVERFLOW)
-KEPT_FLAGS = int(Flag.OVERFLOW | Flag.CLIPPED)
 
 MAX_JOBS = 255  # at once
-
-# Counters: one for each verdict, then the multicasts and the packets out.
-RESULTS = slots.NUM_VERDICTS
-COPIES = RESULTS + 1
-NUM_COUNTERS = COPIES + 1
-COUNTERS = {
-    "accepted": (slots.TAKE_OVER, slots.START_AGAIN, slots.REDUCE),
-    "replays": (slots.REPLAY,),
-    "statuses": (slots.ANSWER,),
-    **{reason.name.lower(): (slots.FIRST_DROP + reason,) for reason in DropReason},
-    "results": (RESULTS,),
-    "copies": (COPIES,),
-}
-
-
-class State(NamedTuple):
-    """All that a packet can touch."""
-
-    row_of: Integers
-    """[65536]: job id -> row of `jobs`, or -1."""
-    jobs: NDArray[Any]
-    """Records of JOB: the match-action tables."""
-    registers: Registers
-    scratch: Bytes
-    """One payload in host byte order."""
-    counters: Integers
-    """[1 + rows, NUM_COUNTERS]; row 0: packets of no known job."""
-
-
-@kernel
-def reduce_payload(
-    slot: Slot, values: Bytes, scratch: Bytes, header: Header, payload: Bytes,
-    job: Job,
-) -> None:  # fmt: skip
-    """Aggregate the payload of a contribution into the values of its slot."""
-    is_first = slot.element_count == 0
-    element_type = element_type_of(header.kind)
-    result_type = result_type_of(header.kind)
-    reduction = reduction_of(header.kind)
-    width = bytes_of(header.element_count, result_type)
-    values = values[:width]
-    scratch = scratch[:width]
-    if result_type == lanes.INT8:
-        left_range = lanes.absorb(
-            values.view(np.int8), scratch.view(np.int8), payload,
-            element_type, job, reduction, job.overflow, is_first,
-        )  # fmt: skip
-    elif result_type == lanes.INT16:
-        left_range = lanes.absorb(
-            values.view(np.int16), scratch.view(np.int16), payload,
-            element_type, job, reduction, job.overflow, is_first,
-        )  # fmt: skip
-    else:
-        left_range = lanes.absorb(
-            values.view(np.int32), scratch.view(np.int32), payload,
-            element_type, job, reduction, job.overflow, is_first,
-        )  # fmt: skip
-    slot.element_count = header.element_count
-    if left_range:
-        slot.flag_bits |= OVERFLOW
-
-
-@kernel
-def accept(slot: Slot, other: Slot, header: Header, verdict: int, rule: int) -> None:
-    """Update the registers for a contribution, but for its payload."""
-    if verdict == slots.REDUCE:
-        slots.join_slot(slot, header)
-    elif verdict == slots.TAKE_OVER:
-        slots.take_over(slot, header)
-    else:
-        slots.start_again(slot, header)
-    if rule != slots.SAFE:
-        slots.forget_worker(other, header.worker)
-    slot.flag_bits |= header.flags & KEPT_FLAGS
-
-
-@kernel
-def reach_slot(
-    registers: Registers, scratch: Bytes, packet: Bytes, header: Header, source: int,
-    rule: int, job: Job, counts: Integers, out: Copies,
-) -> int:  # fmt: skip
-    """What an admitted packet does to its slot, and the packets that follow."""
-    num_slots = job.num_slots
-    num_workers = job.num_workers
-    index = 2 * job.first_slot + (header.sequence & (2 * num_slots - 1))
-    slot = registers.slots[index]
-    values = registers.values[index]
-    verdict = slots.decide(slot, header, rule, num_slots, num_workers)
-    if verdict >= slots.FIRST_DROP:
-        return verdict
-    if verdict == slots.ANSWER:
-        answer(slot, header, source, out)
-        return verdict
-    if verdict == slots.REPLAY:
-        replay(slot, values, header, source, out)
-        return verdict
-    # the same slot in its other version
-    other = 2 * job.first_slot + ((header.sequence + num_slots) & (2 * num_slots - 1))
-    accept(slot, registers.slots[other], header, verdict, rule)
-    if header.element_count > 0:
-        payload = packet[HEADER_BYTES:]
-        reduce_payload(slot, values, scratch, header, payload, job)
-    if slot.received == num_workers:
-        counts[RESULTS] += 1
-        multicast(slot, values, header, job.group[:num_workers], job.shared, out)
-    return verdict
 
 
 @kernel
@@ -161,11 +52,12 @@ def step(state: State, packet: Bytes, source: int, rule: int, out: Copies) -> No
         verdict = slots.UNKNOWN_JOB
     else:
         job = state.jobs[row]
-        verdict = admit(header, source, job)
+        child = child_of(header, source, job)
+        verdict = admit(header, source, child, job)
         if verdict == 0:
             verdict = reach_slot(
-                state.registers, state.scratch, packet, header, source, rule, job,
-                counts, out,
+                state.registers, state.scratch, packet, header, source, child, rule,
+                job, counts, out,
             )  # fmt: skip
     counts[verdict] += 1
     counts[COPIES] += out.used[2] - copies_before
@@ -239,8 +131,8 @@ class Pipeline:
     def install(self, job: JobConfig) -> None:
         """Give a job its slots and bind its workers.
 
-        Raises ValueError when the job exists, no slots or rows are left for it, or its
-        code tables are too large for so many workers.
+        Raises ValueError when the job exists, no slots or rows are left for it, its
+        code tables are too large for so many workers, or its tree is none.
         """
         if job.job in self._jobs:
             raise ValueError(f"job {job.job} exists already")
@@ -249,17 +141,20 @@ class Pipeline:
                 f"job {job.job}: slot_bytes {job.slot_bytes} is more than the switch's "
                 f"{self.config.slot_bytes}"
             )
+        if job.tree is not None and self.config.rule != Rule.SAFE:
+            raise ValueError(f"job {job.job}: trees of switches take the rule safe")
         first_slot = self._free_slots(job.num_slots)
         row = self._free_row()
         table = self.state.jobs[row]
         write_codes(table, job)
+        write_children(table, job)
         table.first_slot = first_slot
         table.num_slots = job.num_slots
         table.slot_bytes = job.slot_bytes
-        table.num_workers = len(job.workers)
         table.overflow = job.overflow
         table.group[: len(job.workers)] = [self.known.number(a) for a in job.workers]
-        table.shared = -1 if job.group is None else self.known.number(job.group)
+        table.shared = self._number(job.group)
+        table.parent = self._number(job.tree.parent if job.tree else None)
         slots.clear(self.state.registers, 2 * first_slot, 2 * job.num_slots)
         self._jobs[job.job] = job
         self.state.row_of[job.job] = row
@@ -324,6 +219,9 @@ class Pipeline:
             (data[row.offset :][: row.length].tobytes(), known[row.destination])
             for row in out.rows[: out.used[0]]
         ]
+
+    def _number(self, address: Address | None) -> int:
+        return NOBODY if address is None else self.known.number(address)
 
     def _row(self, job: int) -> int:
         row = int(self.state.row_of[job]) if 0 <= job < 1 << 16 else -1

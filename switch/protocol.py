@@ -16,7 +16,12 @@ FIELDS = (
     ("format_opcode", 1, "format in the high 4 bits, opcode in the low 4"),
     ("kind", 1, "reduction (2 bits), element type (3 bits), result type (3 bits)"),
     ("job", 2, "assigned by the control plane"),
-    ("worker", 2, "contribution: its sender; result: number of workers in it"),
+    (
+        "worker",
+        2,
+        "contribution: its sender, or how many a switch stands for; "
+        "result: number of workers in it",
+    ),
     ("recipient", 2, "rank that gets the payload of the result, or EVERY_WORKER"),
     ("sequence", 4, "number of the chunk in its job, modulo 2^32"),
     ("element_count", 2, "0: no payload; the contribution stands for the identity"),
@@ -50,7 +55,7 @@ AT_FLAGS = OFFSET["flags"]
 SEQUENCE_MASK = 0xFFFF_FFFF
 EVERY_WORKER = 0xFFFF
 NO_EXPONENT = -128
-MAX_WORKERS = 64  # one bit each in the slot's bitmap
+MAX_WORKERS = 64  # at one switch: one bit each in the slot's bitmap
 STATUS_BYTES = 8  # payload of a status: the bitmap
 
 

@@ -7,7 +7,13 @@ from numpy.typing import NDArray
 
 from switch import lanes
 from switch.compiled import kernel
-from switch.parser import deparse, payload_bytes, result_type_of, write32
+from switch.parser import (
+    deparse,
+    payload_bytes,
+    reduced_kind,
+    result_type_of,
+    write32,
+)
 from switch.protocol import (
     EVERY_WORKER,
     FORMAT,
@@ -23,6 +29,7 @@ from switch.slots import Slot
 Bytes = NDArray[np.uint8]
 Integers = NDArray[np.int64]
 
+CONTRIBUTE = int(Opcode.CONTRIBUTE)
 RESULT, STATUS = int(Opcode.RESULT), int(Opcode.STATUS)
 REPEATED = int(Flag.REPEATED)
 
@@ -82,13 +89,19 @@ def append_result(
         RESULT,
         slot.kind,
         cause.job,
-        slot.received,
+        slot.final,
         slot.recipient,
         cause.sequence,
         slot.element_count if with_payload else 0,
         slot.exponent,
         slot.flag_bits | flags,
     )
+    return append_values(header, values, out)
+
+
+@kernel
+def append_values(header: Header, values: Bytes, out: Copies) -> int:
+    """Deparse a packet whose elements are the first of `values`; its length."""
     length = append(out, header)
     width = length - HEADER_BYTES
     if width > 0:
@@ -100,13 +113,19 @@ def append_result(
 
 @kernel
 def multicast(
-    slot: Slot, values: Bytes, cause: Header, group: Integers, shared: int, out: Copies
+    slot: Slot,
+    values: Bytes,
+    cause: Header,
+    recipient: int,
+    group: Integers,
+    shared: int,
+    out: Copies,
 ) -> None:
     """One copy to each address of `group`, with the payload to recipients alone.
 
-    `shared`: the number of an address that stands for all of them, or -1.
+    `recipient`: the child that leads to the slot's, or EVERY_WORKER. `shared`: the
+    number of an address that stands for all of them, or -1.
     """
-    recipient = slot.recipient
     full_at = out.used[1]
     full_length = append_result(slot, values, cause, True, 0, out)
     if shared >= 0 and recipient == EVERY_WORKER:
@@ -117,21 +136,48 @@ def multicast(
     if recipient != EVERY_WORKER:
         bare_at = out.used[1]
         bare_length = append_result(slot, values, cause, False, 0, out)
-    for worker in range(group.size):
-        if recipient in (EVERY_WORKER, worker):
-            address_copy(out, full_at, full_length, group[worker])
+    for child in range(group.size):
+        if recipient in (EVERY_WORKER, child):
+            address_copy(out, full_at, full_length, group[child])
         else:
-            address_copy(out, bare_at, bare_length, group[worker])
+            address_copy(out, bare_at, bare_length, group[child])
 
 
 @kernel
-def replay(slot: Slot, values: Bytes, cause: Header, source: int, out: Copies) -> None:
-    """Unicast the stored result to a worker that has missed it."""
-    recipient = slot.recipient
-    with_payload = recipient == EVERY_WORKER or recipient == cause.worker
+def replay(
+    slot: Slot,
+    values: Bytes,
+    cause: Header,
+    with_payload: bool,
+    source: int,
+    out: Copies,
+) -> None:
+    """Unicast the stored result to a child that has missed it."""
     start = out.used[1]
     length = append_result(slot, values, cause, with_payload, REPEATED, out)
     address_copy(out, start, length, source)
+
+
+@kernel
+def contribute(
+    slot: Slot, values: Bytes, job: int, parent: int, flags: int, out: Copies
+) -> None:
+    """Send what the children came to, as one contribution, to the switch above."""
+    header = Header(
+        FORMAT,
+        CONTRIBUTE,
+        reduced_kind(slot.kind),
+        job,
+        slot.received,
+        slot.recipient,
+        slot.sequence,
+        slot.element_count,
+        slot.exponent,
+        slot.flag_bits | flags,
+    )
+    start = out.used[1]
+    length = append_values(header, values, out)
+    address_copy(out, start, length, parent)
 
 
 @kernel

@@ -11,13 +11,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from switch.compiled import kernel
+from switch.parser import reduced_kind
 from switch.protocol import SEQUENCE_MASK, DropReason, Header, Opcode, Rule
 
 HALF_OF_SEQUENCES = (SEQUENCE_MASK + 1) // 2
 
 # Verdicts. A drop is FIRST_DROP + its reason, so that a verdict is also the index of
-# the counter it adds to (see COUNTERS): the first three accept.
-TAKE_OVER, REDUCE, START_AGAIN, REPLAY, ANSWER, FIRST_DROP = range(6)
+# the counter it adds to (see COUNTERS). The first three accept a contribution; FINISH
+# accepts the parent's result, SEND_UP contributes to the parent once more.
+TAKE_OVER, REDUCE, START_AGAIN, REPLAY, ANSWER, FINISH, SEND_UP, FIRST_DROP = range(8)
 MALFORMED = FIRST_DROP + DropReason.MALFORMED
 UNKNOWN_JOB = FIRST_DROP + DropReason.UNKNOWN_JOB
 UNKNOWN_SOURCE = FIRST_DROP + DropReason.UNKNOWN_SOURCE
@@ -28,7 +30,7 @@ MISMATCH = FIRST_DROP + DropReason.MISMATCH
 DUPLICATE = FIRST_DROP + DropReason.DUPLICATE
 NUM_VERDICTS = FIRST_DROP + len(DropReason)
 
-QUERY = int(Opcode.QUERY)
+RESULT, QUERY = int(Opcode.RESULT), int(Opcode.QUERY)
 SAFE = int(Rule.SAFE)
 
 
@@ -39,6 +41,7 @@ SLOT = np.dtype(
         ("sequence", np.int64),
         ("bitmap", np.uint64),
         ("received", np.int64),  # workers in it; 0: nothing held yet
+        ("final", np.int64),  # workers in the job's result; 0: there is none yet
         ("kind", np.int64),
         ("recipient", np.int64),
         ("element_count", np.int64),  # 0 until a payload has come
@@ -73,13 +76,13 @@ def clear(registers: Registers, first: int, count: int) -> None:
 
 
 @kernel
-def worker_bit(worker: int) -> np.uint64:
-    return np.uint64(1) << np.uint64(worker)
+def child_bit(child: int) -> np.uint64:
+    return np.uint64(1) << np.uint64(child)
 
 
 @kernel
-def has_contributed(slot: Slot, worker: int) -> bool:
-    return bool(slot.bitmap & worker_bit(worker) != np.uint64(0))
+def has_contributed(slot: Slot, child: int) -> bool:
+    return bool(slot.bitmap & child_bit(child) != np.uint64(0))
 
 
 @kernel
@@ -92,15 +95,20 @@ def matches(slot: Slot, header: Header) -> bool:
 
 
 @kernel
-def decide_safe(slot: Slot, header: Header, num_slots: int, num_workers: int) -> int:
-    """The verdict of the rule `safe`, whose rows stand here in their order."""
-    complete = slot.received == num_workers
+def decide_safe(
+    slot: Slot, header: Header, child: int, num_slots: int, below: int
+) -> int:
+    """The verdict of the rule `safe`, whose rows stand here in their order.
+
+    In the root of a tree, and so in a job of one switch, complete is final.
+    """
+    final = slot.final > 0
     behind = (slot.sequence - header.sequence) & SEQUENCE_MASK
     if header.opcode == QUERY:
         return ANSWER
     if slot.received == 0:
         return TAKE_OVER if header.sequence < 2 * num_slots else AHEAD
-    if complete and header.sequence == (slot.sequence + 2 * num_slots) & SEQUENCE_MASK:
+    if final and header.sequence == (slot.sequence + 2 * num_slots) & SEQUENCE_MASK:
         # A worker sends chunk c + 2S only with the result of c + S in hand, which took
         # everybody's c + S, sent only after the result of c: nobody needs c any more.
         return TAKE_OVER
@@ -108,13 +116,27 @@ def decide_safe(slot: Slot, header: Header, num_slots: int, num_workers: int) ->
         return STALE if behind <= HALF_OF_SEQUENCES else AHEAD
     if not matches(slot, header):
         return MISMATCH
-    if not has_contributed(slot, header.worker):
+    if not has_contributed(slot, child):
         return REDUCE
-    return REPLAY if complete else DUPLICATE
+    if final:
+        return REPLAY
+    # the contribution upward may have been lost, and nobody else would miss it
+    return SEND_UP if slot.received == below else DUPLICATE
 
 
 @kernel
-def decide_switchml(slot: Slot, header: Header, num_workers: int) -> int:
+def decide_result(slot: Slot, header: Header, below: int) -> int:
+    """The verdict on a result of the parent: is it the one that is waited for?"""
+    waits = slot.received == below and slot.final == 0 and header.worker > 0
+    same_sequence = header.sequence == slot.sequence
+    same_kind = header.kind == reduced_kind(slot.kind)
+    same_recipient = header.recipient == slot.recipient
+    expected = waits and same_sequence and same_kind and same_recipient
+    return FINISH if expected else STALE
+
+
+@kernel
+def decide_switchml(slot: Slot, header: Header, child: int, num_workers: int) -> int:
     """The verdict of Algorithm 3 of Sapio et al. (NSDI 2021).
 
     No sequence is compared. `received` counts 1 to n where the paper counts modulo n;
@@ -123,7 +145,7 @@ def decide_switchml(slot: Slot, header: Header, num_workers: int) -> int:
     complete = slot.received == num_workers
     if header.opcode == QUERY:
         return ANSWER
-    if has_contributed(slot, header.worker):
+    if has_contributed(slot, child):
         return REPLAY if complete else DUPLICATE
     if slot.received == 0 or complete:
         return START_AGAIN
@@ -132,20 +154,28 @@ def decide_switchml(slot: Slot, header: Header, num_workers: int) -> int:
 
 @kernel
 def decide(
-    slot: Slot, header: Header, rule: int, num_slots: int, num_workers: int
+    slot: Slot, header: Header, child: int, rule: int, num_slots: int, below: int
 ) -> int:
-    """What `header` does to `slot`: one of the verdicts above."""
+    """What `header` does to `slot`: one of the verdicts above.
+
+    `child` is who sent it, by its bit; it does not matter for a result, which is the
+    parent's. `below`: workers that the switch's children stand for.
+    """
+    if header.opcode == RESULT:
+        return decide_result(slot, header, below)
     if rule == SAFE:
-        return decide_safe(slot, header, num_slots, num_workers)
-    return decide_switchml(slot, header, num_workers)
+        return decide_safe(slot, header, child, num_slots, below)
+    return decide_switchml(slot, header, child, below)
 
 
 @kernel
-def take_over(slot: Slot, header: Header) -> None:
-    """Begin a new chunk with its first contribution; the values come separately."""
+def take_over(slot: Slot, header: Header, child: int, workers: int) -> None:
+    """Begin a new chunk with its first contribution, which stands for so many workers;
+    the values come separately."""
     slot.sequence = header.sequence
-    slot.bitmap = worker_bit(header.worker)
-    slot.received = 1
+    slot.bitmap = child_bit(child)
+    slot.received = workers
+    slot.final = 0
     slot.kind = header.kind
     slot.recipient = header.recipient
     slot.element_count = 0
@@ -154,21 +184,31 @@ def take_over(slot: Slot, header: Header) -> None:
 
 
 @kernel
-def start_again(slot: Slot, header: Header) -> None:
+def start_again(slot: Slot, header: Header, child: int, workers: int) -> None:
     """`switchml`: keep the bits of the workers that have not moved on."""
     bitmap = slot.bitmap
-    take_over(slot, header)
+    take_over(slot, header, child, workers)
     slot.bitmap |= bitmap
 
 
 @kernel
-def forget_worker(slot: Slot, worker: int) -> None:
-    slot.bitmap &= ~worker_bit(worker)
+def forget_child(slot: Slot, child: int) -> None:
+    slot.bitmap &= ~child_bit(child)
 
 
 @kernel
-def join_slot(slot: Slot, header: Header) -> None:
+def finish(slot: Slot, header: Header) -> None:
+    """Begin the job's result, in place of what the children came to; the values come
+    separately."""
+    slot.final = header.worker
+    slot.element_count = 0
+    slot.exponent = header.exponent
+    slot.flag_bits = 0
+
+
+@kernel
+def join_slot(slot: Slot, header: Header, child: int, workers: int) -> None:
     """Count one more contribution; the values come separately."""
-    slot.bitmap |= worker_bit(header.worker)
-    slot.received += 1
+    slot.bitmap |= child_bit(child)
+    slot.received += workers
     slot.exponent = max(slot.exponent, header.exponent)

@@ -12,21 +12,37 @@ from switch.compiled import kernel
 from switch.config import JobConfig
 from switch.parser import bytes_of, element_type_of, is_code, result_type_of
 from switch.protocol import EVERY_WORKER, MAX_WORKERS, ElementType, Header, Opcode
+from switch.tree import (
+    MAX_JOB_WORKERS,
+    objections_to_tree,
+    ranks_behind,
+    worker_fields,
+)
 
 RESULT, STATUS = int(Opcode.RESULT), int(Opcode.STATUS)
 CODE4 = int(ElementType.CODE4)
 
-# shared: number of the multicast group's address, or -1
-NUMBERS = "first_slot", "num_slots", "slot_bytes", "num_workers", "overflow", "shared"
+# num_workers: of the whole job; below: that the children stand for
+NUMBERS = (
+    "first_slot", "num_slots", "slot_bytes", "num_workers", "num_children", "below",
+    "overflow",
+)  # fmt: skip
 JOB = np.dtype(
     [
         *((name, np.int64) for name in NUMBERS),
-        ("group", np.int64, (MAX_WORKERS,)),  # worker -> number of its address
+        ("shared", np.int64),  # number of the multicast group's address, or -1
+        ("parent", np.int64),  # number of its address, or -1
+        ("group", np.int64, (MAX_WORKERS,)),  # child -> number of its address
+        ("says", np.int64, (MAX_WORKERS,)),  # child -> the worker field of its packets
+        ("stands_for", np.int64, (MAX_WORKERS,)),  # child -> number of workers
+        # rank -> 1 + the child that leads to it; 0: none does
+        ("toward", np.int8, (MAX_JOB_WORKERS,)),
         ("narrowest", np.int64, (2,)),  # result type for code4, for code8
         *((name, np.int32, (size,)) for name, size in TABLE_SIZES.items()),
     ]
 )
 Job = Any  # one record of JOB
+NOBODY = -1
 
 
 def write_codes(table: Job, job: JobConfig) -> None:
@@ -34,21 +50,61 @@ def write_codes(table: Job, job: JobConfig) -> None:
 
     Raises ValueError where they do not fit the number of workers.
     """
-    objections = objections_to_tables(job.code4, job.code8, len(job.workers))
+    objections = objections_to_tables(job.code4, job.code8, job.num_workers)
     for objection in objections:
         raise ValueError(f"job {job.job}: {objection}")
     for place, name in enumerate(TABLE_SIZES):
         entries = getattr(job, name)
-        table.narrowest[place] = narrowest_result(entries, len(job.workers))
+        table.narrowest[place] = narrowest_result(entries, job.num_workers)
         if entries is not None:
             getattr(table, name)[:] = entries
 
 
+def write_children(table: Job, job: JobConfig) -> None:
+    """Write what the children of the switch are, but for their addresses.
+
+    Raises ValueError where the switch's place in a tree is none.
+    """
+    for objection in objections_to_tree(job):
+        raise ValueError(f"job {job.job}: {objection}")
+    behind = ranks_behind(job)
+    table.num_workers = job.num_workers
+    table.num_children = len(behind)
+    table.below = sum(map(len, behind))
+    table.says[: len(behind)] = worker_fields(job)
+    table.stands_for[: len(behind)] = [len(ranks) for ranks in behind]
+    table.toward[:] = 0
+    for child, ranks in enumerate(behind):
+        table.toward[list(ranks)] = 1 + child
+
+
 @kernel
-def bound(header: Header, source: int, job: Job) -> bool:
-    """Whether the packet comes from the address of the worker that it names."""
-    is_worker = header.worker < job.num_workers
-    return bool(is_worker and source >= 0 and job.group[header.worker] == source)
+def child_of(header: Header, source: int, job: Job) -> int:
+    """The child whose address and worker field these are, or NOBODY.
+
+    Where all children are workers, as in a job of one switch, it is the first guess.
+    """
+    guess = header.worker
+    known = guess < job.num_children and job.group[guess] == source
+    if known and job.says[guess] == guess:
+        return int(guess)
+    return search_child(header, source, job)
+
+
+@kernel
+def search_child(header: Header, source: int, job: Job) -> int:
+    for child in range(job.num_children):
+        if job.group[child] == source and job.says[child] == header.worker:
+            return child
+    return NOBODY
+
+
+@kernel
+def child_toward(recipient: int, job: Job) -> int:
+    """The child that leads to a recipient, NOBODY, or EVERY_WORKER."""
+    if recipient == EVERY_WORKER:
+        return EVERY_WORKER
+    return int(job.toward[recipient]) - 1
 
 
 @kernel
@@ -70,12 +126,20 @@ def fits(header: Header, job: Job) -> bool:
 
 
 @kernel
-def admit(header: Header, source: int, job: Job) -> int:
+def admit(header: Header, source: int, child: int, job: Job) -> int:
     """The checks that need no slot, in their order: a verdict that drops, or 0."""
     if not fits(header, job):
         return slots.MALFORMED
-    if not bound(header, source, job):
-        return slots.UNKNOWN_SOURCE
     if header.opcode == RESULT or header.opcode == STATUS:
-        return slots.WRONG_OPCODE
-    return 0
+        return admit_answer(header, source, child, job)
+    return slots.UNKNOWN_SOURCE if child == NOBODY else 0
+
+
+@kernel
+def admit_answer(header: Header, source: int, child: int, job: Job) -> int:
+    """The same for what switches send: results of the parent are admitted."""
+    from_parent = source >= 0 and source == job.parent
+    if child == NOBODY and not from_parent:
+        return slots.UNKNOWN_SOURCE
+    # a switch asks nobody, so that no status answers it
+    return 0 if from_parent and header.opcode == RESULT else slots.WRONG_OPCODE

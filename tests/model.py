@@ -8,7 +8,25 @@ can ask whether all of them were.
 
 import struct
 from collections import Counter
-from dataclasses import dataclass
+
+from model_parts import (
+    CODE4,
+    CODE8,
+    LANES,
+    NAMES,
+    Slot,
+    behind,
+    child_of,
+    codes_of,
+    is_complete,
+    lanes_of,
+    mismatch_of,
+    parent_of,
+    reason_of,
+    table_of,
+    unpack,
+    wrapped,
+)
 
 from switch.config import Address, JobConfig, SwitchConfig
 from switch.protocol import (
@@ -28,10 +46,6 @@ from switch.protocol import (
 
 Datagram = tuple[bytes, Address]
 
-FIELDS = struct.Struct(">BBHHHIHbB")
-LANES = "bhi"  # struct codes of int8, int16, int32
-CODE4, CODE8 = 3, 4
-NAMES = ("int8", "int16", "int32", "code4", "code8")
 DROPS = [reason.name.lower() for reason in DropReason]
 COUNTERS = ["accepted", "replays", "statuses", *DROPS, "results"]
 
@@ -51,6 +65,11 @@ SAFE_ROWS = (
     "replay",
     "duplicate",
 )
+TREE_ROWS = (
+    "contribute upward again",
+    "result of the parent",
+    "another result of the parent",
+)
 SWITCHML_ROWS = (
     "query",
     "first of an empty slot",
@@ -64,47 +83,6 @@ SWITCHML_ROWS = (
     "replay",
     "duplicate",
 )
-
-
-@dataclass
-class Slot:
-    """What one version of a slot holds. A slot that holds nothing does not exist."""
-
-    sequence: int
-    kind: int
-    recipient: int
-    workers: set[int]
-    received: int
-    exponent: int
-    flags: int
-    values: list[int]
-    """Empty until a payload has come."""
-
-
-def unpack(packet: bytes) -> Header:
-    """The header of at least HEADER_BYTES bytes."""
-    first, *others = FIELDS.unpack_from(packet)
-    return Header(first >> 4, first & 0xF, *others)
-
-
-def lanes_of(kind: int) -> tuple[int, int, int]:
-    """Reduction, element type, result type."""
-    return kind >> 6, kind >> 3 & 7, kind & 7
-
-
-def table_of(job: JobConfig, element: int) -> tuple[int, ...] | None:
-    return job.code4 if element == CODE4 else job.code8
-
-
-def codes_of(payload: bytes, element: int) -> list[int]:
-    if element == CODE8:
-        return list(payload)
-    return [code for byte in payload for code in (byte >> 4, byte & 15)]
-
-
-def wrapped(value: int, bits: int) -> int:
-    half = 1 << (bits - 1)
-    return (value + half) % (2 * half) - half
 
 
 class Model:
@@ -170,16 +148,18 @@ class Model:
         if header.job not in self.jobs:
             return "unknown_job"
         job = self.jobs[header.job]
-        if header.recipient not in (*range(len(job.workers)), EVERY_WORKER):
+        if header.recipient not in (*range(job.num_workers), EVERY_WORKER):
             return "malformed"
         if header.element_count << result > job.slot_bytes:
             return "malformed"
         if is_code:
             table = table_of(job, element)
             largest = (1 << (8 << result) - 1) - 1
-            if not table or len(job.workers) * max(map(abs, table)) > largest:
+            if not table or job.num_workers * max(map(abs, table)) > largest:
                 return "malformed"
-        if job.workers[header.worker : header.worker + 1] != (source,):
+        if from_switch and source == parent_of(job):
+            return None if header.opcode == Opcode.RESULT else "opcode"
+        if child_of(header, source, job) is None:
             return "unknown_source"
         return "opcode" if from_switch else None
 
@@ -193,38 +173,75 @@ class Model:
         if header.opcode == Opcode.QUERY:
             self.rows["query"] += 1
             return "statuses", [(self.status(header, slot), source)]
-        decide = self.decide_safe if self.rule == Rule.SAFE else self.decide_switchml
-        row = decide(header, slot, job)
+        child = child_of(header, source, job)
+        row = self.decide(header, slot, child, job)
         self.rows[row] += 1
         if row in ("first of an empty slot", "take over", "start again"):
-            kept = slot.workers if slot and self.rule == Rule.SWITCHML else set()
+            kept = slot.children if slot and self.rule == Rule.SWITCHML else set()
             slot = self.slots[header.job, index] = Slot(
                 sequence=header.sequence,
                 kind=header.kind,
                 recipient=header.recipient,
-                workers=set(kept),
+                children=set(kept),
                 received=0,
+                final=0,
                 exponent=NO_EXPONENT,
                 flags=0,
                 values=[],
             )
         elif row == "replay":
             assert slot
-            return "replays", [(self.result(header, slot, header.worker, 2), source)]
+            assert child is not None
+            return "replays", [(self.result(header, slot, child, 2), source)]
+        elif row == "contribute upward again":
+            assert slot
+            return "replays", [self.contribution(header, slot, 2)]
+        elif row == "result of the parent":
+            assert slot
+            slot.final, slot.values = header.worker, []
+            slot.exponent, slot.flags = header.exponent, 0
         elif row != "reduce":
             return reason_of(row), []
         assert slot
-        self.accept(header, slot, payload, job)
-        if slot.received < len(job.workers):
-            return "accepted", []
+        self.accept(header, slot, payload, child)
+        return "accepted", self.copies(header, slot) if is_complete(slot, job) else []
+
+    def copies(self, header: Header, slot: Slot) -> list[Datagram]:
+        """What leaves because a slot is complete, or final."""
+        job = self.jobs[header.job]
         self.rows["complete"] += 1
+        if parent_of(job) and not slot.final:
+            return [self.contribution(header, slot, 0)]
+        slot.final = slot.final or slot.received
         self.count(header, "results")
-        return "accepted", [
-            (self.result(header, slot, worker, 0), address)
-            for worker, address in enumerate(job.workers)
+        return [
+            (self.result(header, slot, child, 0), address)
+            for child, address in enumerate(job.workers)
         ]
 
-    def decide_safe(self, header: Header, slot: Slot | None, job: JobConfig) -> str:
+    def decide(
+        self, header: Header, slot: Slot | None, child: int | None, job: JobConfig
+    ) -> str:
+        """The row of a decision table."""
+        if header.opcode == Opcode.RESULT:
+            return self.decide_result(header, slot, job)
+        assert child is not None
+        if self.rule == Rule.SWITCHML:
+            return self.decide_switchml(header, slot, child, job)
+        return self.decide_safe(header, slot, child, job)
+
+    def decide_result(self, header: Header, slot: Slot | None, job: JobConfig) -> str:
+        if slot and is_complete(slot, job) and not slot.final and header.worker > 0:
+            reduction, _, result = lanes_of(slot.kind)
+            upward = (slot.sequence, (reduction, result, result), slot.recipient)
+            came = (header.sequence, lanes_of(header.kind), header.recipient)
+            if came == upward:
+                return "result of the parent"
+        return "another result of the parent"
+
+    def decide_safe(
+        self, header: Header, slot: Slot | None, child: int, job: JobConfig
+    ) -> str:
         twice = 2 * job.num_slots
         if slot is None:
             in_first_round = header.sequence < twice
@@ -233,8 +250,7 @@ class Model:
                 if in_first_round
                 else "empty slot, other sequence"
             )
-        complete = slot.received == len(job.workers)
-        if header.sequence == (slot.sequence + twice) % 2**32 and complete:
+        if header.sequence == (slot.sequence + twice) % 2**32 and slot.final:
             return "take over"
         if 1 <= (slot.sequence - header.sequence) % 2**32 <= 2**31:
             return "behind"
@@ -243,26 +259,33 @@ class Model:
         mismatch = mismatch_of(header, slot)
         if mismatch:
             return mismatch
-        if header.worker not in slot.workers:
+        if child not in slot.children:
             return "reduce"
-        return "replay" if complete else "duplicate"
+        if slot.final:
+            return "replay"
+        return "contribute upward again" if is_complete(slot, job) else "duplicate"
 
-    def decide_switchml(self, header: Header, slot: Slot | None, job: JobConfig) -> str:
+    def decide_switchml(
+        self, header: Header, slot: Slot | None, child: int, job: JobConfig
+    ) -> str:
         if slot is None:
             return "first of an empty slot"
-        complete = slot.received == len(job.workers)
-        if header.worker in slot.workers:
+        complete = is_complete(slot, job)
+        if child in slot.children:
             return "replay" if complete else "duplicate"
         if complete:
             return "start again"
         return mismatch_of(header, slot) or "reduce"
 
     def accept(
-        self, header: Header, slot: Slot, payload: bytes, job: JobConfig
+        self, header: Header, slot: Slot, payload: bytes, child: int | None
     ) -> None:
-        slot.workers.add(header.worker)
-        slot.received += 1
-        slot.exponent = max(slot.exponent, header.exponent)
+        """A contribution of a child; None: the parent's result."""
+        job = self.jobs[header.job]
+        if child is not None:
+            slot.children.add(child)
+            slot.received += len(behind(job, child))
+            slot.exponent = max(slot.exponent, header.exponent)
         slot.flags |= header.flags & (Flag.OVERFLOW | Flag.CLIPPED)
         if self.rule == Rule.SWITCHML:
             self.clear_other_version(header, job)
@@ -286,9 +309,9 @@ class Model:
     def clear_other_version(self, header: Header, job: JobConfig) -> None:
         index = (header.sequence + job.num_slots) % (2 * job.num_slots)
         other = self.slots.get((header.job, index))
-        if other and header.worker in other.workers:
+        if other and header.worker in other.children:
             self.rows["other version cleared"] += 1
-            other.workers.discard(header.worker)
+            other.children.discard(header.worker)
 
     def reduce(
         self, kind: int, slot: Slot, elements: list[int], overflow: Overflow
@@ -317,15 +340,35 @@ class Model:
             slot.flags |= Flag.OVERFLOW
         return wrapped(total, bits)
 
-    def result(self, cause: Header, slot: Slot, worker: int, flags: int) -> bytes:
-        """The result as `worker` gets it; it carries the sequence of its cause."""
-        wanted = slot.recipient in (EVERY_WORKER, worker)
+    def contribution(self, cause: Header, slot: Slot, flags: int) -> Datagram:
+        """What the slot holds, as the switch above gets it."""
+        parent = parent_of(self.jobs[cause.job])
+        assert parent
+        lane = slot.kind & 7
+        packet = emit(
+            opcode=Opcode.CONTRIBUTE,
+            kind=slot.kind & 0xC0 | lane << 3 | lane,
+            job=cause.job,
+            worker=slot.received,
+            recipient=slot.recipient,
+            sequence=slot.sequence,
+            element_count=len(slot.values),
+            exponent=slot.exponent,
+            flags=slot.flags | flags,
+            payload=struct.pack(f">{len(slot.values)}{LANES[lane]}", *slot.values),
+        )
+        return packet, parent
+
+    def result(self, cause: Header, slot: Slot, child: int, flags: int) -> bytes:
+        """The result as a child gets it; it carries the sequence of its cause."""
+        leads_there = slot.recipient in behind(self.jobs[cause.job], child)
+        wanted = slot.recipient == EVERY_WORKER or leads_there
         values = slot.values if wanted else []
         return emit(
             opcode=Opcode.RESULT,
             kind=slot.kind,
             job=cause.job,
-            worker=slot.received,
+            worker=slot.final,
             recipient=slot.recipient,
             sequence=cause.sequence,
             element_count=len(values),
@@ -335,29 +378,12 @@ class Model:
         )
 
     def status(self, cause: Header, slot: Slot | None) -> bytes:
-        workers = slot.workers if slot else set()
+        children = slot.children if slot else set()
         return emit(
             opcode=Opcode.STATUS,
             job=cause.job,
             worker=slot.received if slot else 0,
             sequence=slot.sequence if slot else cause.sequence,
             element_count=8,
-            payload=sum(1 << worker for worker in workers).to_bytes(8, "big"),
+            payload=sum(1 << child for child in children).to_bytes(8, "big"),
         )
-
-
-def mismatch_of(header: Header, slot: Slot) -> str | None:
-    """Why a contribution cannot be reduced into what the slot holds, or None."""
-    if header.kind != slot.kind:
-        return "mismatch: kind"
-    if header.recipient != slot.recipient:
-        return "mismatch: recipient"
-    held, new = len(slot.values), header.element_count
-    return "mismatch: element_count" if held and new and held != new else None
-
-
-def reason_of(row: str) -> str:
-    """The drop reason of a row that drops."""
-    if row == "empty slot, other sequence":
-        return "ahead"
-    return {"behind": "stale"}.get(row, row.split(":")[0])

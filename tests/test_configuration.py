@@ -9,7 +9,7 @@ import pytest
 
 from intswitch.configuration import read_switch, resolve_worker
 from intswitch.yaml_model import FileError
-from switch.config import FaultConfig, JobConfig, SwitchConfig
+from switch.config import FaultConfig, JobConfig, SwitchConfig, TreePlace
 from switch.protocol import Overflow, Rule
 
 Write = Callable[[str], Path]
@@ -235,3 +235,58 @@ def test_a_name_takes_the_version_of_ip_that_the_switch_has() -> None:
     except OSError:
         pytest.skip("localhost has no IPv6 address here")
     assert resolve_worker("localhost:5001", 6) == ("::1", 5001)
+
+
+TREE = """\
+    jobs:
+      - job: 7
+        workers: [127.0.0.1:1, 127.0.0.1:2]
+        tree: {{{tree}}}
+"""
+
+
+def test_a_place_in_a_tree(write: Write) -> None:
+    tree = "num_workers: 3, ranks: [2, [0, 1]], parent: localhost:3"
+    [job] = read_switch(write(TREE.format(tree=tree))).jobs
+    parent = ("127.0.0.1", 3)
+    assert job.tree == TreePlace(num_workers=3, ranks=(2, (0, 1)), parent=parent)
+    [job] = read_switch(write(TREE.format(tree="num_workers: 2, ranks: [1, 0]"))).jobs
+    assert job.tree == TreePlace(num_workers=2, ranks=(1, 0))
+
+
+@pytest.mark.parametrize(
+    ("tree", "told"),
+    [
+        ("num_workers: 0, ranks: [0, 1]", "tree.num_workers: expected an integer fr"),
+        ("num_workers: 3", "tree.ranks: is missing"),
+        ("num_workers: 3, ranks: [0, x]", "tree.ranks: expected a list with each wo"),
+        ("num_workers: 3, ranks: [0, 1]", "tree: no child of the root leads to rank 2"),
+        ("num_workers: 3, ranks: [0, [1, 3]]", "tree: rank 3: allowed are 0 to 2"),
+        ("num_workers: 3, ranks: [0], parent: 127.0.0.1:3", "tree: ranks for 1 child"),
+        (
+            "num_workers: 3, ranks: [0, 1], parent: 127.0.0.1:1",
+            "tree: ('127.0.0.1', 1) is a child and the parent",
+        ),
+        (
+            "num_workers: 3, ranks: [0, 1], parent: nowhere",
+            "tree.parent: expected ADDR",
+        ),
+        ("num_workers: 3, ranks: [0, 1], child: 4", "tree.child: no such field; allow"),
+    ],
+)
+def test_what_is_no_place_in_a_tree(write: Write, tree: str, told: str) -> None:
+    found = mistakes(write(TREE.format(tree=tree)))
+    assert len(found) == 1, found
+    assert found[0].startswith(f"4: jobs.0.{told}")
+
+
+def test_trees_and_codes_count_the_workers_of_the_whole_job(write: Write) -> None:
+    tree = "num_workers: 3, ranks: [0, 1], parent: 127.0.0.1:3"
+    codes = f"code4: [{', '.join(['1000000000'] * 16)}]"
+    text = TREE.format(tree=tree) + f"        {codes}\n"
+    [told] = mistakes(write(text))
+    assert "3 workers times the largest entry" in told
+    text = "switch: {rule: switchml}\n" + dedent(TREE.format(tree=tree))
+    assert mistakes(write(text)) == [
+        "5: jobs.0.tree: trees of switches take the rule safe"
+    ]

@@ -1,6 +1,7 @@
 """What the documentation says is what the code does."""
 
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -14,7 +15,7 @@ from intswitch import cli, conformance
 from intswitch.configuration import read_switch
 from intswitch.conformance import report, run
 from switch import protocol
-from switch.config import JobConfig, SwitchConfig
+from switch.config import JobConfig, SwitchConfig, TreePlace
 from switch.pipeline import Pipeline
 from switch.protocol import Rule
 
@@ -56,8 +57,11 @@ def test_the_files_fields_and_defaults_are_those_of_the_code(tmp_path: Path) -> 
     assert read_switch(path) == SwitchConfig(jobs=(job,))
     named = set(yaml.safe_load(text)["switch"]) | set(yaml.safe_load(text)["jobs"][0])
     fields = set(SwitchConfig.__slots__) | set(JobConfig.__slots__)
-    assert named == fields - {"faults", "jobs", "group", "code8"}
+    assert named == fields - {"faults", "jobs", "group", "code8", "tree"}
     assert "# code8: [256 integers]" in text
+    path.write_text(text.replace("# tree", "tree"))
+    place = TreePlace(num_workers=4, ranks=(0, 1), parent=("127.0.0.1", 48865))
+    assert read_switch(path).jobs == (replace(job, tree=place),)
 
 
 def test_the_packets_by_hand_are_what_the_switch_takes_and_gives() -> None:
@@ -72,7 +76,7 @@ def test_the_packets_by_hand_are_what_the_switch_takes_and_gives() -> None:
 def test_the_example_lines_of_the_golden_packets_are_statements() -> None:
     lines = re.findall(r"^    ((?:packet|expect) .*)$", GOLDEN, re.MULTILINE)
     lines += re.findall(r"^\| `((?:switch|job) .*?)`", GOLDEN, re.MULTILINE)
-    assert len(lines) == 6
+    assert len(lines) == 7
     order = sorted(lines, key=lambda line: not line.startswith("job"))
     script = parse("\n".join(order))
     assert len(script.steps) == 2
@@ -105,7 +109,7 @@ def test_the_python_of_the_test_kits_page_runs(
     monkeypatch.setattr(conformance, "scripts", lambda: few)
     exec(code, {})
     lines = capsys.readouterr().out.split()
-    assert lines == ["drop_malformed", "pass", "drop_opcode", "pass"]
+    assert lines == [few[0].stem, "pass", few[1].stem, "pass"]
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)

@@ -61,7 +61,7 @@ def drawn(kind: str, draws: int = 200) -> Draws:
         elif kind == "rounds up too often":
             rounded = np.floor(EXPECTED + 0.04 + chance.random(500))
         elif kind == "rounds to nearest now and then":
-            nearest = chance.random(500) < 0.2
+            nearest = chance.random(500) < 0.4
             rounded = np.where(nearest, np.rint(EXPECTED), rounded)
         elif kind == "rounds to nearest":
             rounded = np.rint(EXPECTED)

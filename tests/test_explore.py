@@ -8,10 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from intswitch.explore.command import SHAPES
-from intswitch.explore.parties import Shape, parties_of
-from intswitch.explore.report import trace
+from intswitch.explore.command import SHAPES, shape
+from intswitch.explore.parties import parties_of
+from intswitch.explore.report import describe, trace
 from intswitch.explore.search import explore
+from intswitch.explore.shapes import Shape
 from switch.config import JobConfig, SwitchConfig
 from switch.pipeline import Pipeline
 from switch.protocol import HEADER_BYTES, Rule
@@ -75,11 +76,21 @@ def test_a_search_that_was_cut_off_says_so() -> None:
         (Shape(num_workers=5), "5 workers"),
         (Shape(num_slots=3), "power of two"),
         (Shape(aggregations=(0,)), "a chunk or more"),
+        (Shape(tree=((0, 1), 2)), "each of the workers once"),
+        (Shape(tree=((0,), 0)), "each of the workers once"),
     ],
 )
 def test_what_cannot_be_explored_is_refused(shape: Shape, what: str) -> None:
     with pytest.raises(ValueError, match=what):
         parties_of(shape)
+
+
+def test_a_tree_in_words() -> None:
+    found = shape("safe", 0, 1, "3+4", 5, None, "((0,1),2)")
+    assert found == Shape(Rule.SAFE, 3, 1, (3, 4), 5, tree=((0, 1), 2))
+    for text in ("(0,1", "3", "((0,'1'),2)", "((0,1.5),2)", "f()"):
+        with pytest.raises(ValueError, match="must be as"):
+            shape("safe", 0, 1, "3", 0, None, text)
 
 
 BROKEN = {
@@ -122,6 +133,54 @@ window.begin = begin
         "stuck",
     ),
 }
+TREE = ((0, 1), 2)
+BROKEN_TREES = {
+    "nothing is contributed upward again": (
+        """
+slots.decide_safe = instead(slots.decide_safe, slots.SEND_UP, slots.DUPLICATE)
+""",
+        "stuck",
+    ),
+    "a leaf's own sum is as good as the root's": (
+        "slots.decide_safe = instead(slots.decide_safe, slots.SEND_UP, slots.REPLAY)",
+        "wrong",
+    ),
+    "a result of the parent is taken whatever its sequence": (
+        """
+old = slots.decide_result
+def careless(slot, header, below):
+    return old(slot, header._replace(sequence=int(slot.sequence)), below)
+slots.decide_result = careless
+""",
+        "wrong",
+    ),
+    "a host takes its switch for the whole job": (
+        """
+from host import window
+old_state = window.new_state
+def whole(*, seat, **options):
+    return old_state(seat=seat._replace(below=3), **options)
+window.new_state = whole
+""",
+        "stuck",
+    ),
+    # as the proof in docs/protocol.md has it: a complete slot that somebody may take
+    # over is final already
+    "a leaf makes way for the next chunk as soon as it is complete": (
+        """
+old = slots.decide_safe
+def early(slot, header, child, num_slots, below):
+    complete = slot.copy()
+    complete.final = slot.received == below
+    found = old(complete, header, child, num_slots, below)
+    if found == slots.TAKE_OVER:
+        return found
+    return old(slot, header, child, num_slots, below)
+slots.decide_safe = early
+""",
+        "nothing",
+    ),
+}
 EXPLORE = """
 from host import arrivals
 from switch import slots
@@ -133,21 +192,48 @@ def instead(decide, verdict, other):
     return changed
 
 {breakage}
-from intswitch.explore.parties import Shape, parties_of
+from intswitch.explore.parties import parties_of
 from intswitch.explore.search import explore
-outcome = explore(parties_of(Shape()))
+from intswitch.explore.shapes import Shape
+outcome = explore(parties_of(Shape({shape})))
 print("wrong" if outcome.wrong else "stuck" if outcome.stuck else "nothing")
 """
 
 
 @pytest.mark.parametrize("name", BROKEN)
 def test_what_is_broken_is_found(name: str) -> None:
-    """Without compilation, so that a function can be put in another's place."""
     breakage, expected = BROKEN[name]
+    assert explored_with(breakage, "") == expected
+
+
+@pytest.mark.parametrize("name", BROKEN_TREES)
+def test_what_is_broken_in_a_tree_is_found(name: str) -> None:
+    breakage, expected = BROKEN_TREES[name]
+    shape = f"num_workers=3, aggregations=(3,), tree={TREE}"
+    assert explored_with(breakage, shape) == expected
+
+
+def explored_with(breakage: str, shape: str) -> str:
+    """Without compilation, so that a function can be put in another's place."""
     root = Path(__file__).parent.parent
     environment = {**os.environ, "NUMBA_DISABLE_JIT": "1", "PYTHONPATH": str(root)}
-    code = EXPLORE.format(breakage=breakage)
+    code = EXPLORE.format(breakage=breakage, shape=shape)
     output = subprocess.check_output(
         [sys.executable, "-c", code], env=environment, text=True
     )
-    assert output.split() == [expected]
+    return output.strip()
+
+
+def test_a_trace_names_every_switch() -> None:
+    shape = Shape(num_workers=2, aggregations=(1,), tree=((0,), 1))
+    parties = parties_of(shape)
+    assert [each.name for each in parties] == [
+        "switch 0", "switch 1", "worker 0", "worker 1",
+    ]  # fmt: skip
+    first = parties[2].start().sent[0]
+    words = describe(first, [each.name for each in parties], shape.num_slots)
+    assert words.startswith("worker 0 -> switch 1  contribute  sequence 0")
+    step = parties[1].take(parties[1].start().state, first)
+    (upward,) = step.sent
+    words = describe(upward, [each.name for each in parties], shape.num_slots)
+    assert words.startswith("switch 1 -> switch 0  contribute  sequence 0")

@@ -1,12 +1,11 @@
 """host/compressors/fastsgd.py: the mean of log codes, in the network or by messages."""
 
-import math
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import pytest
 import real_switch
+from averaging import PATHS, Gradients, N, average, of_many_magnitudes, run
 from estimates import check_unbiased
 from local_network import LocalNetwork, results_of, run_workers
 from log_levels import spread_of_mean
@@ -18,46 +17,11 @@ from host.compressors.fastsgd import FastSGD, table_of
 from host.compressors.feedback import Feedback
 from host.compressors.logcodes import LogCodes
 from host.compressors.nuqsgd import NUQSGD
+from intswitch.reproduce import lockstep
 
-N = 4
-PATHS = ["network", "gather"]
 NUQ4 = {"threshold": 6, "rounding": "random", "dense": True, "scale": "max"}
 
-Gradients = NDArray[np.float32]
-Work = Callable[[LocalNetwork], Any]
-
 on_both_paths = pytest.mark.parametrize("path", PATHS)
-
-
-def of_many_magnitudes(d: int = 3000, n: int = N, seed: int = 0) -> Gradients:
-    chance = np.random.default_rng(seed)
-    magnitudes = 10.0 ** chance.uniform(-6, 0, (n, d))
-    return (chance.normal(size=(n, d)) * magnitudes).astype(np.float32)
-
-
-def run(work: Work, made: Compressor, n: int = N) -> list[Any]:
-    """What the workers return, in a job with the tables of such a compressor."""
-    return results_of(run_workers(n, work, **made.tables(n)))
-
-
-def average(
-    gradients: Gradients,
-    steps: int = 1,
-    kind: type[Compressor] = FastSGD,
-    **options: Any,
-) -> list[tuple[Gradients, Any]]:
-    """Each worker's last mean and its compressor."""
-
-    def work(network: LocalNetwork) -> tuple[Gradients, Compressor]:
-        made = kind(**options)
-        for _ in range(steps):
-            mean = made.average(gradients[network.rank], network)
-        return mean, made
-
-    outcomes = run(work, kind(**options), len(gradients))
-    for mean, _ in outcomes:
-        assert mean.tobytes() == outcomes[0][0].tobytes()
-    return outcomes
 
 
 # the mean
@@ -204,6 +168,31 @@ def test_the_largest_sums_are_exact(
     assert made.statistics.overflows == 0
 
 
+@pytest.mark.parametrize("wire", ["codes", "integers"])
+@pytest.mark.parametrize(
+    ("result_type", "threshold"), [("int8", 1), ("int16", 9), ("int32", 25)]
+)
+@pytest.mark.parametrize("sign", [1.0, -1.0])
+def test_the_largest_sums_are_exact_in_the_switch(
+    wire: str, result_type: str, threshold: int, sign: float
+) -> None:
+    """63 workers at once through the emulated switch, for which 63 are the most."""
+    options: dict[str, Any] = {
+        "threshold": threshold, "result_type": result_type, "wire": wire
+    }  # fmt: skip
+    with pytest.raises(ValueError, match=rf"64 x 2\^{threshold}, .* at most 63"):
+        FastSGD(**options).types_for(64)
+
+    def work(network: lockstep.Worker) -> tuple[Gradients, int]:
+        made = FastSGD(**options)
+        mean = made.average(np.full(300, sign, np.float32), network)
+        return mean, made.statistics.largest_sum
+
+    for mean, total in lockstep.run(63, work, **FastSGD(**options).tables(63)):
+        assert (mean == np.float32(sign)).all()
+        assert total == 63 * 2**threshold
+
+
 @pytest.mark.parametrize(("result_type", "base", "threshold"), LIMITS[:3])
 def test_one_worker_more_is_refused(
     result_type: str, base: float, threshold: int
@@ -302,139 +291,3 @@ def test_through_a_real_switch(path: str) -> None:
     expected = average(gradients, path=path)[0][0]
     for mean in means:
         assert mean.tobytes() == expected.tobytes()
-
-
-# unusual gradients
-
-
-@on_both_paths
-@pytest.mark.parametrize("dense", [False, True])
-@pytest.mark.parametrize("scale", ["one", "max"])
-@pytest.mark.parametrize("d", [0, 1, 255, 257])
-def test_zeros_and_any_number_of_elements(
-    path: str, dense: bool, scale: str, d: int
-) -> None:
-    options: dict[str, Any] = {"path": path, "dense": dense, "scale": scale}
-    zeros = np.zeros((N, d), np.float32)
-    assert not average(zeros, **options)[0][0].any()
-    powers = np.full((N, d), 0.25, np.float32)
-    np.testing.assert_array_equal(average(powers, **options)[0][0], powers[0])
-
-
-@on_both_paths
-@pytest.mark.parametrize("scale", ["one", "max"])
-@pytest.mark.parametrize("bad", [math.nan, math.inf, -math.inf])
-def test_all_workers_raise_when_one_is_not_finite(
-    path: str, scale: str, bad: float
-) -> None:
-    """And the network can be used further, as if that step had not been."""
-    gradients = of_many_magnitudes(100)
-    broken = gradients.copy()
-    broken[2, 40] = bad
-    options: dict[str, Any] = {"path": path, "scale": scale, "rounding": "random"}
-
-    def work(network: LocalNetwork) -> Gradients:
-        made = FastSGD(**options)
-        text = r"gradient\[40\] is not" if network.rank == 2 else "of another worker"
-        with pytest.raises(ValueError, match=text):
-            made.average(broken[network.rank], network)
-        return made.average(gradients[network.rank], network)
-
-    expected = average(gradients, **options)[0][0]
-    for mean in run(work, FastSGD(**options)):
-        assert mean.tobytes() == expected.tobytes()
-
-
-@on_both_paths
-def test_denormals_are_nothing_and_tiny_gradients_have_an_m_of_their_own(
-    path: str,
-) -> None:
-    denormal = np.full((N, 9), 1e-40, np.float32)
-    for scale in ("one", "max"):
-        assert not average(denormal, path=path, scale=scale)[0][0].any()
-    tiny = np.full((N, 9), 2.0**-100, np.float32)
-    (mean, _), *_ = average(tiny, path=path, scale="max")
-    np.testing.assert_array_equal(mean, tiny[0])
-    assert not average(tiny, path=path)[0][0].any()
-
-
-@on_both_paths
-def test_what_is_beyond_m_is_clipped_and_counted(path: str) -> None:
-    gradients = np.full((N, 9), 0.5, np.float32)
-    gradients[1, :3] = [5, -5, 3e38]
-    (mean, _), (_, made), *_ = average(gradients, path=path)
-    np.testing.assert_array_equal(mean[:4], [0.625, 0.125, 0.625, 0.5])
-    assert made.statistics.clips == 3
-    gradients[1, 2] = 0.5
-    (mean, _), (_, made), *_ = average(gradients, path=path, scale="max", threshold=20)
-    assert mean[0] == (3 * 0.5 + 4) / N  # 5 goes to 4
-    assert made.statistics.clips == 0
-
-
-def test_the_gradient_may_be_overwritten() -> None:
-    gradients = of_many_magnitudes(300)
-    for path in PATHS:
-        expected = average(gradients, path=path)[0][0]
-
-        def work(network: LocalNetwork, path: str = path) -> Gradients:
-            mine = gradients[network.rank].copy()
-            made = FastSGD(path=path)
-            made.average(mine, network, out=mine)
-            np.testing.assert_array_equal(
-                made.share() != 0, np.abs(gradients[network.rank]) > 2**-14.5
-            )
-            return mine
-
-        for mean in run(work, FastSGD(path=path)):
-            assert mean.tobytes() == expected.tobytes()
-
-
-# options and state
-
-
-def test_state_goes_on_where_it_was_saved() -> None:
-    gradients = of_many_magnitudes(200)
-
-    def work(network: LocalNetwork) -> tuple[Gradients, Gradients]:
-        first = FastSGD(rounding="random", seed=3)
-        mine = gradients[network.rank]
-        first.average(mine, network)
-        second = FastSGD(rounding="random", seed=3)
-        second.load_state_dict(first.state_dict())
-        return first.average(mine, network), second.average(mine, network)
-
-    for first, second in run(work, FastSGD()):
-        assert first.tobytes() == second.tobytes()
-
-
-def test_random_rounding_repeats_from_its_seed() -> None:
-    gradients = of_many_magnitudes(200)
-    once, again, other = (
-        average(gradients, rounding="random", seed=seed)[0][0].tobytes()
-        for seed in (1, 1, 2)
-    )
-    assert once == again != other
-
-
-def test_there_is_no_share_before_an_average() -> None:
-    with pytest.raises(RuntimeError, match="there has been no average yet"):
-        FastSGD().share()
-
-
-@pytest.mark.parametrize(
-    ("options", "text"),
-    [
-        ({"base": 1}, "base is 1.0"),
-        ({"threshold": 127}, "threshold is 127"),
-        ({"threshold": 6.5}, "threshold is 6.5: must be int"),
-        ({"rounding": "up"}, "rounding is 'up'"),
-        ({"scale": "two"}, "scale is 'two': must be one of one, max"),
-        ({"wire": "copper"}, "wire is 'copper': must be one of codes, integers"),
-        ({"path": "pigeon"}, "path is 'pigeon': must be one of network, gather"),
-        ({"result_type": "int4"}, "result_type is 'int4'"),
-        ({"dense": 1}, "dense is 1: must be bool"),
-    ],
-)
-def test_wrong_options_are_refused(options: dict[str, Any], text: str) -> None:
-    with pytest.raises(ValueError, match=text):
-        compressor("fastsgd", **options)

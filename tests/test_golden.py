@@ -13,13 +13,13 @@ import pytest
 from golden import Count, Datagram, Packets, Reset, Script, ScriptError
 from hypothesis import given
 from hypothesis import strategies as st
-from model import COUNTERS, SAFE_ROWS, SWITCHML_ROWS, Model
+from model import COUNTERS, SAFE_ROWS, SWITCHML_ROWS, TREE_ROWS, Model
 from scapy_layer import Aggregation
 
 from switch.pipeline import Pipeline
 from switch.protocol import HEADER_BYTES, OFFSET, DropReason, Rule
 
-SCRIPTS = golden.scripts()
+SCRIPTS = golden.scripts(trees=True)
 # a train is too long for plain Python, and what it causes is not written down
 SHORT_SCRIPTS = [path for path in SCRIPTS if "\ntrain" not in path.read_text()]
 
@@ -129,7 +129,8 @@ def models() -> list[tuple[Rule, Model]]:
 
 
 @pytest.mark.parametrize(
-    ("rule", "rows"), [(Rule.SAFE, SAFE_ROWS), (Rule.SWITCHML, SWITCHML_ROWS)]
+    ("rule", "rows"),
+    [(Rule.SAFE, SAFE_ROWS + TREE_ROWS), (Rule.SWITCHML, SWITCHML_ROWS)],
 )
 def test_every_row_of_the_decision_tables_is_reached(
     models: list[tuple[Rule, Model]], rule: Rule, rows: tuple[str, ...]
@@ -260,6 +261,9 @@ def test_a_star_is_one_copy_for_each_worker() -> None:
         "reset 8",
         "job 8",
         "job 8 workers=2 overflow=never",
+        "job 8 workers=2 of=3 ranks=0,1-x",
+        "job 8 workers=2 ranks=0,1",
+        "packet parent result",
         "switch rule=fast",
         "train 0 query sequence=1",
     ],

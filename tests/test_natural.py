@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import averaging
 import numpy as np
 import pytest
 from estimates import check_unbiased
@@ -26,15 +27,7 @@ def of_many_magnitudes(d: int, seed: int = 0) -> Gradients:
 
 
 def average(gradients: Gradients, **options: Any) -> list[tuple[Gradients, Natural]]:
-    def work(network: LocalNetwork) -> tuple[Gradients, Natural]:
-        made = Natural(**options)
-        return made.average(gradients[network.rank], network), made
-
-    tables = Natural(**options).tables(len(gradients))
-    outcomes = results_of(run_workers(len(gradients), work, **tables))
-    for mean, _ in outcomes:
-        assert mean.tobytes() == outcomes[0][0].tobytes()
-    return outcomes
+    return averaging.average(gradients, kind=Natural, **options)
 
 
 @on_both_paths

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from switch import p4_tables
-from switch.config import JobConfig, SwitchConfig
+from switch.config import JobConfig, SwitchConfig, TreePlace
 from switch.p4_dataplane import P4Dataplane
 from switch.p4_tables import COUNTERS, Entry, Replica, Station
 from switch.pipeline import MAX_JOBS, Pipeline
@@ -222,6 +222,10 @@ def test_places_for_workers_run_out() -> None:
     [
         (job_of(1), "job 1 exists already"),
         (job_of(2, slot_bytes=1408), "slot_bytes 1408 is more than the P4 program's"),
+        (
+            job_of(2, tree=TreePlace(num_workers=2, ranks=(0, 1))),
+            "job 2: the P4 program does not know trees",
+        ),
         (job_of(2, slot_bytes=516), "more than 512, which takes two ports wired to"),
         (job_of(2, workers=(("10.9.9.9", 1),)), "no port leads to 10.9.9.9"),
     ],
@@ -294,8 +298,9 @@ def test_verdicts_are_those_of_the_program() -> None:
     verdicts = re.search(r"enum bit<4> verdict_t \{(.*?)\}", text, re.DOTALL)
     assert verdicts
     names = dict(re.findall(r"(\w+) = (\d+)", verdicts[1]))
-    assert int(names["MALFORMED"]) == FIRST_DROP == p4_tables.FIRST_DROP
-    assert int(names["RESULTS"]) == NUM_VERDICTS
+    # the program has no trees, and so not the two verdicts that they take
+    assert int(names["MALFORMED"]) == FIRST_DROP - 2 == p4_tables.FIRST_DROP
+    assert int(names["RESULTS"]) == NUM_VERDICTS - 2
     for name, (_, places) in COUNTERS.items():
         expected = {
             "accepted": ("TAKE_OVER", "REDUCE", "START_AGAIN"),

@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from switch import slots
+from switch.parser import reduced_kind
 from switch.protocol import (
     EVERY_WORKER,
     FORMAT,
@@ -24,6 +25,7 @@ from switch.protocol import (
 S = 4  # slots of the job
 WORKERS = 3
 KIND, OTHER_KIND = 0b00_010_010, 0b01_010_010
+NARROW = 0b00_000_010  # int8 into int32
 LAST = SEQUENCE_MASK
 EVERYBODY = 0b111
 
@@ -49,6 +51,7 @@ def slot_of(sequence: int = 100, bitmap: int = 0b010, **fields: Any) -> Any:
     registers = slots.new_registers(1, 8)
     slot = registers.slots[0]
     slot.sequence, slot.bitmap, slot.received = sequence, bitmap, bitmap.bit_count()
+    slot.final = WORKERS if bitmap == EVERYBODY else 0
     slot.kind, slot.recipient, slot.element_count = KIND, EVERY_WORKER, 5
     slot.exponent, slot.flag_bits = NO_EXPONENT, 0
     for name, value in fields.items():
@@ -62,7 +65,7 @@ def nothing() -> Any:
 
 def verdict(slot: Any, header: Header, rule: Rule = Rule.SAFE) -> int:
     before = slot.copy()
-    found = int(slots.decide(slot, header, int(rule), S, WORKERS))
+    found = int(slots.decide(slot, header, header.worker, int(rule), S, WORKERS))
     assert slot == before, "deciding writes nothing"
     return found
 
@@ -204,6 +207,61 @@ def test_switchml_compares_only_what_it_reduces(
         assert verdict(slot, header, Rule.SWITCHML) == expected
 
 
+# A switch with a parent: its children have all contributed, or the result is there too.
+WAITING = {"bitmap": EVERYBODY, "final": 0, "kind": NARROW}
+FINAL = {"bitmap": EVERYBODY, "final": 9, "kind": NARROW}
+
+
+def result_of(sequence: int = 100, **fields: Any) -> Header:
+    """A result of the parent, of nine workers."""
+    kind = reduced_kind(NARROW)
+    return header_of(
+        9, sequence, **{"opcode": int(Opcode.RESULT), "kind": kind, **fields}
+    )
+
+
+def test_a_slot_that_waits_for_its_parent() -> None:
+    waiting = slot_of(**WAITING)
+    assert verdict(waiting, header_of(1, kind=NARROW)) == slots.SEND_UP
+    assert verdict(waiting, header_of(1, kind=OTHER_KIND)) == slots.MISMATCH
+    assert verdict(waiting, header_of(1, 100 - 2 * S)) == slots.STALE
+    assert verdict(waiting, header_of(1, 100 + 2 * S)) == slots.AHEAD, "not final"
+    assert verdict(slot_of(**FINAL), header_of(1, kind=NARROW)) == slots.REPLAY
+    assert verdict(slot_of(**FINAL), header_of(1, 100 + 2 * S)) == slots.TAKE_OVER
+
+
+@pytest.mark.parametrize(
+    ("held", "packet", "expected"),
+    [
+        (WAITING, {}, slots.FINISH),
+        (WAITING, {"element_count": 0}, slots.FINISH),
+        (WAITING, {"flags": 2}, slots.FINISH),
+        (FINAL, {}, slots.STALE),
+        ({**WAITING, "bitmap": 0b011}, {}, slots.STALE),
+        (WAITING, {"sequence": 100 - 2 * S}, slots.STALE),
+        (WAITING, {"sequence": 100 + 2 * S}, slots.STALE),
+        (WAITING, {"kind": NARROW}, slots.STALE),
+        (WAITING, {"recipient": 2}, slots.STALE),
+        (WAITING, {"worker": 0}, slots.STALE),
+    ],
+)
+def test_a_result_of_the_parent(
+    held: dict[str, int], packet: dict[str, int], expected: int
+) -> None:
+    header = result_of()._replace(**packet)
+    assert verdict(slot_of(**held), header) == expected
+    assert verdict(nothing(), header) == slots.STALE
+
+
+def test_finishing_leaves_what_the_children_are_known_by() -> None:
+    slot = slot_of(exponent=3, flag_bits=5, **WAITING)
+    before = fields_of(slot)
+    slots.finish(slot, result_of(exponent=4))
+    # the payload of the result is the first of what follows
+    after = {"final": 9, "element_count": 0, "exponent": 4, "flag_bits": 0}
+    assert fields_of(slot) == before | after
+
+
 @settings(deadline=None)
 @given(
     st.integers(0, LAST),
@@ -227,11 +285,13 @@ def fields_of(slot: Any) -> dict[str, int]:
 
 def test_taking_over_writes_every_register() -> None:
     slot = slot_of(92, EVERYBODY, exponent=9, flag_bits=5)
-    slots.take_over(slot, header_of(2, recipient=1, exponent=-3, kind=OTHER_KIND))
+    header = header_of(5, recipient=1, exponent=-3, kind=OTHER_KIND)
+    slots.take_over(slot, header, 2, 5)
     assert fields_of(slot) == {
         "sequence": 100,
         "bitmap": 0b100,
-        "received": 1,
+        "received": 5,
+        "final": 0,
         "kind": OTHER_KIND,
         "recipient": 1,
         "element_count": 0,
@@ -249,23 +309,23 @@ def test_joining_adds_a_bit_and_keeps_the_largest_exponent(
 ) -> None:
     slot = slot_of(bitmap=0b010, exponent=held, flag_bits=1)
     before = fields_of(slot)
-    slots.join_slot(slot, header_of(2, exponent=packet))
-    after = {"bitmap": 0b110, "received": 2, "exponent": exponent}
+    slots.join_slot(slot, header_of(7, exponent=packet), 2, 7)
+    after = {"bitmap": 0b110, "received": 8, "exponent": exponent}
     assert fields_of(slot) == before | after
 
 
 def test_starting_again_keeps_the_bits_of_the_others() -> None:
     slot = slot_of(92, 0b110, received=3)
-    slots.start_again(slot, header_of(0))
+    slots.start_again(slot, header_of(0), 0, 1)
     assert (int(slot.bitmap), int(slot.received)) == (0b111, 1)
     assert int(slot.sequence) == 100
 
 
 @pytest.mark.parametrize("worker", [0, 31, 32, 63])
-def test_forgetting_a_worker_clears_its_bit_alone(worker: int) -> None:
+def test_forgetting_a_child_clears_its_bit_alone(worker: int) -> None:
     slot = nothing()
     slot.bitmap = 2**64 - 1
-    slots.forget_worker(slot, worker)
+    slots.forget_child(slot, worker)
     assert int(slot.bitmap) == 2**64 - 1 - (1 << worker)
     assert not slots.has_contributed(slot, worker)
     assert slots.has_contributed(slot, worker ^ 1)

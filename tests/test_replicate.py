@@ -20,7 +20,7 @@ from switch.protocol import (
     Reduction,
     kind_of,
 )
-from switch.replicate import Copies, answer, multicast, replay
+from switch.replicate import Copies, answer, contribute, multicast, replay
 from switch.slots import Slot, new_registers
 from switch.udp import PACKET
 
@@ -62,7 +62,7 @@ def header_of(packet: bytes) -> Header:
 
 def full_slot(recipient: int = EVERY_WORKER, num_workers: int = 3) -> Slot:
     slot = new_registers(1, 16).slots[0]
-    slot.sequence, slot.received = 12, num_workers
+    slot.sequence, slot.received, slot.final = 12, num_workers, num_workers
     slot.bitmap = (1 << num_workers) - 1
     slot.kind, slot.recipient, slot.element_count = KIND, recipient, VALUES.size
     slot.exponent, slot.flag_bits = -5, int(Flag.OVERFLOW | Flag.CLIPPED)
@@ -81,8 +81,8 @@ def group_of(num_workers: int) -> NDArray[np.int64]:
 def send(slot: Slot, num_workers: int, sequence: int = 12) -> list[tuple[int, bytes]]:
     out = Out()
     multicast(
-        slot, VALUES.view(np.uint8), cause(0, sequence), group_of(num_workers), NOBODY,
-        out.copies,
+        slot, VALUES.view(np.uint8), cause(0, sequence), int(slot.recipient),
+        group_of(num_workers), NOBODY, out.copies,
     )  # fmt: skip
     return out.packets()
 
@@ -127,7 +127,9 @@ def test_the_copies_of_a_multicast_share_their_bytes() -> None:
         out = Out()
         slot = full_slot(recipient, MAX_WORKERS)
         group = group_of(MAX_WORKERS)
-        multicast(slot, VALUES.view(np.uint8), cause(), group, NOBODY, out.copies)
+        multicast(
+            slot, VALUES.view(np.uint8), cause(), recipient, group, NOBODY, out.copies
+        )
         assert len(set(out.copies.rows.offset[:MAX_WORKERS].tolist())) == parts
         full = HEADER_BYTES + VALUES.nbytes
         assert out.copies.used[1] == full + (parts - 1) * HEADER_BYTES
@@ -137,7 +139,9 @@ def test_the_copies_of_a_multicast_share_their_bytes() -> None:
 def test_one_packet_to_an_address_that_stands_for_all(num_workers: int) -> None:
     out, slot = Out(), full_slot(num_workers=num_workers)
     group = group_of(num_workers)
-    multicast(slot, VALUES.view(np.uint8), cause(), group, SHARED, out.copies)
+    multicast(
+        slot, VALUES.view(np.uint8), cause(), EVERY_WORKER, group, SHARED, out.copies
+    )
     [(number, packet)] = out.packets()
     assert number == SHARED
     assert packet == send(slot, num_workers)[0][1]
@@ -146,7 +150,7 @@ def test_one_packet_to_an_address_that_stands_for_all(num_workers: int) -> None:
 
 def test_who_is_not_the_recipient_gets_a_packet_of_its_own() -> None:
     out, slot = Out(), full_slot(recipient=1)
-    multicast(slot, VALUES.view(np.uint8), cause(), group_of(3), SHARED, out.copies)
+    multicast(slot, VALUES.view(np.uint8), cause(), 1, group_of(3), SHARED, out.copies)
     assert out.packets() == send(slot, 3)
     assert out.copies.used[2] == 3
 
@@ -178,7 +182,7 @@ def test_payloads_have_the_result_type(element_type: ElementType, wire: bytes) -
     slot.kind = kind_of(Reduction.MAX, ElementType.INT8, element_type)
     values = np.array([1, -2, 127], f"i{1 << element_type}").view(np.uint8)
     out = Out()
-    multicast(slot, values, cause(), group_of(1), NOBODY, out.copies)
+    multicast(slot, values, cause(), EVERY_WORKER, group_of(1), NOBODY, out.copies)
     [(_, packet)] = out.packets()
     assert packet[HEADER_BYTES:] == wire
 
@@ -189,11 +193,11 @@ def test_a_replay_goes_to_one_and_obeys_the_recipient(
     recipient: int, worker: int
 ) -> None:
     slot, out = full_slot(recipient), Out()
-    replay(slot, VALUES.view(np.uint8), cause(worker), 55, out.copies)
+    gets_it = recipient in (EVERY_WORKER, worker)
+    replay(slot, VALUES.view(np.uint8), cause(worker), gets_it, 55, out.copies)
     [(number, packet)] = out.packets()
     assert number == 55
     header = header_of(packet)
-    gets_it = recipient in (EVERY_WORKER, worker)
     assert header.element_count == (3 if gets_it else 0)
     assert header.recipient == recipient
     assert header.flags == Flag.OVERFLOW | Flag.CLIPPED | Flag.REPEATED
@@ -201,6 +205,38 @@ def test_a_replay_goes_to_one_and_obeys_the_recipient(
     first = header_of(send(full_slot(recipient), 3)[worker][1])
     assert header == first._replace(flags=first.flags | Flag.REPEATED)
     assert int(slot.flag_bits) == Flag.OVERFLOW | Flag.CLIPPED, "of the replay alone"
+
+
+def test_a_recipient_is_a_child_by_its_bit() -> None:
+    """The slot has a rank, and results say it; whom it leads to is told by tables."""
+    out, slot = Out(), full_slot(recipient=40)
+    group = group_of(3)
+    multicast(slot, VALUES.view(np.uint8), cause(), 2, group, NOBODY, out.copies)
+    headers = [header_of(packet) for _, packet in out.packets()]
+    assert [header.element_count for header in headers] == [0, 0, 3]
+    assert {header.recipient for header in headers} == {40}
+
+
+def test_a_switch_contributes_what_its_slot_holds() -> None:
+    out, slot = Out(), full_slot(recipient=1)
+    slot.received, slot.final = 5, 0
+    values = VALUES.view(np.uint8)
+    contribute(slot, values, 7, 55, int(Flag.REPEATED), out.copies)
+    [(number, packet)] = out.packets()
+    assert number == 55
+    assert header_of(packet) == Header(
+        format=FORMAT,
+        opcode=int(Opcode.CONTRIBUTE),
+        kind=kind_of(Reduction.SUM, ElementType.INT32, ElementType.INT32),
+        job=7,
+        worker=5,
+        recipient=1,
+        sequence=12,
+        element_count=3,
+        exponent=-5,
+        flags=int(Flag.OVERFLOW | Flag.REPEATED | Flag.CLIPPED),
+    )
+    assert packet[HEADER_BYTES:] == VALUES.astype(">i4").tobytes()
 
 
 @settings(deadline=None)
@@ -238,9 +274,9 @@ def test_a_slot_that_holds_nothing_answers_with_the_query_s_sequence() -> None:
 def test_packets_follow_each_other() -> None:
     out = Out()
     answer(full_slot(), cause(), 1, out.copies)
-    replay(full_slot(), VALUES.view(np.uint8), cause(), 2, out.copies)
+    replay(full_slot(), VALUES.view(np.uint8), cause(), True, 2, out.copies)
     values, group = VALUES.view(np.uint8), group_of(2)
-    multicast(full_slot(), values, cause(), group, NOBODY, out.copies)
+    multicast(full_slot(), values, cause(), EVERY_WORKER, group, NOBODY, out.copies)
     packets = out.packets()
     assert [number for number, _ in packets] == [1, 2, *group_of(2)]
     opcodes = [header_of(packet).opcode for _, packet in packets]

@@ -83,7 +83,7 @@ def test_sequences_wrap_around() -> None:
     slots = world.pipeline.state.registers.slots
     for sequence in range(start - 8, start):
         slot = slots[sequence % 8]
-        slot.sequence, slot.received, slot.bitmap = sequence, 2, 3
+        slot.sequence, slot.received, slot.bitmap, slot.final = sequence, 2, 3, 2
     arrays = arrays_for(world, 500)
     for out in sums(world, arrays):
         np.testing.assert_array_equal(out, sum(arrays))

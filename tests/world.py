@@ -1,5 +1,6 @@
-"""A deterministic world: workers' windows and one pipeline, joined by links that lose,
-repeat and delay packets. Virtual time, seeded; no socket, no sleep."""
+"""A deterministic world: workers' windows and one pipeline, or a tree of them, joined
+by links that lose, repeat and delay packets. Virtual time, seeded; no socket, no sleep.
+"""
 
 import heapq
 import itertools
@@ -18,18 +19,20 @@ from host.packetizer import (
     make_ready,
     new_contributions,
 )
-from switch.config import JobConfig, SwitchConfig
+from switch.config import Address, JobConfig, SwitchConfig
 from switch.parser import bytes_of, element_type_of
 from switch.pipeline import Pipeline
 from switch.protocol import Overflow, Rule
+from switch.tree import Path, Tree, jobs_of, ranks_behind, switches_of
 from switch.udp import PACKET, Rows
 
 JOB = 7
+SWITCH = ("127.0.0.1", 4000)
 
 
 @dataclass(kw_only=True)
 class Link:
-    """Both directions of every worker's cable. Seconds and probabilities."""
+    """Both directions of every cable. Seconds and probabilities."""
 
     delay: float = 1e-3
     jitter: float = 0.0
@@ -41,7 +44,8 @@ class Link:
 class Worker:
     state: win.State
     rank: int
-    address: tuple[str, int]
+    address: Address
+    switch: Address
     stream: Stream | None = None
     wakes: float = float("inf")
     sent: int = 0
@@ -64,12 +68,14 @@ class World:
     overflow: Overflow = Overflow.DETECT
     code4: tuple[int, ...] | None = None
     code8: tuple[int, ...] | None = None
+    tree: Tree | None = None
+    """None: all workers are at one switch."""
 
     def __post_init__(self) -> None:
         self.random = random.Random(self.seed)
         self.now = 0.0
         self.order = itertools.count()
-        self.events: list[tuple[float, int, Worker | None, bytes, Worker]] = []
+        self.events: list[tuple[float, int, Address, bytes, Address]] = []
         addresses = tuple(("127.0.0.1", 5000 + i) for i in range(self.num_workers))
         job = JobConfig(
             job=JOB,
@@ -80,22 +86,46 @@ class World:
             code4=self.code4,
             code8=self.code8,
         )
-        self.pipeline = Pipeline(SwitchConfig(rule=self.rule, jobs=(job,)))
-        self.workers = [
-            Worker(
-                win.new_state(
-                    num_slots=self.num_slots,
-                    limit=self.limit or self.num_slots,
-                    job=JOB,
-                    worker=rank,
-                    num_workers=self.num_workers,
-                ),
-                rank,
-                address,
-            )
-            for rank, address in enumerate(addresses)
+        jobs = {(): job}
+        if self.tree is not None:
+            paths = [path for path, _ in switches_of(self.tree)]
+            names = {at: (SWITCH[0], SWITCH[1] + n) for n, at in enumerate(paths)}
+            jobs = jobs_of(self.tree, job, names)
+        self.switches: dict[Path, Pipeline] = {
+            at: Pipeline(SwitchConfig(rule=self.rule, num_slots=self.num_slots,
+                                      slot_bytes=self.slot_bytes, jobs=(each,)))
+            for at, each in jobs.items()
+        }  # fmt: skip
+        self.pipeline = self.switches[()]
+        """The root."""
+        self.of_name = {
+            (SWITCH[0], SWITCH[1] + number): pipeline
+            for number, pipeline in enumerate(self.switches.values())
+        }
+        workers = [
+            self.worker(addresses, address, name)
+            for name, pipeline in self.of_name.items()
+            for address in pipeline.config.jobs[0].workers
+            if address in addresses
         ]
+        self.workers = sorted(workers, key=lambda worker: worker.rank)
         self.of_address = {worker.address: worker for worker in self.workers}
+
+    def worker(
+        self, addresses: tuple[Address, ...], address: Address, switch: Address
+    ) -> Worker:
+        """The one at this address, a child of this switch."""
+        job = self.of_name[switch].config.jobs[0]
+        rank = addresses.index(address)
+        state = win.new_state(
+            num_slots=self.num_slots,
+            limit=self.limit or self.num_slots,
+            job=JOB,
+            worker=rank,
+            num_workers=self.num_workers,
+            seat=win.seat_at(rank, ranks_behind(job)),
+        )
+        return Worker(state, rank, address, switch)
 
     def aggregate(
         self,
@@ -126,18 +156,17 @@ class World:
             raise AssertionError("deadlock: nothing in flight and no timer")
         if self.events and self.events[0][0] <= sleeper.wakes:
             self.now, _, receiver, packet, sender = heapq.heappop(self.events)
-            if receiver is None:
-                copies = self.pipeline.process([(packet, sender.address)])
-                for copy, address in copies:
-                    self.carry(copy, self.of_address[address], self.of_address[address])
+            if receiver in self.of_name:
+                for copy, to in self.of_name[receiver].process([(packet, sender)]):
+                    self.carry(copy, to, receiver)
             else:
-                self.deliver(receiver, packet)
+                self.deliver(self.of_address[receiver], packet)
             return
         self.now = max(self.now, sleeper.wakes)
         win.expire(sleeper.state, self.now)
         self.send(sleeper)
 
-    def carry(self, packet: bytes, receiver: Worker | None, sender: Worker) -> None:
+    def carry(self, packet: bytes, receiver: Address, sender: Address) -> None:
         if self.random.random() < self.link.loss:
             return
         copies = 2 if self.random.random() < self.link.repeat else 1
@@ -164,7 +193,7 @@ class World:
 
     def send(self, worker: Worker) -> None:
         for packet in self.packets_due(worker):
-            self.carry(packet, None, worker)
+            self.carry(packet, worker.switch, worker.address)
         worker.wakes = float(worker.state.window["next_timeout"][0])
 
     def packets_due(self, worker: Worker) -> list[bytes]:

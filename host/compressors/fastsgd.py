@@ -37,7 +37,7 @@ from host.compressors.code_sum import CodeSum, Types
 from host.compressors.integers import INTEGER_TYPES, largest_of, one_of
 from host.compressors.logcodes import NEGATIVE, LogCodes
 from host.compressors.norms import exponent_of, largest_bits
-from host.compressors.pairs import add_pairs, decode_pairs, encode_pairs
+from host.compressors.pairs import Pairs, add_pairs, decode_pairs, encode_pairs
 from host.compressors.quantize import NON_FINITE, random_key
 from host.compressors.scaled import ScaledCompressor
 from host.compressors.stream import first_non_finite, non_finite_error
@@ -144,13 +144,23 @@ class FastSGD(ScaledCompressor):
                 self.count_clips(vector)
             message = encode_pairs(codes, exponent, self.log)
         messages = gather_of(message, network, self.statistics)
-        decoded = [decode_pairs(each, len(vector), self.log) for each in messages]
+        decoded = [
+            self.decode(message, len(vector), rank)
+            for rank, message in enumerate(messages)
+        ]
         if any(exponent == NON_FINITE for exponent, _ in decoded):
             raise non_finite_error(first, layout, network.rank, self.step)
         mean[:] = 0
         for exponent, pairs in decoded:
             add_pairs(mean, pairs, exponent, self.log)
         mean *= np.float32(1 / network.num_workers)
+
+    def decode(self, message: bytes, elements: int, rank: int) -> tuple[int, Pairs]:
+        """A worker's message; ValueError, which names the worker, if it is none."""
+        try:
+            return decode_pairs(message, elements, self.log)
+        except ValueError as error:
+            raise ValueError(f"worker {rank}, step {self.step}: {error}") from None
 
     def table_for(self, num_workers: int) -> tuple[ElementType, LogCodes]:
         """Result type, and the codes with a table for it; see `table_of`."""

@@ -35,7 +35,7 @@ from host.compressors.quantize import (
     random_key,
 )
 from host.compressors.scaled import ScaledCompressor
-from host.compressors.stream import first_non_finite, non_finite_error
+from host.compressors.stream import ScaledSum, first_non_finite, non_finite_error
 from host.packetizer import Integers
 from switch.protocol import ELEMENT_BITS, ElementType
 
@@ -183,9 +183,6 @@ class Leveled(ScaledCompressor):
         if first is not None:
             stream.scaled.tally[FIRST_NON_FINITE] = first
         self.complete(stream, network, layout)
-        self.rounded = Rounded(
-            vector, mean, ends, stream.scaled.scales, stream.scaled.key
-        )
 
     def sum_in_known_units(
         self, vector: Gradient, mean: Gradient, network: Network, layout: Layout
@@ -211,8 +208,12 @@ class Leveled(ScaledCompressor):
             key=self.key(network),
         )
         self.complete(stream, network, layout)
+
+    def complete(self, stream: ScaledSum, network: Network, layout: Layout) -> None:
+        super().complete(stream, network, layout)
+        plan = stream.scaled
         self.rounded = Rounded(
-            vector, mean, ends, stream.scaled.scales, stream.scaled.key
+            plan.vector, plan.mean, plan.block_ends, plan.scales, plan.key
         )
 
     def exchange(

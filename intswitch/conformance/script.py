@@ -12,6 +12,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from intswitch.conformance.script_jobs import JOB_FIELDS, job_of
 from switch import protocol
 from switch.config import Address, JobConfig, SwitchConfig
 from switch.protocol import (
@@ -21,10 +22,10 @@ from switch.protocol import (
     ElementType,
     Flag,
     Opcode,
-    Overflow,
     Reduction,
     Rule,
 )
+from switch.tree import ranks_behind, worker_fields
 
 _PACKAGE = Path(__file__).resolve().parent.parent
 FOLDERS = (_PACKAGE / "golden", _PACKAGE.parent / "tests" / "golden")
@@ -43,6 +44,7 @@ SECTIONS = {
     "safe_": "The slot rule safe",
     "sequence_wrap": "The slot rule safe",
     "switchml_": "The slot rule switchml",
+    "tree_": "Trees of switches",
     "two_jobs": "Counters",
     "": "Packets",
 }
@@ -58,7 +60,6 @@ FIELDS = (
     "format",
     "kind",
 )
-JOB_FIELDS = ("workers", "num_slots", "slot_bytes", "overflow", "code4", "code8")
 
 Datagram = tuple[bytes, Address]
 
@@ -147,10 +148,15 @@ class Script:
         raise ScriptError(f"job {number} is not in this file")
 
 
-def scripts() -> list[Path]:
-    """The files of the golden packets, by name."""
+def scripts(trees: bool = False) -> list[Path]:
+    """The files of the golden packets, by name.
+
+    Those about trees only where asked for: a switch in a tree has jobs that workers do
+    not join, and the P4 program has no trees.
+    """
     found = {path.name: path for folder in FOLDERS for path in folder.glob("*.txt")}
-    return [found[name] for name in sorted(found)]
+    wanted = sorted(name for name in found if trees or not name.startswith("tree_"))
+    return [found[name] for name in wanted]
 
 
 def read(path: Path) -> Script:
@@ -179,34 +185,7 @@ def read_switch(script: Script, line: int, words: list[str]) -> None:
 
 def read_job(script: Script, line: int, words: list[str]) -> None:
     given = assignments(words[1:], JOB_FIELDS)
-    place = len(script.jobs)
-    ranks = range(int(given["workers"]))
-    script.jobs.append(
-        JobConfig(
-            job=int(words[0]),
-            workers=tuple((f"10.0.{place}.{rank}", 5000) for rank in ranks),
-            num_slots=int(given.get("num_slots", "4")),
-            slot_bytes=int(given.get("slot_bytes", "64")),
-            overflow=Overflow[given.get("overflow", "detect").upper()],
-            code4=table_of(given.get("code4")),
-            code8=table_of(given.get("code8")),
-        )
-    )
-
-
-def table_of(word: str | None) -> tuple[int, ...] | None:
-    """Integers joined by commas; `5*60` is sixty times 5, `-8..7` all from -8 to 7."""
-    if word is None:
-        return None
-    entries: list[int] = []
-    for part in word.split(","):
-        first, is_range, last = part.partition("..")
-        value, _, times = first.partition("*")
-        if is_range:
-            entries += range(int(first, 0), int(last, 0) + 1)
-        else:
-            entries += [int(value, 0)] * int(times or "1")
-    return tuple(entries)
+    script.jobs.append(job_of(int(words[0]), given, len(script.jobs)))
 
 
 def read_packet(script: Script, line: int, words: list[str]) -> None:
@@ -279,13 +258,22 @@ def packet_at(script: Script, words: list[str]) -> tuple[Address, bytes]:
     job, rank = script.jobs[0], 0
     address = STRANGER
     if words[0] != "stranger":
-        *prefix, digits = words[0].split(".")
+        *prefix, place = words[0].split(".")
         job = script.job(int(prefix[0])) if prefix else job
-        rank = int(digits)
-        address = job.workers[rank]
+        if place == "parent":
+            address, rank = parent_of(job), sum(map(len, ranks_behind(job)))
+        else:
+            address = job.workers[int(place)]
+            rank = worker_fields(job)[int(place)]
     if words[1] == "hex":
         return address, bytes.fromhex("".join(words[2:]))
     return address, packet_of(words[1:], job, rank)
+
+
+def parent_of(job: JobConfig) -> Address:
+    if job.tree is None or job.tree.parent is None:
+        raise ScriptError(f"job {job.job} has no parent")
+    return job.tree.parent
 
 
 def packet_of(words: list[str], job: JobConfig, rank: int) -> bytes:
@@ -299,7 +287,7 @@ def packet_of(words: list[str], job: JobConfig, rank: int) -> bytes:
     payload = payload_of(payload_words, lane)
     element_count = 8 * len(payload) // ELEMENT_BITS[lane]
     kind = protocol.kind_of(reduction, element_type, result_type)
-    all_or_rank = len(job.workers) if opcode == Opcode.RESULT else rank
+    all_or_rank = job.num_workers if opcode == Opcode.RESULT else rank
     packet = protocol.emit(
         opcode=opcode,
         kind=number(given, "kind", kind),

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+from ast import literal_eval
 from collections.abc import Callable, Sequence
 from time import perf_counter
+from typing import Any
 
 from rich.console import Console
 from rich.status import Status
 
-from intswitch.explore.parties import Shape, parties_of
+from intswitch.explore.parties import parties_of
 from intswitch.explore.report import table, trace
 from intswitch.explore.search import Outcome, explore
+from intswitch.explore.shapes import Shape
 from switch.protocol import SEQUENCE_MASK, Rule
+from switch.tree import Tree, ranks_of
 
 SHAPES = (
     Shape(Rule.SAFE, 2, 1, (4,)),
@@ -19,6 +23,9 @@ SHAPES = (
     Shape(Rule.SAFE, 2, 2, (5,)),
     Shape(Rule.SAFE, 2, 2, (6,), SEQUENCE_MASK - 2, 1),
     Shape(Rule.SAFE, 3, 1, (4,)),
+    Shape(Rule.SAFE, 4, 1, (3,), SEQUENCE_MASK - 1, tree=((0, 1), (2, 3))),
+    Shape(Rule.SAFE, 3, 1, (2, 2), tree=(((0, 1),), 2)),
+    Shape(Rule.SAFE, 2, 2, (3,), tree=((0,), (1,))),
     Shape(Rule.SWITCHML, 2, 1, (4,)),
 )
 """What is explored when nothing is asked for: seconds each."""
@@ -28,6 +35,8 @@ LARGER = (
     Shape(Rule.SAFE, 3, 1, (3, 3)),
     Shape(Rule.SAFE, 3, 2, (4,)),
     Shape(Rule.SAFE, 4, 1, (3,)),
+    Shape(Rule.SAFE, 4, 1, (5,), tree=((0, 1), (2, 3))),
+    Shape(Rule.SAFE, 4, 1, (4,), tree=(((0,), (1,)), (2, 3))),
 )
 """Besides, with --large: minutes each."""
 
@@ -39,14 +48,35 @@ def shape(
     chunks: str,
     first: int,
     limit: int | None,
+    tree: str | None,
 ) -> Shape:
-    """Of the command's options. Raises ValueError for chunks that are no numbers."""
+    """Of the command's options. Raises ValueError for chunks that are no numbers, or a
+    tree that is none."""
     try:
         aggregations = tuple(int(each) for each in chunks.split("+"))
     except ValueError:
         raise ValueError(f"--chunks {chunks}: must be as 4 or 3+4") from None
     kept = Rule[(rule or "safe").upper()]
-    return Shape(kept, workers, slots, aggregations, first, limit)
+    switches = None if tree is None else tree_of(tree)
+    workers = workers if switches is None else len(ranks_of(switches))
+    return Shape(kept, workers, slots, aggregations, first, limit, switches)
+
+
+def tree_of(text: str) -> Tree:
+    """((0, 1), (2, 3)): a root with two switches of two workers each."""
+    try:
+        found = literal_eval(text)
+    except (ValueError, SyntaxError):
+        found = None
+    if _is_tree(found):
+        return tuple(found)
+    raise ValueError(f"--tree {text}: must be as ((0, 1), (2, 3))")
+
+
+def _is_tree(found: Any) -> bool:
+    return isinstance(found, tuple) and all(
+        type(each) is int or _is_tree(each) for each in found
+    )
 
 
 Found = list[tuple[Shape, Outcome, float]]

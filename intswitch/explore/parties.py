@@ -6,8 +6,7 @@ compared. Time is left out: what a timer would have a worker send, it may send a
 moment, and what only timers read is kept at one value.
 """
 
-from collections.abc import Sequence
-from typing import Any, NamedTuple, Protocol
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,6 +21,20 @@ from host.packetizer import (
     new_contributions,
 )
 from host.recovery import new_estimate
+from intswitch.explore.shapes import (
+    JOB,
+    SLOT_BYTES,
+    Packet,
+    Party,
+    Shape,
+    Step,
+    address,
+    jobs_of_places,
+    number,
+    pack,
+    place_of,
+    unpack,
+)
 from switch.config import JobConfig, SwitchConfig
 from switch.pipeline import Pipeline
 from switch.protocol import (
@@ -35,97 +48,21 @@ from switch.protocol import (
     Reduction,
     Rule,
 )
+from switch.tree import ranks_behind, ranks_of
 from switch.udp import PACKET, Rows
 
-JOB = 1
-SWITCH = 0  # its place among the parties; worker w is at 1 + w
-SLOT_BYTES = 4  # one int32: a chunk is one number
 BYTES_OF_A_NUMBER = 4
 INT32 = int(ElementType.INT32)
 MOST_WORKERS = 4  # the numbers below fit an int32
 
 
-class Packet(NamedTuple):
-    """One that may be in the network. Source and destination are places."""
-
-    source: int
-    destination: int
-    data: bytes
-
-
-class Step(NamedTuple):
-    """What one packet did to one party."""
-
-    state: bytes
-    sent: tuple[Packet, ...]
-    did: str
-    """In words."""
-    wrong: str | None = None
-    """What must never happen, and did."""
-
-
-class Party(Protocol):
-    name: str
-
-    def start(self) -> Step: ...
-    def take(self, state: bytes, packet: Packet) -> Step: ...
-    def again(self, state: bytes) -> tuple[Packet, ...]:
-        """What it may send again, unasked."""
-
-    def finished(self, state: bytes) -> bool: ...
-
-
-class Shape(NamedTuple):
-    """What is explored."""
-
-    rule: Rule = Rule.SAFE
-    num_workers: int = 2
-    num_slots: int = 1
-    aggregations: tuple[int, ...] = (4,)
-    """Chunks of each, one after the other."""
-    first: int = 0
-    """Sequence of the first chunk: near 2^32 to see it wrap."""
-    limit: int | None = None
-    """Packets in flight; None: num_slots."""
-
-
-def number(worker: int, chunk: int) -> int:
-    """What a worker contributes to a chunk of the job: 3, 300, 30000 to chunk 2."""
-    return int((chunk + 1) * 100**worker)
-
-
-def address(worker: int) -> tuple[str, int]:
-    return "127.0.0.1", 5000 + worker
-
-
-def pack(arrays: Sequence[NDArray[Any]]) -> bytes:
-    return b"".join(each.tobytes() for each in arrays)
-
-
-def unpack(state: bytes, arrays: Sequence[NDArray[Any]]) -> None:
-    """Put the bytes of `pack` back."""
-    at = 0
-    for each in arrays:
-        each.reshape(-1).view(np.uint8)[:] = np.frombuffer(
-            state, np.uint8, each.nbytes, at
-        )
-        at += each.nbytes
-
-
 class Switch:
     """The pipeline with one job; its state is the job's registers."""
 
-    name = "switch"
-
-    def __init__(self, shape: Shape) -> None:
-        self.shape = shape
-        workers = tuple(address(worker) for worker in range(shape.num_workers))
-        job = JobConfig(
-            job=JOB,
-            workers=workers,
-            num_slots=shape.num_slots,
-            slot_bytes=SLOT_BYTES,
-        )
+    def __init__(self, shape: Shape, job: JobConfig, place: int) -> None:
+        self.shape, self.job, self.place = shape, job, place
+        self.name = f"switch {place}" if shape.tree else "switch"
+        self.below = sum(map(len, ranks_behind(job)))
         self.pipeline = Pipeline(
             SwitchConfig(
                 rule=shape.rule,
@@ -136,7 +73,6 @@ class Switch:
         )
         registers = self.pipeline.state.registers
         self.arrays = [registers.slots.view(np.ndarray), registers.values]
-        self.place_of = {name: 1 + worker for worker, name in enumerate(workers)}
 
     def start(self) -> Step:
         """Empty registers; where the first sequence is not 0, those of a job whose
@@ -147,34 +83,33 @@ class Switch:
             sequence = (self.shape.first - back) & SEQUENCE_MASK
             slot = slots[sequence & (versions - 1)]
             slot.sequence = sequence
-            slot.received = self.shape.num_workers
+            slot.received, slot.final = self.below, self.shape.num_workers
             if self.shape.rule == Rule.SAFE:
-                slot.bitmap = (1 << self.shape.num_workers) - 1
+                slot.bitmap = (1 << len(self.job.workers)) - 1
         return Step(pack(self.arrays), (), "starts")
 
     def take(self, state: bytes, packet: Packet) -> Step:
         unpack(state, self.arrays)
         before = self.pipeline.counters(JOB)
-        source = address(packet.source - 1)
-        copies = self.pipeline.process([(packet.data, source)])
+        copies = self.pipeline.process([(packet.data, address(packet.source))])
         after = self.pipeline.counters(JOB)
         did = [name for name in after if after[name] > before[name]]
         sent = [
-            Packet(SWITCH, self.place_of[to], self.as_read(data, self.place_of[to] - 1))
+            Packet(self.place, place_of(to), self.as_read(data, place_of(to)))
             for data, to in copies
         ]
         words = ", ".join(name for name in did if name != "copies")
         return Step(pack(self.arrays), tuple(sent), words)
 
-    def as_read(self, data: bytes, worker: int) -> bytes:
+    def as_read(self, data: bytes, place: int) -> bytes:
         """A status with no more in it than a host acts on: its own bit, and whether
         everybody is in. (The others' bits name the missing in an error.)"""
         if data[AT_FORMAT_OPCODE] & 0xF != Opcode.STATUS:
             return data
         header = bytearray(data[:HEADER_BYTES])
         bitmap = int.from_bytes(data[HEADER_BYTES:], "big")
-        if header[AT_WORKER + 1] != self.shape.num_workers:
-            bitmap &= 1 << worker
+        if header[AT_WORKER + 1] != self.below:
+            bitmap &= 1 << self.job.workers.index(address(place))
             header[AT_WORKER + 1] = bitmap.bit_count()
         return bytes(header) + bitmap.to_bytes(STATUS_BYTES, "big")
 
@@ -188,8 +123,10 @@ class Switch:
 class Worker:
     """A window that goes through all its aggregations; what it gets must be right."""
 
-    def __init__(self, shape: Shape, rank: int) -> None:
-        self.shape, self.rank = shape, rank
+    def __init__(
+        self, shape: Shape, rank: int, place: int, switch: int, job: JobConfig
+    ) -> None:
+        self.shape, self.rank, self.place, self.switch = shape, rank, place, switch
         self.name = f"worker {rank}"
         self.window = window.new_state(
             num_slots=shape.num_slots,
@@ -197,6 +134,7 @@ class Worker:
             job=JOB,
             worker=rank,
             num_workers=shape.num_workers,
+            seat=window.seat_at(rank, ranks_behind(job)),
         )
         self.begun = np.zeros(1, np.int64)
         """[1] how many aggregations."""
@@ -267,28 +205,23 @@ class Worker:
         return found, None
 
     def step(self, did: str, wrong: str | None = None) -> Step:
-        """Send what is due, and at once what timers may have it send later."""
+        """Send what is due; and what timers may have it send later."""
         sent = self.contributions()
-        sent += self.repeats()
+        later = self.repeats(window.AGAIN) + self.repeats(window.ASK)
         self.forget_time()
-        return Step(pack(self.arrays), tuple(sent), did, wrong)
+        return Step(pack(self.arrays), tuple(sent), did, wrong, tuple(later))
 
     def again(self, state: bytes) -> tuple[Packet, ...]:
+        """After a few contributions in vain a host asks, and no more."""
         unpack(state, self.arrays)
-        return tuple(self.repeats())
+        return tuple(self.repeats(window.ASK))
 
-    def repeats(self) -> list[Packet]:
-        """Every outstanding contribution once more, and a query for it."""
-        sent = []
-        for how, send in (
-            (window.AGAIN, self.contributions),
-            (window.ASK, self.queries),
-        ):
-            for at, slot in enumerate(self.window.slots):
-                if slot.state == window.SENT:
-                    window.send_again(self.window, at, how)
-            sent += send()
-        return sent
+    def repeats(self, how: int) -> list[Packet]:
+        """Every outstanding contribution once more, or a query for it."""
+        for at, slot in enumerate(self.window.slots):
+            if slot.state == window.SENT:
+                window.send_again(self.window, at, how)
+        return self.contributions() if how == window.AGAIN else self.queries()
 
     def contributions(self) -> list[Packet]:
         stream = self.streams[self.begun[0] - 1]
@@ -318,7 +251,7 @@ class Worker:
         """The packets that lie in the buffer."""
         data = self.room.packets.tobytes()
         return [
-            Packet(1 + self.rank, SWITCH, data[each.offset :][: each.length])
+            Packet(self.place, self.switch, data[each.offset :][: each.length])
             for each in self.packets[:count]
         ]
 
@@ -353,7 +286,7 @@ class Worker:
 
 
 def parties_of(shape: Shape) -> list[Party]:
-    """The switch, and its workers. Raises ValueError for what cannot be explored."""
+    """The switches, and the workers. Raises ValueError for what cannot be explored."""
     if not 1 <= shape.num_workers <= MOST_WORKERS:
         raise ValueError(f"{shape.num_workers} workers: must be 1 to {MOST_WORKERS}")
     if shape.num_slots < 1 or shape.num_slots & (shape.num_slots - 1):
@@ -362,5 +295,14 @@ def parties_of(shape: Shape) -> list[Party]:
         raise ValueError("aggregations: each must have a chunk or more")
     if sum(shape.aggregations) > 99:
         raise ValueError("aggregations: must have at most 99 chunks in all")
-    workers = [Worker(shape, rank) for rank in range(shape.num_workers)]
-    return [Switch(shape), *workers]
+    if shape.tree and sorted(ranks_of(shape.tree)) != list(range(shape.num_workers)):
+        raise ValueError(f"tree {shape.tree}: must have each of the workers once")
+    jobs = jobs_of_places(shape)
+    switches = [Switch(shape, job, place) for place, job in enumerate(jobs)]
+    workers = [
+        Worker(shape, place - len(jobs), place, switch, jobs[switch])
+        for place in range(len(jobs), len(jobs) + shape.num_workers)
+        for switch, job in enumerate(jobs)
+        if address(place) in job.workers
+    ]
+    return [*switches, *workers]

@@ -5,23 +5,19 @@ from collections.abc import Sequence
 import numpy as np
 from rich.table import Table
 
-from intswitch.explore.parties import SWITCH, Packet, Shape
 from intswitch.explore.search import Event, Finding, Outcome
+from intswitch.explore.shapes import Packet, Shape
 from switch.parser import parse
 from switch.protocol import HEADER_BYTES, Flag, Opcode
 
 
-def name_of(place: int) -> str:
-    return "switch" if place == SWITCH else f"worker {place - 1}"
-
-
-def describe(packet: Packet, num_slots: int) -> str:
+def describe(packet: Packet, names: Sequence[str], num_slots: int) -> str:
     """A packet in one line: who, what, which chunk, the number that it carries."""
     header = parse(np.frombuffer(packet.data, np.uint8))
     opcode = Opcode(header.opcode)
     payload = packet.data[HEADER_BYTES:]
     words = [
-        f"{name_of(packet.source)} -> {name_of(packet.destination)}",
+        f"{names[packet.source]} -> {names[packet.destination]}",
         opcode.name.lower(),
         f"sequence {header.sequence}",
         f"slot {header.sequence % num_slots}",
@@ -43,8 +39,9 @@ def trace(finding: Finding, num_slots: int) -> str:
     for number, event in enumerate(finding.history, 1):
         late = " (a copy that the network kept)" if event.packet in seen else ""
         seen.add(event.packet)
-        lines.append(f"{number:3}  {describe(event.packet, num_slots)}{late}")
-        lines.append(f"       {name_of(event.packet.destination)}: {did(event)}")
+        packet = describe(event.packet, finding.names, num_slots)
+        lines.append(f"{number:3}  {packet}{late}")
+        lines.append(f"       {finding.names[event.packet.destination]}: {did(event)}")
     return "\n".join([*lines, f"  => {finding.what}"])
 
 
@@ -61,11 +58,12 @@ def verdict(outcome: Outcome) -> str:
 
 
 def table(found: Sequence[tuple[Shape, Outcome, float]]) -> Table:
-    result = Table("rule", "workers", "slots", "chunks", "first sequence", "states",
-                   "deliveries", "seconds", "verdict")  # fmt: skip
+    result = Table("rule", "tree", "workers", "slots", "chunks", "first sequence",
+                   "states", "deliveries", "seconds", "verdict")  # fmt: skip
     for shape, outcome, seconds in found:
         result.add_row(
             shape.rule.name.lower(),
+            "" if shape.tree is None else str(shape.tree).replace(" ", ""),
             str(shape.num_workers),
             str(shape.num_slots),
             "+".join(map(str, shape.aggregations)),

@@ -16,7 +16,7 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
-from intswitch.explore.parties import Packet, Party, Step
+from intswitch.explore.shapes import Packet, Party, Step
 
 Situation = tuple[int, ...]
 """Each party's state, by number."""
@@ -37,6 +37,8 @@ class Finding(NamedTuple):
 
     what: str
     history: tuple[Event, ...]
+    names: tuple[str, ...]
+    """Of the parties, by place."""
 
 
 class Outcome(NamedTuple):
@@ -123,7 +125,7 @@ class Search:
         local.tried |= new
         for packet in bits(new):
             step = self.step(place, state, packet)
-            sent = self.packet_set(step.sent)
+            sent = self.packet_set(step.sent + step.later)
             after = self.state_number(place, step.state)
             if step.wrong:
                 local.wrong[packet] = step.wrong
@@ -160,19 +162,19 @@ class Search:
         what = self.locals[place][situation[place]].wrong.get(packet)
         return f"{self.parties[place].name} {what}" if what else None
 
-    def history(self, path: list[tuple[Situation, int]]) -> tuple[Event, ...]:
+    def finding(self, what: str, path: list[tuple[Situation, int]]) -> Finding:
         events = []
         for situation, number in path:
             packet = self.packets[number]
             step = self.step(packet.destination, situation[packet.destination], number)
             events.append(Event(packet, step.did, step.sent))
-        return tuple(events)
+        return Finding(what, tuple(events), tuple(each.name for each in self.parties))
 
     def start(self) -> State:
         steps = [party.start() for party in self.parties]
         network = 0
         for step in steps:
-            network |= self.packet_set(step.sent)
+            network |= self.packet_set(step.sent + step.later)
         numbers = [self.state_number(at, step.state) for at, step in enumerate(steps)]
         return tuple(numbers), network
 
@@ -275,16 +277,15 @@ def explore(
             continue
         states += 1
         if stuck is None and not search.gets_through(situation):
-            stuck = Finding(
-                "nobody can go on, whatever is sent again",
-                search.history(frontier.path(here)),
+            stuck = search.finding(
+                "nobody can go on, whatever is sent again", frontier.path(here)
             )
         for packet, there, with_sent in search.moves(situation, network):
             deliveries += 1
             what = search.wrong(situation, packet)
             if what:
-                history = search.history([*frontier.path(here), (situation, packet)])
-                wrong = Finding(what, history)
+                path = [*frontier.path(here), (situation, packet)]
+                wrong = search.finding(what, path)
                 break
             frontier.add((there, search.close(there, with_sent)), here, packet)
         if states % 1000 == 0:

@@ -236,6 +236,8 @@ def notes(problem: Regression, size: Size) -> list[str]:
         f"step size {RATE} / L, falling; base 2, to the nearest logarithm, scale=max. "
         "The ratio is that of a float32 gradient to a worker's mean message. The "
         "decrease is that of the loss from zero weights to where float32 means come.",
+        "As many pairs are left of more features: the ratio grows with their number, "
+        "and here it is counted against zeros, too.",
         f"Rounding: {WORKERS} workers, {ELEMENTS:,} elements, {size.draws} draws, "
         "intervals for 99.9 %. Time: of the thread, best of 7.",
         "Not measured: convergence up to 8 times as fast as the state of the art. "

@@ -49,25 +49,49 @@ TRAININGS = {
 }
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Size:
     """How much is measured. Twins: (samples, features)."""
 
     seeds: int
+    """Of Figure 2."""
     races: int
     """Seeds of Figure 3."""
+    trainings: int
+    """Seeds of the trainings, and runs for the bounds."""
     epsilon: tuple[int, int]
     wide: tuple[int, int]
     """The epsilon twin of Figure 3, where the number of features decides."""
     rcv1: tuple[int, int]
-    epochs: int
     draws: int
     bound_steps: int
     training: int
+    """Steps of one."""
+    epochs: int = 3
 
 
-FULL = Size(5, 3, (20_000, 200), (8000, 2000), (20_000, 1500), 3, 4000, 20_000, 300)
-QUICK = Size(3, 2, (6000, 100), (3000, 1000), (6000, 500), 3, 1000, 4000, 120)
+FULL = Size(
+    seeds=8,
+    races=2,
+    trainings=4,
+    epsilon=(20_000, 200),
+    wide=(8000, 2000),
+    rcv1=(20_000, 1500),
+    draws=4000,
+    bound_steps=20_000,
+    training=300,
+)
+QUICK = Size(
+    seeds=10,
+    races=2,
+    trainings=3,
+    epsilon=(6000, 100),
+    wide=(3000, 1000),
+    rcv1=(6000, 500),
+    draws=1000,
+    bound_steps=4000,
+    training=120,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,12 +123,12 @@ def measure(options: Options, progress: Progress) -> Found:
         tops={k: left_by_top(vector, int(k)) for k in COUNTS if k >= 1},
         scaled=scaled_without_memory(vector, SCALED, size.draws, seed),
         bounds={
-            name: bounds(method, seed, size.seeds, size.bound_steps)
+            name: bounds(method, seed, size.trainings, size.bound_steps)
             for name, method in progress.over(list(methods.items()), "bounds")
         },
         figure2=figure2,
         figure3=figure3,
-        curves=trainings(seeds, size.training, progress),
+        curves=trainings(seeds[: size.trainings], size.training, progress),
         notes=notes(size, figure2, figure3),
     )
 
@@ -181,6 +205,6 @@ def notes(
         "Bits as in the authors' accounts: 64 for an element and its index.",
         f"Training: an MLP on scikit-learn's digits, {WORKERS} workers in lockstep, "
         f"{size.training} steps, learning rate {LEARNING_RATE}, no momentum, "
-        f"{size.seeds} seeds; 1 % of the elements where the largest are sent, 10 % "
+        f"{size.trainings} seeds; 1 % of the elements where the largest are sent, 10 % "
         "where random ones are. The paper has workers that share one x without locks.",
     ]

@@ -196,8 +196,8 @@ class Size:
     """Steps of a training."""
 
 
-FULL = Size(draws=300, batches=60, seeds=4, training=200)
-QUICK = Size(draws=60, batches=20, seeds=3, training=120)
+FULL = Size(draws=300, batches=60, seeds=6, training=200)
+QUICK = Size(draws=60, batches=30, seeds=4, training=200)
 
 
 @dataclass(frozen=True, slots=True)

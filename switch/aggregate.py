@@ -1,0 +1,152 @@
+"""What an admitted packet does to its slot, payload and all, and what it causes."""
+
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from switch import lanes, slots
+from switch.compiled import kernel
+from switch.parser import bytes_of, element_type_of, reduction_of, result_type_of
+from switch.protocol import EVERY_WORKER, HEADER_BYTES, DropReason, Flag, Header
+from switch.replicate import Copies, answer, contribute, multicast, replay
+from switch.slots import Registers, Slot
+from switch.tables import Job, child_toward
+
+Bytes = NDArray[np.uint8]
+Integers = NDArray[np.int64]
+
+OVERFLOW = int(Flag.OVERFLOW)
+REPEATED = int(Flag.REPEATED)
+KEPT_FLAGS = int(Flag.OVERFLOW | Flag.CLIPPED)
+
+# Counters: one for each verdict, then the multicasts and the packets out.
+RESULTS = slots.NUM_VERDICTS
+COPIES = RESULTS + 1
+NUM_COUNTERS = COPIES + 1
+COUNTERS = {
+    "accepted": (slots.TAKE_OVER, slots.START_AGAIN, slots.REDUCE, slots.FINISH),
+    "replays": (slots.REPLAY, slots.SEND_UP),
+    "statuses": (slots.ANSWER,),
+    **{reason.name.lower(): (slots.FIRST_DROP + reason,) for reason in DropReason},
+    "results": (RESULTS,),
+    "copies": (COPIES,),
+}
+
+
+class State(NamedTuple):
+    """All that a packet can touch."""
+
+    row_of: Integers
+    """[65536]: job id -> row of `jobs`, or -1."""
+    jobs: NDArray[Any]
+    """Records of JOB: the match-action tables."""
+    registers: Registers
+    scratch: Bytes
+    """One payload in host byte order."""
+    counters: Integers
+    """[1 + rows, NUM_COUNTERS]; row 0: packets of no known job."""
+
+
+@kernel
+def reduce_payload(
+    slot: Slot, values: Bytes, scratch: Bytes, header: Header, payload: Bytes,
+    job: Job,
+) -> None:  # fmt: skip
+    """Aggregate the payload of an accepted packet into the values of its slot."""
+    is_first = slot.element_count == 0
+    element_type = element_type_of(header.kind)
+    result_type = result_type_of(header.kind)
+    reduction = reduction_of(header.kind)
+    width = bytes_of(header.element_count, result_type)
+    values = values[:width]
+    scratch = scratch[:width]
+    if result_type == lanes.INT8:
+        left_range = lanes.absorb(
+            values.view(np.int8), scratch.view(np.int8), payload,
+            element_type, job, reduction, job.overflow, is_first,
+        )  # fmt: skip
+    elif result_type == lanes.INT16:
+        left_range = lanes.absorb(
+            values.view(np.int16), scratch.view(np.int16), payload,
+            element_type, job, reduction, job.overflow, is_first,
+        )  # fmt: skip
+    else:
+        left_range = lanes.absorb(
+            values.view(np.int32), scratch.view(np.int32), payload,
+            element_type, job, reduction, job.overflow, is_first,
+        )  # fmt: skip
+    slot.element_count = header.element_count
+    if left_range:
+        slot.flag_bits |= OVERFLOW
+
+
+@kernel
+def accept(
+    slot: Slot, other: Slot, header: Header, child: int, verdict: int, rule: int,
+    job: Job,
+) -> None:  # fmt: skip
+    """Update the registers for an accepted packet, but for its payload."""
+    if verdict == slots.REDUCE:
+        slots.join_slot(slot, header, child, job.stands_for[child])
+    elif verdict == slots.TAKE_OVER:
+        slots.take_over(slot, header, child, job.stands_for[child])
+    elif verdict == slots.FINISH:
+        slots.finish(slot, header)
+    else:
+        slots.start_again(slot, header, child, job.stands_for[child])
+    if rule != slots.SAFE:
+        slots.forget_child(other, child)
+    slot.flag_bits |= header.flags & KEPT_FLAGS
+
+
+@kernel
+def reply(
+    slot: Slot, values: Bytes, header: Header, source: int, child: int, verdict: int,
+    job: Job, out: Copies,
+) -> None:  # fmt: skip
+    """What a packet that changes nothing causes."""
+    if verdict == slots.ANSWER:
+        answer(slot, header, source, out)
+    elif verdict == slots.SEND_UP:
+        contribute(slot, values, header.job, job.parent, REPEATED, out)
+    else:
+        recipient = child_toward(slot.recipient, job)
+        with_payload = recipient in (EVERY_WORKER, child)
+        replay(slot, values, header, with_payload, source, out)
+
+
+@kernel
+def reach_slot(
+    registers: Registers, scratch: Bytes, packet: Bytes, header: Header, source: int,
+    child: int, rule: int, job: Job, counts: Integers, out: Copies,
+) -> int:  # fmt: skip
+    """What an admitted packet does to its slot, and the packets that follow."""
+    num_slots = job.num_slots
+    index = 2 * job.first_slot + (header.sequence & (2 * num_slots - 1))
+    slot = registers.slots[index]
+    values = registers.values[index]
+    verdict = slots.decide(slot, header, child, rule, num_slots, job.below)
+    if verdict >= slots.FIRST_DROP:
+        return verdict
+    if verdict in (slots.ANSWER, slots.REPLAY, slots.SEND_UP):
+        reply(slot, values, header, source, child, verdict, job, out)
+        return verdict
+    # the same slot in its other version
+    other = 2 * job.first_slot + ((header.sequence + num_slots) & (2 * num_slots - 1))
+    accept(slot, registers.slots[other], header, child, verdict, rule, job)
+    if header.element_count > 0:
+        payload = packet[HEADER_BYTES:]
+        reduce_payload(slot, values, scratch, header, payload, job)
+    if slot.received != job.below:
+        return verdict
+    if slot.final == 0 and job.parent >= 0:
+        contribute(slot, values, header.job, job.parent, 0, out)
+        return verdict
+    if slot.final == 0:
+        slot.final = slot.received
+    counts[RESULTS] += 1
+    recipient = child_toward(slot.recipient, job)
+    group = job.group[: job.num_children]
+    multicast(slot, values, header, recipient, group, job.shared, out)
+    return verdict
