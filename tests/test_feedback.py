@@ -32,7 +32,9 @@ def gaussian(steps: int, seed: int = 0) -> Gradients:
 
 def coarse(name: str) -> dict[str, Any]:
     """Options that make a compressor lose much, where it has them."""
-    wanted: dict[str, Any] = {"element_type": "int8", "rounding": "deterministic"}
+    wanted: dict[str, Any] = {
+        "element_type": "int8", "rounding": "deterministic", "memory": False,
+    }  # fmt: skip
     return {key: value for key, value in wanted.items() if key in options(name)}
 
 
@@ -206,3 +208,11 @@ def test_exact_has_nothing_to_feed_back() -> None:
         compressor("exact", feedback=True)
     assert options("intsgd")["feedback"].default is False
     assert "feedback" not in inspect.signature(COMPRESSORS["intsgd"]).parameters
+
+
+def test_a_compressor_with_a_memory_of_its_own_is_refused() -> None:
+    """With both, every gradient would get the same rest twice, and the means grow
+    without bound."""
+    with pytest.raises(ValueError, match=r"MemSGD remembers .* memory=false"):
+        compressor("memsgd", feedback=True)
+    assert isinstance(compressor("memsgd", feedback=True, memory=False), Feedback)

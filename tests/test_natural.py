@@ -107,3 +107,11 @@ def test_zeros_one_element_and_none(path: str) -> None:
         assert not average(np.zeros((N, d), np.float32), path=path)[0][0].any()
     ones = np.full((N, 1), -2.0, np.float32)
     assert average(ones, path=path)[0][0] == [-2]
+
+
+@on_both_paths
+def test_a_mean_is_finite_where_the_sum_is_not(path: str) -> None:
+    gradients = np.full((5, 3), 2.0**126, np.float32)
+    gradients[:, 1], gradients[:, 2] = -(2.0**125), 2.0**110
+    for mean, _ in average(gradients, path=path):
+        np.testing.assert_allclose(mean, gradients[0], rtol=1e-6)

@@ -226,6 +226,11 @@ class Compressor(ABC):
         """Whether it has `share`, so that there can be error feedback around it."""
         return cls.share is not Compressor.share
 
+    def keeps_rest(self) -> bool:
+        """Whether it remembers by itself what its share lacks, so that error feedback
+        would count that twice."""
+        return False
+
     def state_dict(self) -> dict[str, Any]:
         """What `load_state_dict` needs to go on from here. Plain Python and NumPy."""
         return {}

@@ -36,7 +36,7 @@ from host.compressors.base import Gradient, Layout, Network
 from host.compressors.code_sum import CodeSum, Types
 from host.compressors.integers import INTEGER_TYPES, largest_of, one_of
 from host.compressors.logcodes import NEGATIVE, LogCodes
-from host.compressors.norms import exponent_of, largest_bits
+from host.compressors.norms import LARGEST_EXPONENT, exponent_of, largest_bits
 from host.compressors.pairs import Pairs, add_pairs, decode_pairs, encode_pairs
 from host.compressors.quantize import NON_FINITE, random_key
 from host.compressors.scaled import ScaledCompressor
@@ -150,9 +150,13 @@ class FastSGD(ScaledCompressor):
         if any(exponent == NON_FINITE for exponent, _ in decoded):
             raise non_finite_error(first, layout, network.rank, self.step)
         mean[:] = 0
+        n = network.num_workers
+        # in smaller units where the sum of all might not be finite, though the mean is
+        largest_sum = max(exponent for exponent, _ in decoded) + n.bit_length()
+        shift = n.bit_length() if largest_sum > LARGEST_EXPONENT else 0
         for exponent, pairs in decoded:
-            add_pairs(mean, pairs, exponent, self.log)
-        mean *= np.float32(1 / network.num_workers)
+            add_pairs(mean, pairs, exponent - shift, self.log)
+        mean *= np.float32(2**shift / n)
 
     def decode(self, message: bytes, elements: int, rank: int) -> tuple[int, Pairs]:
         """A worker's message; ValueError, which names the worker, if it is none."""

@@ -10,6 +10,11 @@ memory of worker i, zero at first:
     mean = the compressor's estimate of the mean of the u_i
     m_i  = u_i - C(u_i)          C(u_i): the worker's own share of the estimate
 
+The memory stays bounded where C is a contraction: E ||u - C(u)||^2 < ||u||^2. An
+unbiased compressor with more variance than that is none, and then the memory and the
+means grow from step to step: QSGD, and NUQSGD and QSGDinf with few bits, do so in large
+blocks. They need no feedback, being unbiased.
+
 Differences from the papers: m_i is in units of the gradient, and the caller applies the
 learning rate to the mean. That is the same while the learning rate is constant; if it
 falls, what is remembered is applied at the lower rate, and not at the one of its step
@@ -26,11 +31,17 @@ class Feedback(Compressor):
     """See the module. State: the memory, and the inner compressor's."""
 
     def __init__(self, inner: Compressor) -> None:
-        """Raises ValueError for a compressor that does not tell its share."""
+        """Raises ValueError for a compressor that does not tell its share, or that has
+        such a memory itself: two would add the same to every gradient."""
         super().__init__()
+        name = type(inner).__name__
         if not inner.tells_share():
-            name = type(inner).__name__
             raise ValueError(f"{name} does not tell its share: it has no feedback")
+        if inner.keeps_rest():
+            raise ValueError(
+                f"{name} remembers by itself what it does not send: leave feedback "
+                "out, or take memory=false"
+            )
         self.inner = inner
         self.statistics = inner.statistics
         self.memory = Memory()

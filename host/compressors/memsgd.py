@@ -218,6 +218,9 @@ class MemSGD(ScaledCompressor):
         share[indices] = values
         return share
 
+    def keeps_rest(self) -> bool:
+        return self.memory is not None
+
     def state_dict(self) -> dict[str, Any]:
         kept = self.memory.state_dict() if self.memory else {}
         return super().state_dict() | {"memory": kept}
