@@ -64,17 +64,17 @@ def reduce_payload(
     if result_type == lanes.INT8:
         left_range = lanes.absorb(
             values.view(np.int8), scratch.view(np.int8), payload,
-            element_type, job.code4, job.code8, reduction, job.overflow, is_first,
+            element_type, job, reduction, job.overflow, is_first,
         )  # fmt: skip
     elif result_type == lanes.INT16:
         left_range = lanes.absorb(
             values.view(np.int16), scratch.view(np.int16), payload,
-            element_type, job.code4, job.code8, reduction, job.overflow, is_first,
+            element_type, job, reduction, job.overflow, is_first,
         )  # fmt: skip
     else:
         left_range = lanes.absorb(
             values.view(np.int32), scratch.view(np.int32), payload,
-            element_type, job.code4, job.code8, reduction, job.overflow, is_first,
+            element_type, job, reduction, job.overflow, is_first,
         )  # fmt: skip
     slot.element_count = header.element_count
     if left_range:

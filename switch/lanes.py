@@ -11,12 +11,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from switch.byteorder import swap16, swap32
-from switch.codes import Entries, look_up4, look_up8
+from switch.codes import look_up4, look_up8
 from switch.compiled import kernel
 from switch.protocol import ElementType, Overflow, Reduction
 
 Bytes = NDArray[np.uint8]
 Lanes = NDArray[Any]  # int8, int16 or int32
+Tables = Any  # a record with the code tables of a job; see `tables.JOB`
 
 INT8, INT16 = int(ElementType.INT8), int(ElementType.INT16)
 CODE4, CODE8 = int(ElementType.CODE4), int(ElementType.CODE8)
@@ -43,14 +44,12 @@ def load32(lanes: Lanes, payload: Lanes) -> None:
 
 
 @kernel
-def load(
-    lanes: Lanes, payload: Bytes, element_type: int, code4: Entries, code8: Entries
-) -> None:
+def load(lanes: Lanes, payload: Bytes, element_type: int, tables: Tables) -> None:
     """Payload to host order: sign-extended to the width of `lanes`, or looked up."""
     if element_type == CODE4:
-        look_up4(lanes, payload, code4)
+        look_up4(lanes, payload, tables.code4)
     elif element_type == CODE8:
-        look_up8(lanes, payload, code8)
+        look_up8(lanes, payload, tables.code8)
     elif element_type == INT8:
         load8(lanes, payload.view(np.int8))
     elif element_type == INT16:
@@ -132,15 +131,14 @@ def absorb(
     scratch: Lanes,
     payload: Bytes,
     element_type: int,
-    code4: Entries,
-    code8: Entries,
+    tables: Tables,
     reduction: int,
     overflow: int,
     is_first: bool,
 ) -> bool:
     """Write the first payload of a slot, reduce a later one; whether it overflowed."""
     if is_first:
-        load(values, payload, element_type, code4, code8)
+        load(values, payload, element_type, tables)
         return False
-    load(scratch, payload, element_type, code4, code8)
+    load(scratch, payload, element_type, tables)
     return reduce_lanes(values, scratch, reduction, overflow)

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from switch import lanes
 from switch.protocol import ElementType, Overflow, Reduction
+from switch.tables import JOB
 
 TYPES = {
     ElementType.INT8: np.int8,
@@ -18,7 +19,7 @@ TYPES = {
 }
 PAIRS = [(a, b) for a in TYPES for b in TYPES if a <= b]
 RESERVED = 0xA5  # shows up wherever a byte was not written
-NO_CODES = (np.zeros(16, np.int32), np.zeros(256, np.int32))
+NO_CODES = np.zeros(1, JOB).view(np.recarray)[0]
 LENGTHS = [1, 2, 15, 16, 17, 64, 255, 256, 300]
 
 
@@ -81,7 +82,7 @@ def test_write_then_reduce(
             scratch,
             payload,
             element_type,
-            *NO_CODES,
+            NO_CODES,
             reduction,
             policy,
             is_first,
@@ -112,7 +113,7 @@ def test_one_lane_beyond_the_range_is_enough(lane: int) -> None:
     first[lane], second[lane] = 127, 1
     values, scratch = first.astype(np.int8), np.zeros(256, np.int8)
     payload = payload_of(second, ElementType.INT8)
-    kinds = ElementType.INT8, *NO_CODES, Reduction.SUM, Overflow.DETECT
+    kinds = ElementType.INT8, NO_CODES, Reduction.SUM, Overflow.DETECT
     assert lanes.absorb(values, scratch, payload, *kinds, False)
     assert values[lane] == -128
 
@@ -127,7 +128,7 @@ def test_payloads_need_no_alignment(element_type: ElementType, shift: int) -> No
         payload = payload_of(some, element_type)
         buffer = np.full(shift + payload.size, RESERVED, np.uint8)
         buffer[shift:] = payload
-        kinds = element_type, *NO_CODES, Reduction.SUM, Overflow.DETECT
+        kinds = element_type, NO_CODES, Reduction.SUM, Overflow.DETECT
         is_first = some is first
         lanes.absorb(values, scratch, buffer[shift:], *kinds, is_first)
     assert values.tolist() == (first + second).tolist()
@@ -136,7 +137,7 @@ def test_payloads_need_no_alignment(element_type: ElementType, shift: int) -> No
 def test_the_alarm_stays_though_the_total_is_right() -> None:
     """Partial sums of 200 and 100: what wraps once may come back."""
     values, scratch = np.zeros((2, 1), np.int8)
-    kinds = ElementType.INT8, *NO_CODES, Reduction.SUM, Overflow.DETECT
+    kinds = ElementType.INT8, NO_CODES, Reduction.SUM, Overflow.DETECT
     flags = []
     for number in (100, 100, -100):
         payload = payload_of(np.array([number]), ElementType.INT8)

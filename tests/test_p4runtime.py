@@ -285,12 +285,14 @@ def test_the_server_opens_it(
 
 def test_every_entry_is_in_the_program(program: Program) -> None:
     schema = P4Schema(program.p4info)
-    job = JobConfig(job=7, workers=(("10.0.0.1", 5000),))
+    table = tuple(range(-8, 8))
+    job = JobConfig(job=7, workers=(("10.0.0.1", 5000),), code4=table)
     place, stations = Place(1, 0, 1), {"10.0.0.1": Station(1, 2)}
     route = (p4_tables.ROUTES, ("167772160/8",), "SwitchIngress.forward.to_hop")
     entries = [
         p4_tables.job_entry(job, Rule.SAFE, place, 0),
         *p4_tables.worker_entries(job, place, stations),
+        *p4_tables.code_entries(job),
         *p4_tables.own_entries("10.0.0.253", 3),
         STATION,
         p4_tables.flood_entry(1000),
