@@ -22,7 +22,7 @@ ORDERS = 1e4
 LOST = 0.05
 """Share of the loss's decrease that may be lost and the loss still be the same."""
 ALL = 0.9
-"""... and the training still be one."""
+"""... and the training still be one. Lenient; the notes say so."""
 STEEP = 3
 """By how much the ratio grows from the largest threshold to the knee, at least."""
 LINEAR = 1.25
