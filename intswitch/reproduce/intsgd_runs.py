@@ -291,7 +291,7 @@ class Size:
 
 
 FULL = Size(draws=600, steps=300, descent=400, seeds=5, training=200)
-QUICK = Size(draws=100, steps=60, descent=150, seeds=3, training=100)
+QUICK = Size(draws=100, steps=60, descent=150, seeds=5, training=100)
 
 
 @dataclass(frozen=True, slots=True)
