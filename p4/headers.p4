@@ -149,9 +149,9 @@ struct entries_t {
     block_t change7;
 }
 
-// What a packet is counted as. In the order, and by the numbers, of switch/slots.py;
-// the first three accept a contribution. The last three count what follows, and what
-// is no datagram.
+// What a packet is counted as. In the order of switch/slots.py, but for what trees of
+// switches have; the first three accept a contribution. The last three count what
+// follows, and what is no datagram.
 enum bit<4> verdict_t {
     TAKE_OVER = 0,
     REDUCE = 1,
