@@ -55,13 +55,13 @@ class FixedPlace:
     """Left out: all workers are at this switch."""
     code4: Table | None = None
     code8: Table | None = None
-    window: int = 0
-    """0: num_slots."""
+    window: int = field(init=False)
+    """num_slots."""
     group: Address | None = field(default=None, init=False)
     left: tuple[int, ...] = field(default=(), init=False)
 
     def __post_init__(self) -> None:
-        self.window = self.window or self.num_slots
+        self.window = self.num_slots
         self.behind = self.behind or [(rank,) for rank in range(self.num_workers)]
 
     def failure(self) -> str | None:
