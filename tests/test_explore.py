@@ -224,6 +224,20 @@ def explored_with(breakage: str, shape: str) -> str:
     return output.strip()
 
 
+def test_what_a_worker_makes_of_answers() -> None:
+    """A status is learned from, also where it changes nothing; a result counts once."""
+    switch, worker = parties_of(Shape(num_workers=1, aggregations=(1,)))
+    empty, begun = switch.start().state, worker.start()
+    (query,) = worker.again(begun.state)
+    (status,) = switch.take(empty, query).sent
+    assert worker.take(begun.state, status).did == "learns"
+    (result,) = switch.take(empty, begun.sent[0]).sent
+    ended = worker.take(begun.state, result)
+    assert (ended.did, ended.wrong) == ("takes 1 as the sum of chunk 0", None)
+    for late in (result, status):
+        assert worker.take(ended.state, late).did == "ignores"
+
+
 def test_a_trace_names_every_switch() -> None:
     shape = Shape(num_workers=2, aggregations=(1,), tree=((0,), 1))
     parties = parties_of(shape)

@@ -7,24 +7,13 @@ import itertools
 import random
 from dataclasses import dataclass, field
 
-import numpy as np
-
-from host import arrivals
 from host import window as win
-from host.packetizer import (
-    Results,
-    Stream,
-    assemble,
-    assemble_queries,
-    make_ready,
-    new_contributions,
-)
+from host.datagrams import bytes_of_rows, contributions, queries, row_of, take_in
+from host.packetizer import Stream
 from switch.config import Address, JobConfig, SwitchConfig
-from switch.parser import bytes_of, element_type_of
 from switch.pipeline import Pipeline
-from switch.protocol import Overflow, Rule
+from switch.protocol import AT_FLAGS, Flag, Overflow, Rule
 from switch.tree import Path, Tree, jobs_of, ranks_behind, switches_of
-from switch.udp import PACKET, Rows
 
 JOB = 7
 SWITCH = ("127.0.0.1", 4000)
@@ -176,19 +165,9 @@ class World:
             heapq.heappush(self.events, event)
 
     def deliver(self, worker: Worker, packet: bytes) -> None:
-        rows = Rows(
-            np.frombuffer(packet, np.uint8).copy(),
-            np.zeros(1, np.int64),
-            np.array([len(packet)]),
-            np.zeros(1, np.int64),
-        )
-        arrived = arrivals.Arrived(*np.zeros((6, 1), np.int64))
-        count = arrivals.receive(worker.state, rows, 1, self.now, arrived)
-        if count:
-            chunks, *fields = (each[:count] for each in arrived)
-            worker.stream.drain(chunks, Results(rows.buffer, *fields))
-            if self.is_done(worker):
-                worker.finished_at = self.now
+        arrived = take_in(worker.state, worker.stream, row_of(packet), self.now)
+        if arrived.chunks.size and self.is_done(worker):
+            worker.finished_at = self.now
         self.send(worker)
 
     def send(self, worker: Worker) -> None:
@@ -197,28 +176,9 @@ class World:
         worker.wakes = float(worker.state.window["next_timeout"][0])
 
     def packets_due(self, worker: Worker) -> list[bytes]:
-        stream, state = worker.stream, worker.state
-        out = win.Outgoing(*np.zeros((2, self.num_slots), np.int64))
-        packets = np.zeros(self.num_slots, PACKET).view(np.recarray)
-        lane = element_type_of(stream.kind)
-        elements = stream.elements_per_chunk
-        room = new_contributions(self.num_slots, bytes_of(elements, lane))
-        buffer = room.packets.reshape(-1)
-        due = []
-        while (count := win.contributions_due(state, self.now, out)) > 0:
-            chunks, repeated = out.chunks[:count], out.repeated[:count]
-            make_ready(room, count, elements)
-            stream.fill(chunks, room)
-            assemble(state.window, chunks, repeated, room, lane, buffer, packets)
-            worker.sent += count
-            worker.repeated += int(repeated.sum())
-            due += _cut(buffer, packets[:count])
-        while (count := win.queries_due(state, self.now, out)) > 0:
-            assemble_queries(state.window, out.chunks[:count], buffer, packets)
-            worker.queries += count
-            due += _cut(buffer, packets[:count])
-        return due
-
-
-def _cut(buffer: np.ndarray, packets: np.ndarray) -> list[bytes]:
-    return [buffer[p.offset : p.offset + p.length].tobytes() for p in packets]
+        due = bytes_of_rows(contributions(worker.state, worker.stream, self.now))
+        worker.sent += len(due)
+        worker.repeated += sum(packet[AT_FLAGS] & Flag.REPEATED > 0 for packet in due)
+        asked = bytes_of_rows(queries(worker.state, self.now))
+        worker.queries += len(asked)
+        return due + asked

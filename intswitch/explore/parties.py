@@ -1,7 +1,7 @@
 """A switch and its workers as functions: state and packet in, state and packets out.
 
 The code that steps is the product's own: `switch.pipeline`, `host.window`,
-`host.arrivals`. A state is the bytes of its arrays, so that it can be put back, and
+`host.datagrams`. A state is the bytes of its arrays, so that it can be put back, and
 compared. Time is left out: what a timer would have a worker send, it may send at any
 moment, and what only timers read is kept at one value.
 """
@@ -9,17 +9,9 @@ moment, and what only timers read is kept at one value.
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from host import arrivals, window
-from host.packetizer import (
-    ArrayStream,
-    Results,
-    assemble,
-    assemble_queries,
-    make_ready,
-    new_contributions,
-)
+from host import datagrams, window
+from host.packetizer import ArrayStream
 from host.recovery import new_estimate
 from intswitch.explore.shapes import (
     JOB,
@@ -43,16 +35,13 @@ from switch.protocol import (
     HEADER_BYTES,
     SEQUENCE_MASK,
     STATUS_BYTES,
-    ElementType,
     Opcode,
     Reduction,
     Rule,
 )
 from switch.tree import ranks_behind, ranks_of
-from switch.udp import PACKET, Rows
+from switch.udp import Rows
 
-BYTES_OF_A_NUMBER = 4
-INT32 = int(ElementType.INT32)
 MOST_WORKERS = 4  # the numbers below fit an int32
 
 
@@ -145,9 +134,6 @@ class Worker:
         self.starts = np.cumsum((0, *shape.aggregations))
         self.outs = [np.zeros(count, np.int32) for count in shape.aggregations]
         self.streams = [self.stream(index) for index in range(len(self.outs))]
-        self.due = window.Outgoing(*np.zeros((2, shape.num_slots), np.int64))
-        self.packets = np.zeros(shape.num_slots, PACKET).view(np.recarray)
-        self.room = new_contributions(shape.num_slots, BYTES_OF_A_NUMBER)
 
     def stream(self, index: int) -> ArrayStream:
         chunks = range(self.starts[index], self.starts[index + 1])
@@ -169,39 +155,31 @@ class Worker:
 
     def take(self, state: bytes, packet: Packet) -> Step:
         unpack(state, self.arrays)
-        data = np.frombuffer(packet.data, np.uint8).copy()
-        rows = Rows(
-            data, np.zeros(1, np.int64), np.array([data.size]), np.zeros(1, int)
-        )
-        arrived = arrivals.Arrived(*np.zeros((6, 1), np.int64))
-        count = arrivals.receive(self.window, rows, 1, 0.0, arrived)
+        index = int(self.begun[0]) - 1
+        self.outs[index][:] = 0
+        stream, rows = self.streams[index], datagrams.row_of(packet.data)
+        arrived = datagrams.take_in(self.window, stream, rows, 0.0)
         record = self.window.window[0]
         if record.left_behind:
             return self.step("learns", "is told that the switch went on without it")
-        if count == 0:
-            return self.step("learns" if record.silent else "ignores")
-        found, wrong = self.drain(data, arrived)
+        if arrived.chunks.size == 0:
+            return self.step("ignores" if record.ignored else "learns")
+        found, wrong = self.judge(index, int(arrived.chunks[0]), arrived.num_workers[0])
         if record.done == record.num_chunks and self.begun[0] < len(self.streams):
             self.begin_next()
         return self.step(found, wrong)
 
-    def drain(
-        self, data: NDArray[np.uint8], arrived: arrivals.Arrived
-    ) -> tuple[str, str | None]:
-        """Take a result in: what it was, and what is wrong with it."""
-        index = int(self.begun[0]) - 1
-        chunk, *fields = arrived
-        self.outs[index][chunk] = 0
-        self.streams[index].drain(chunk, Results(data, *fields))
-        chunk_of_job = int(self.starts[index] + chunk[0])
+    def judge(self, index: int, chunk: int, workers: int) -> tuple[str, str | None]:
+        """What a result was taken for, and what is wrong with it."""
+        chunk_of_job = int(self.starts[index]) + chunk
         everybody = range(self.shape.num_workers)
         right = sum(number(worker, chunk_of_job) for worker in everybody)
-        got = int(self.outs[index][chunk[0]])
+        got = int(self.outs[index][chunk])
         found = f"takes {got} as the sum of chunk {chunk_of_job}"
         if got != right:
             return found, f"{found}, where {right} is right"
-        if arrived.num_workers[0] != self.shape.num_workers:
-            return found, f"{found}, of {arrived.num_workers[0]} workers"
+        if workers != self.shape.num_workers:
+            return found, f"{found}, of {workers} workers"
         return found, None
 
     def step(self, did: str, wrong: str | None = None) -> Step:
@@ -225,35 +203,14 @@ class Worker:
 
     def contributions(self) -> list[Packet]:
         stream = self.streams[self.begun[0] - 1]
-        buffer = self.room.packets.reshape(-1)
-        sent = []
-        while (count := window.contributions_due(self.window, 0.0, self.due)) > 0:
-            chunks, repeated = self.due.chunks[:count], self.due.repeated[:count]
-            make_ready(self.room, count, stream.elements_per_chunk)
-            stream.fill(chunks, self.room)
-            assemble(
-                self.window.window, chunks, repeated, self.room, INT32,
-                buffer, self.packets,
-            )  # fmt: skip
-            sent += self.cut(count)
-        return sent
+        return self.packets(datagrams.contributions(self.window, stream, 0.0))
 
     def queries(self) -> list[Packet]:
-        buffer = self.room.packets.reshape(-1)
-        sent = []
-        while (count := window.queries_due(self.window, 0.0, self.due)) > 0:
-            chunks = self.due.chunks[:count]
-            assemble_queries(self.window.window, chunks, buffer, self.packets)
-            sent += self.cut(count)
-        return sent
+        return self.packets(datagrams.queries(self.window, 0.0))
 
-    def cut(self, count: int) -> list[Packet]:
-        """The packets that lie in the buffer."""
-        data = self.room.packets.tobytes()
-        return [
-            Packet(self.place, self.switch, data[each.offset :][: each.length])
-            for each in self.packets[:count]
-        ]
+    def packets(self, rows: Rows) -> list[Packet]:
+        sent = datagrams.bytes_of_rows(rows)
+        return [Packet(self.place, self.switch, data) for data in sent]
 
     def forget_time(self) -> None:
         """Set what depends on when things happened to one value, and the queue of

@@ -16,16 +16,15 @@ from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 
-from host import arrivals
 from host import window as win
 from host.collectives import Collectives
-from host.packetizer import Results, Stream, assemble, make_ready, new_contributions
+from host.datagrams import contributions, take_in
+from host.packetizer import Stream
 from host.transport import Statistics
 from intswitch.reproduce.claims import Progress, Quiet
 from switch.config import JobConfig, SwitchConfig
-from switch.parser import bytes_of, element_type_of
 from switch.pipeline import Pipeline
-from switch.udp import PACKET, Rows
+from switch.udp import Rows
 
 Outcome = TypeVar("Outcome")
 
@@ -35,15 +34,11 @@ NOW = 0.0  # nothing is late
 
 
 class Port(NamedTuple):
-    """One worker's end: its window, and memory for what it sends."""
+    """One worker's end."""
 
     state: win.State
-    outgoing: win.Outgoing
-    packets: Any
-    """Records of `switch.udp.PACKET`."""
     source: int
     """Number of its address at the switch."""
-    arrived: arrivals.Arrived
 
 
 class Lockstep:
@@ -76,10 +71,7 @@ class Lockstep:
                 worker=rank,
                 num_workers=num_workers,
             ),
-            win.Outgoing(*np.zeros((2, slots), np.int64)),
-            np.zeros(slots, PACKET).view(np.recarray),
             self.pipeline.known.number_of[self.config.workers[rank]],
-            arrivals.Arrived(*np.zeros((6, slots), np.int64)),
         )
 
     def aggregate(self, streams: Sequence[Stream]) -> None:
@@ -100,22 +92,10 @@ class Lockstep:
 
     def send(self, port: Port, stream: Stream) -> None:
         """All contributions that the window allows, through the switch."""
-        rows = int(win.contributions_due(port.state, NOW, port.outgoing))
-        chunks, repeated = (each[:rows] for each in port.outgoing)
-        element_type = element_type_of(stream.kind)
-        full = bytes_of(stream.elements_per_chunk, element_type)
-        room = new_contributions(rows, full)
-        make_ready(room, rows, stream.elements_per_chunk)
-        stream.fill(chunks, room)
-        buffer = room.packets.reshape(-1)
-        assemble(
-            port.state.window, chunks, repeated, room, element_type, buffer,
-            port.packets,
-        )  # fmt: skip
-        sent = port.packets[:rows]
-        source = np.full(rows, port.source, np.int64)
-        batch = Rows(buffer, sent.offset.copy(), sent.length.copy(), source)
-        self.pipeline.run(batch, rows)
+        rows = contributions(port.state, stream, NOW)
+        count = rows.source.size
+        source = np.full(count, port.source, np.int64)
+        self.pipeline.run(rows._replace(source=source), count)
 
     def receive(self, port: Port, stream: Stream) -> None:
         """The results that the switch has just sent to this worker."""
@@ -128,9 +108,7 @@ class Lockstep:
             mine["length"].copy(),
             np.zeros(len(mine), np.int64),
         )
-        count = arrivals.receive(port.state, rows, len(mine), NOW, port.arrived)
-        chunks, *fields = (each[:count] for each in port.arrived)
-        stream.drain(chunks, Results(out.buffer, *fields))
+        take_in(port.state, stream, rows, NOW)
 
 
 class Worker(Collectives):
