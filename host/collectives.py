@@ -74,8 +74,8 @@ class Collectives(ABC):
         out = np.zeros(values.shape, result_type)
         _check_types(out)
         element_type = ElementType[code.upper()]
-        flat = np.ascontiguousarray(values).reshape(-1)
-        stream = CodeStream(flat, out.reshape(-1), element_type, self.slot_bytes)
+        flat = values.reshape(-1), out.reshape(-1)
+        stream = CodeStream(*flat, element_type, self.slot_bytes)
         self._run(stream, out.dtype)
         return like(out)
 

@@ -197,7 +197,7 @@ ExploredLimit = Annotated[
 ]
 Large = Annotated[bool, Option("--large", help="Larger shapes too: minutes each.")]
 MostStates = Annotated[
-    int, Option(metavar="N", min=1, help="Stop when so many states are known.")
+    int, Option(metavar="N", min=1, help="Stop after so many states.")
 ]
 
 SwitchFile = Annotated[

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv6Address, ip_address
 
-from switch.codes import Table, objections_to_tables
+from switch.codes import TABLE_SIZES, Table, objections_to_tables
 from switch.config import Address, SwitchConfig
 from switch.protocol import FORMAT, MAX_WORKERS, Overflow
 
@@ -58,7 +58,6 @@ class JoinRequest:
 
 # What all workers of a job must say alike.
 COMMON_FIELDS = ("num_workers", "num_slots", "slot_bytes", "overflow")
-TABLES = ("code4", "code8")
 
 
 def check_alone(request: JoinRequest, config: SwitchConfig) -> None:
@@ -151,7 +150,7 @@ def _contradictions(request: JoinRequest, other: JoinRequest) -> Iterator[str]:
         mine, theirs = _shown(request, field), _shown(other, field)
         if mine != theirs:
             yield f"{field} {mine}, but worker {other.rank} said {theirs}"
-    for field in TABLES:
+    for field in TABLE_SIZES:
         yield from _other_table(field, request, other)
     address = text_of(numeric(other.data))
     if request.rank == other.rank:

@@ -103,6 +103,6 @@ def run(shapes: Sequence[Shape], most_states: int, console: Console) -> int:
 
 
 def shower(status: Status, shape: Shape) -> Callable[[int], None]:
-    """Tells how many states are known."""
+    """Tells how many states it has gone through."""
     what = f"{shape.rule.name.lower()}, {shape.num_workers} workers"
     return lambda states: status.update(f"{what}: {states:,} states")
