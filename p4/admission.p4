@@ -10,7 +10,6 @@
 control WellFormed(in headers_t hdr, out bool well_formed) {
     kind_t kind = hdr.aggregation.kind;
     bit<3> payload_type;
-    bool known_elements;
 
     apply {
         if (hdr.aggregation.opcode == RESULT || hdr.aggregation.opcode == STATUS) {
@@ -18,18 +17,14 @@ control WellFormed(in headers_t hdr, out bool well_formed) {
         } else {
             payload_type = element_type_of(kind);
         }
-        if (is_code(kind)) {
-            known_elements = reduction_of(kind) == SUM
-                && (element_type_of(kind) == CODE8
-                    || hdr.aggregation.element_count[0:0] == 0);
-        } else {
-            known_elements = reduction_of(kind) <= OR
-                && element_type_of(kind) <= result_type_of(kind);
-        }
         well_formed = hdr.aggregation.format == FORMAT
             && hdr.aggregation.opcode <= STATUS
-            && known_elements
             && result_type_of(kind) <= INT32
+            && (is_code(kind) && reduction_of(kind) == SUM
+                || element_type_of(kind) <= result_type_of(kind)
+                    && reduction_of(kind) <= OR)
+            && (element_type_of(kind) != CODE4
+                || hdr.aggregation.element_count[0:0] == 0)
             && (bit<32>) hdr.udp.length == (bit<32>) (UDP_BYTES + HEADER_BYTES)
                 + bytes_of(hdr.aggregation.element_count, payload_type);
     }
