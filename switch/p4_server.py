@@ -86,9 +86,8 @@ def serve(
     Raises ValueError if the switch does not answer, or cannot do what is asked, and
     OSError if the control plane's address is taken.
     """
-    try_to_listen(
-        config.control
-    )  # before the switch is emptied, which may be another's
+    # before the switch is emptied, which may be another's
+    try_to_listen(config.control)
     with (
         stop_signals() as stop,
         connect(config.connection) as tables,
