@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from intswitch.figure import COLOURS, plain
+from intswitch.figure import COLOURS, frame, plain
 from intswitch.reproduce.claims import Cell
 from intswitch.reproduce.memsgd_descents import Convergence, Race
 from intswitch.reproduce.memsgd_runs import Found
@@ -47,8 +47,7 @@ def draw(figure: Figure, found: Found) -> None:
         draw_race(axes, race)
     for axes in panels:
         axes.set(yscale="log")
-        axes.grid(alpha=0.25)
-        axes.spines[["top", "right"]].set_visible(False)
+        frame(axes)
         plain(axes.yaxis)
     panels[0].set(ylabel="objective, above the optimum")
 
