@@ -124,6 +124,14 @@ def frame(axes: Axes) -> None:
     axes.spines[["top", "right"]].set_visible(False)
 
 
+def ticks_at(axis: Axis, values: Sequence[float]) -> None:
+    """Mark these values alone: where a logarithmic axis has few points."""
+    from matplotlib.ticker import NullLocator
+
+    axis.set_ticks(values, [f"{value:,g}" for value in values])
+    axis.set_minor_locator(NullLocator())
+
+
 def plain(axis: Axis) -> None:
     """Write 0.5 and 2,000 at a logarithmic axis, and powers only when they are far."""
     from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from intswitch.figure import COLOURS, frame, plain, smooth
+from intswitch.figure import COLOURS, frame, plain, smooth, ticks_at
 from intswitch.reproduce.claims import Cell
 from intswitch.reproduce.intsgd_runs import WORKERS, Descent, Found, Rounding
 from intswitch.reproduce.training import mean_losses
@@ -51,32 +51,36 @@ def draw(figure: Figure, found: Found) -> None:
     losses.set(xlabel="step", title=f"training loss, {WORKERS} workers")
     for axes in (integers, losses):
         axes.set_yscale("log")
-        axes.legend(frameon=False, fontsize=8)
+        plain(axes.yaxis)
     for axes in (noise, integers, losses):
+        axes.legend(frameon=False, fontsize=8)
         frame(axes)
-    for scale in (noise.xaxis, integers.yaxis, losses.yaxis):
-        plain(scale)
 
 
 def draw_noise(axes: Axes, roundings: Sequence[Rounding]) -> None:
     """With the bound, and the value for uniform fractions."""
+    alphas = [each.alpha for each in roundings]
     ratios = [each.draws.variance / each.bound for each in roundings]
     axes.errorbar(
-        [each.alpha for each in roundings],
+        alphas,
         [ratio.mean for ratio in ratios],
         [ratio.half for ratio in ratios],
         fmt="o-",
         color=COLOURS[1],
         capsize=3,
+        label="measured",
     )
-    axes.axhline(1, color=COLOURS[0], linewidth=1)
-    axes.axhline(2 / 3, color=COLOURS[-1], linewidth=1, linestyle=":")
+    axes.axhline(1, color=COLOURS[0], linewidth=1, label="bound")
+    axes.axhline(
+        2 / 3, color=COLOURS[-1], linewidth=1, linestyle=":", label="uniform fractions"
+    )
     axes.set(
         xscale="log",
         ylim=(0, 1.1),
         xlabel="alpha",
         title="variance of rounding, over d / (4 n alpha²)",
     )
+    ticks_at(axes.xaxis, alphas)
 
 
 def draw_integers(axes: Axes, descents: Mapping[str, Descent]) -> None:

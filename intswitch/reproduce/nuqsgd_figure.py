@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from intswitch.figure import COLOURS, frame, plain, smooth
+from intswitch.figure import COLOURS, frame, plain, smooth, ticks_at
 from intswitch.reproduce.claims import Cell
 from intswitch.reproduce.nuqsgd_runs import BLOCKS, NAMES, SENSITIVE, D, Found
 from intswitch.reproduce.training import Curve, mean_losses, mean_score
@@ -51,8 +51,10 @@ def draw(figure: Figure, found: Found) -> None:
     for axes in (variance, losses, sensitive):
         axes.legend(frameon=False, fontsize=8)
         frame(axes)
-    for scale in (variance.xaxis, variance.yaxis, losses.yaxis, sensitive.xaxis):
-        plain(scale)
+    for axes, blocks in ((variance, BLOCKS), (sensitive, SENSITIVE)):
+        ticks_at(axes.xaxis, blocks)
+    for axes in (variance, losses):
+        plain(axes.yaxis)
 
 
 def draw_variance(axes: Axes, found: Found) -> None:
