@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from pathlib import Path
+from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -88,6 +89,15 @@ def peaks(
     return starts + 1, np.maximum.reduceat(integers, starts)
 
 
+def smooth(values: Sequence[float]) -> tuple[list[int], list[float]]:
+    """Steps, and means of a twentieth of them: a line one can follow."""
+    width = max(1, len(values) // 20)
+    starts = range(0, len(values) - width + 1, width)
+    return [start + width for start in starts], [
+        fmean(values[start : start + width]) for start in starts
+    ]
+
+
 def _label(axes: Sequence[Axes], result: Result) -> None:
     name = result.started.loss_name
     labels = (
@@ -97,8 +107,7 @@ def _label(axes: Sequence[Axes], result: Result) -> None:
     )
     for axis, (title, x, y) in zip(axes, labels, strict=True):
         axis.set(title=title, xlabel=x, ylabel=y)
-        axis.grid(alpha=0.25)
-        axis.spines[["top", "right"]].set_visible(False)
+        frame(axis)
     losses = [evaluated.loss for evaluated in result.evaluations]
     if min(losses) > 0 and max(losses) / min(losses) > 5:
         for axis in axes[:2]:
@@ -107,6 +116,20 @@ def _label(axes: Sequence[Axes], result: Result) -> None:
     axes[2].set_yscale("log")
     for scale in (axes[0].yaxis, axes[1].yaxis, axes[1].xaxis, axes[2].yaxis):
         plain(scale)
+
+
+def frame(axes: Axes) -> None:
+    """What all panels have around their lines."""
+    axes.grid(alpha=0.25)
+    axes.spines[["top", "right"]].set_visible(False)
+
+
+def ticks_at(axis: Axis, values: Sequence[float]) -> None:
+    """Mark these values alone: where a logarithmic axis has few points."""
+    from matplotlib.ticker import NullLocator
+
+    axis.set_ticks(values, [f"{value:,g}" for value in values])
+    axis.set_minor_locator(NullLocator())
 
 
 def plain(axis: Axis) -> None:

@@ -1,4 +1,4 @@
-"""How a training looks while it runs: a bar on a terminal, else a line now and then."""
+"""How work looks while it is done: a bar on a terminal, else a line now and then."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
     Progress,
+    ProgressColumn,
     SpinnerColumn,
     TextColumn,
     TimeElapsedColumn,
@@ -30,27 +31,26 @@ def number(value: float) -> str:
     return f"{value:.3f}" if abs(value) >= 0.01 or value == 0 else f"{value:.2e}"
 
 
-class Display:
-    """A `Watcher` that draws. `prefix` says which of several trainings this is."""
+class Bar:
+    """A bar, of which nothing stays; none where the console is no terminal."""
 
-    def __init__(self, console: Console) -> None:
+    def __init__(
+        self, console: Console, *columns: ProgressColumn, **fields: str
+    ) -> None:
+        """columns: between the count and the time. fields: at first, of columns."""
         self.console = console
-        self.prefix = self.label = ""
-        self.steps = 0
-        self.loss: float | None = None
-        self.latest = ""
         self.progress = Progress(
             SpinnerColumn(),
             TextColumn("{task.description}"),
             BarColumn(bar_width=24),
             MofNCompleteColumn(),
-            TextColumn("{task.fields[figures]}"),
+            *columns,
             TimeElapsedColumn(),
             console=console,
             transient=True,
             disable=not console.is_terminal,
         )
-        self.task = self.progress.add_task("", total=None, figures="")
+        self.task = self.progress.add_task("", total=None, **fields)
 
     def __enter__(self) -> Self:
         self.progress.start()
@@ -63,6 +63,17 @@ class Display:
         traceback: TracebackType | None,
     ) -> None:
         self.progress.stop()
+
+
+class Display(Bar):
+    """A `Watcher` that draws. `prefix` says which of several trainings this is."""
+
+    def __init__(self, console: Console) -> None:
+        super().__init__(console, TextColumn("{task.fields[figures]}"), figures="")
+        self.prefix = self.label = ""
+        self.steps = 0
+        self.loss: float | None = None
+        self.latest = ""
 
     def status(self, text: str) -> None:
         """What takes long just now."""

@@ -69,6 +69,14 @@ def drawn(kind: str, draws: int = 200) -> Draws:
     return found
 
 
+LIMITS = [
+    (100, 32, 5.489),
+    (600, 32, 5.174),
+    (10_000, 32, 5.119),
+    (600, 4, 4.754),
+]
+
+
 def test_unbiased_draws_are_found_unbiased() -> None:
     draws = drawn("rightly")
     assert draws.unbiased
@@ -89,6 +97,17 @@ def test_biased_draws_are_found_biased(kind: str) -> None:
     draws = drawn(kind)
     assert not draws.unbiased
     assert draws.told().startswith("largest mean error ")
+
+
+@pytest.mark.parametrize(("draws", "directions", "limit"), LIMITS)
+def test_the_limit_is_for_all_directions_together(
+    draws: int, directions: int, limit: float
+) -> None:
+    """Student's quantile at 1 - 0.00001 / (2 directions), from SciPy."""
+    found = Draws(np.ones(2), directions=directions - 3)
+    for _ in range(draws):
+        found.add(np.ones(2))
+    assert found.limit == pytest.approx(limit, rel=2e-3)
 
 
 def test_exact_draws_are_unbiased() -> None:

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from reproductions import some, verdicts
 
 from host.compressors.deltas import HEADER
 from host.compressors.fastsgd import FastSGD
@@ -28,26 +29,16 @@ from intswitch.reproduce.fastsgd_coding import (
 )
 from intswitch.reproduce.fastsgd_runs import Trained
 
-NOTHING: Any = None
 DRAWS = 120
 FEATURES = 100_000
-
-
-def found(**fields: Any) -> runs.Found:
-    """With some of its experiments."""
-    every = {field.name: NOTHING for field in dataclasses.fields(runs.Found)}
-    return runs.Found(**{**every, **fields})
-
-
-def verdicts(claims: Any) -> list[bool]:
-    return [claim.holds for claim in claims]
 
 
 # rounding
 
 
 def rounded() -> runs.Found:
-    return found(
+    return some(
+        runs.Found,
         roundings=[rounding(base, 0, DRAWS) for base in fastsgd_coding.THRESHOLDS],
         nearest=[nearest(base, 0) for base in fastsgd_coding.THRESHOLDS],
     )
@@ -134,7 +125,9 @@ KEYED: dict[str, Any] = {"features": FEATURES, "start": 1.0, "exact": 0.5}
 
 
 def test_keys_are_as_claimed() -> None:
-    claims = fastsgd.key_claims(found(keys=keyed(), trainings=[SPARSE], **KEYED))
+    claims = fastsgd.key_claims(
+        some(runs.Found, keys=keyed(), trainings=[SPARSE], **KEYED)
+    )
     assert verdicts(claims) == [True, True]
 
 
@@ -148,13 +141,15 @@ def test_keys_of_other_sizes_are_found_out(
         return bytes(HEADER.size + len(keys) * bits // 8)
 
     monkeypatch.setattr(fastsgd_coding, "encode_keys", encoded)
-    claims = fastsgd.key_claims(found(keys=keyed(), trainings=[SPARSE], **KEYED))
+    claims = fastsgd.key_claims(
+        some(runs.Found, keys=keyed(), trainings=[SPARSE], **KEYED)
+    )
     assert verdicts(claims) == [False, True]
 
 
 def test_values_that_take_more_than_keys_are_found_out() -> None:
     wide = SPARSE._replace(message_bytes=400)
-    claims = fastsgd.key_claims(found(keys=[], trainings=[wide], **KEYED))
+    claims = fastsgd.key_claims(some(runs.Found, keys=[], trainings=[wide], **KEYED))
     assert verdicts(claims)[1] is False
 
 
@@ -173,14 +168,14 @@ def test_time_that_is_not_linear_is_found_out(
 ) -> None:
     linear = [Timing(n, 1e-9 * n, 1e-9 * n) for n in (1 << 18, 1 << 20, 1 << 22)]
     timings = [each._replace(**{coder: 1e-9 * each.elements**power}) for each in linear]
-    assert verdicts(fastsgd.time_claims(found(timings=timings))) == [holds]
+    assert verdicts(fastsgd.time_claims(some(runs.Found, timings=timings))) == [holds]
 
 
 # in the switch
 
 
 def test_sums_in_the_switch_are_as_claimed() -> None:
-    measured = found(paths=paths(0, 3, 3000), nuqsgd=same_as_nuqsgd(0, 3))
+    measured = some(runs.Found, paths=paths(0, 3, 3000), nuqsgd=same_as_nuqsgd(0, 3))
     assert verdicts(fastsgd.switch_claims(measured)) == [True, True]
 
 
@@ -195,7 +190,7 @@ def test_sums_that_differ_in_a_bit_are_found_out(
             return mean
 
     monkeypatch.setattr(fastsgd_coding, "FastSGD", Spoilt)
-    measured = found(paths=paths(0, 3, 3000), nuqsgd=same_as_nuqsgd(0, 3))
+    measured = some(runs.Found, paths=paths(0, 3, 3000), nuqsgd=same_as_nuqsgd(0, 3))
     assert verdicts(fastsgd.switch_claims(measured)) == [False, False]
 
 
@@ -211,7 +206,9 @@ def swept(
         for feedback, chosen in ((False, bare), (True, losses))
         for tau, loss in chosen.items()
     ]
-    return found(trainings=trainings, features=FEATURES, start=1.0, exact=0.0)
+    return some(
+        runs.Found, trainings=trainings, features=FEATURES, start=1.0, exact=0.0
+    )
 
 
 LOSSES = {14: 0.0, 6: 0.01, 3: 0.04, 1: 0.4}
@@ -237,6 +234,7 @@ def test_a_knee_is_as_claimed() -> None:
         ({}, {}, {3: 20_000.0, 6: 30_000.0}, [True, False, True]),  # not steep
         ({}, {}, {6: 41_000.0}, [True, False, True]),  # does not always grow
         ({1: 0.05}, {}, {}, [True, False, True]),  # no knee
+        ({14: math.nan, 6: math.nan}, {}, {}, [True, False, False]),  # no numbers
         ({6: 0.2, 14: 0.3}, {}, {}, [True, False, False]),  # lost from the start
         ({}, {3: 0.04, 6: 0.0}, {}, [True, True, False]),  # no bias
     ],

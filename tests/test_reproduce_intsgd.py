@@ -7,16 +7,16 @@ from typing import Any
 
 import numpy as np
 import pytest
+from reproductions import curves, some, verdicts
 
 pytest.importorskip("torch")
 
 from host.compressors import scaled
 from host.compressors.intsgd import IntSGD
-from intswitch.experiment import Evaluated
 from intswitch.reproduce import intsgd, intsgd_figure
 from intswitch.reproduce import intsgd_runs as runs
 from intswitch.reproduce.claims import Claim, Options, Quiet
-from intswitch.reproduce.training import Curve
+from intswitch.reproduce.training import Curve, loss_ratio
 
 DRAWS = 150
 
@@ -25,20 +25,12 @@ def rounded(elements: int = 600) -> runs.Found:
     """Of the experiments, those about rounding alone, in small."""
     gradients = runs.gaussian(0, 4, elements)
     worst = runs.halves(0, 4, elements, runs.ALPHA)
-    nothing: Any = None
-    return runs.Found(
+    return some(
+        runs.Found,
         roundings=[runs.rounding(gradients, a, DRAWS) for a in (1.0, runs.ALPHA)],
         worst=runs.rounding(worst, runs.ALPHA, DRAWS),
         nearest=runs.rounding(gradients[:1], runs.ALPHA, 3, rounding="deterministic"),
-        adaptive=nothing,
-        descents=nothing,
-        curves=nothing,
-        notes=[],
     )
-
-
-def verdicts(claims: Any) -> list[bool]:
-    return [claim.holds for claim in claims]
 
 
 def test_random_rounding_is_as_claimed() -> None:
@@ -100,10 +92,26 @@ def test_means_that_are_spoilt_are_found_out(
 
 def test_rounding_to_nearest_is_biased_and_random_rounding_is_not() -> None:
     found = rounded()
-    assert verdicts(intsgd.nearest_claims(found)) == [True]
+    (right,) = intsgd.nearest_claims(found)
+    assert right.holds
+    assert right.measured.endswith("the same error in all 3 draws")
     random = runs.rounding(runs.gaussian(0, 1, 600), runs.ALPHA, 20)
-    taken = dataclasses.replace(found, nearest=random)
-    assert verdicts(intsgd.nearest_claims(taken)) == [False]
+    (wrong,) = intsgd.nearest_claims(dataclasses.replace(found, nearest=random))
+    assert not wrong.holds
+    assert "the same error" not in wrong.measured
+
+
+@pytest.mark.parametrize("name", ["SGD", "heuristic int8"])
+def test_what_diverges_shows_nothing(name: str) -> None:
+    """Not even that it is worse: of SGD, whose loss is then infinite, nothing is."""
+    trained = {each: curves_of(f, 0.02) for each, f in FACTORS.items()}
+    trained[name] = curves([1.0] * 5, diverged=7)
+    holds = verdicts(intsgd.training_claims(some(runs.Found, curves=trained)))
+    lost = {
+        "SGD": [False] * 4 + [True],
+        "heuristic int8": [True, True, False] + 2 * [True],
+    }
+    assert holds == lost[name]
 
 
 def adapted(**options: Any) -> list[Claim]:
@@ -116,12 +124,7 @@ def adapted(**options: Any) -> list[Claim]:
         adaptive = runs.adaptive(0, 8, 25, Quiet())
     finally:
         runs.IntSGD = kept  # type: ignore[misc]
-    nothing: Any = None
-    found = runs.Found(
-        roundings=nothing, worst=nothing, nearest=nothing, adaptive=adaptive,
-        descents=nothing, curves=nothing, notes=[],
-    )  # fmt: skip
-    return list(intsgd.adaptive_claims(found))
+    return list(intsgd.adaptive_claims(some(runs.Found, adaptive=adaptive)))
 
 
 def test_the_adaptive_scale_is_as_claimed() -> None:
@@ -144,12 +147,7 @@ def descended(diana: str = "IntDIANA") -> list[bool]:
         )
         for name in runs.METHODS
     }
-    nothing: Any = None
-    found = runs.Found(
-        roundings=nothing, worst=nothing, nearest=nothing, adaptive=nothing,
-        descents=descents, curves=nothing, notes=[],
-    )  # fmt: skip
-    return verdicts(intsgd.descent_claims(found))
+    return verdicts(intsgd.descent_claims(some(runs.Found, descents=descents)))
 
 
 def test_intdiana_is_as_claimed() -> None:
@@ -166,22 +164,11 @@ def test_data_of_fewer_samples_than_workers_is_refused() -> None:
         runs.descend("IntSGD int8", dataset, 12, 1, Quiet())
 
 
-def curves(factor: float, jitter: float) -> list[Curve]:
+def curves_of(factor: float, jitter: float) -> list[Curve]:
     """Of five seeds, whose final losses differ; `factor` times those of SGD."""
     chance = np.random.default_rng(int(100 * factor))
-    return [
-        Curve(
-            label="",
-            losses=[2.0, factor * seed * (1 + jitter * chance.normal())],
-            evaluations=[Evaluated(step=2, loss=1.0, accuracy=0.5)],
-            largest_integers=[1, 1],
-            bytes_up=1.0,
-            bytes_down=1.0,
-            clips=0,
-            elements=1,
-        )
-        for seed in (1.0, 1.2, 0.7, 3.0, 1.0)
-    ]
+    seeds = (1.0, 1.2, 0.7, 3.0, 1.0)
+    return curves([factor * seed * (1 + jitter * chance.normal()) for seed in seeds])
 
 
 FACTORS = {
@@ -200,20 +187,16 @@ def test_trainings_that_match_or_not_are_told(name: str | None) -> None:
     factors = dict(FACTORS)
     if name:
         factors[name] = 1.0 if factors[name] > 1.2 else 1.3
-    nothing: Any = None
-    found = runs.Found(
-        roundings=nothing, worst=nothing, nearest=nothing, adaptive=nothing,
-        descents=nothing, notes=[],
-        curves={each: curves(f, 0.02) for each, f in factors.items()},
-    )  # fmt: skip
+    trained = {each: curves_of(f, 0.02) for each, f in factors.items()}
+    found = some(runs.Found, curves=trained)
     order = [each for each in FACTORS if each != "SGD"]
     expected = [each != name for each in order]
     assert verdicts(intsgd.training_claims(found)) == expected
 
 
 def test_a_difference_that_seeds_hide_is_no_proof() -> None:
-    excess = intsgd.relative_excess(curves(1.3, 0.5), curves(1.0, 0.5))
-    assert excess.low < intsgd.WORSE < excess.high
+    ratio = loss_ratio(curves_of(1.3, 0.5), curves_of(1.0, 0.5))
+    assert ratio.low < 1 + intsgd.WORSE < ratio.high
 
 
 def test_the_whole_of_it_runs_in_small(
@@ -238,9 +221,9 @@ def test_the_whole_of_it_runs_in_small(
 
 def test_the_figure_draws_its_rows() -> None:
     matplotlib = pytest.importorskip("matplotlib.figure")
-    descent = runs.Descent("IntSGD int8", [1.0, 0.5], [7, 3], [5, 4])
+    descent = runs.Descent([1.0, 0.5], [7, 3], [5, 4])
     found = dataclasses.replace(
-        rounded(50), descents={descent.name: descent}, curves={"SGD": curves(1, 0)}
+        rounded(50), descents={"IntSGD int8": descent}, curves={"SGD": curves_of(1, 0)}
     )
     rows = list(intsgd_figure.rows(found))
     assert [row["panel"] for row in rows] == [

@@ -6,15 +6,15 @@ from typing import Any
 
 import numpy as np
 import pytest
+from reproductions import curves, some, verdicts
 
 pytest.importorskip("torch")
 
 from host.compressors.selection import shared_key, top_k
-from intswitch.experiment import Evaluated
 from intswitch.reproduce import memsgd, memsgd_descents, memsgd_figure, memsgd_theory
 from intswitch.reproduce import memsgd_runs as runs
 from intswitch.reproduce.claims import Quiet
-from intswitch.reproduce.datasets import epsilon_twin, rcv1_twin
+from intswitch.reproduce.datasets import Dataset, dense, epsilon_twin, rcv1_twin
 from intswitch.reproduce.logistic import Problem
 from intswitch.reproduce.memsgd_descents import Variant, Walk
 from intswitch.reproduce.memsgd_steps import (
@@ -29,18 +29,7 @@ from intswitch.reproduce.memsgd_steps import (
 )
 from intswitch.reproduce.training import Curve
 
-NOTHING: Any = None
 DRAWS = 3000
-
-
-def verdicts(claims: Any) -> list[bool]:
-    return [claim.holds for claim in claims]
-
-
-def found(**given: Any) -> runs.Found:
-    """With what a test looks at."""
-    fields = [field.name for field in dataclasses.fields(runs.Found)]
-    return runs.Found(**{name: given.get(name, NOTHING) for name in fields})
 
 
 # steps
@@ -146,7 +135,7 @@ def contracted(monkeypatch: pytest.MonkeyPatch, choose: Any = None) -> list[bool
     }
     scaled = memsgd_theory.scaled_without_memory(vector, runs.SCALED, DRAWS, seed=0)
     tops = {k: memsgd_theory.left_by_top(vector, int(k)) for k in (1, 10, 100)}
-    part = found(contractions=outcomes, tops=tops, scaled=scaled)
+    part = some(runs.Found, contractions=outcomes, tops=tops, scaled=scaled)
     return verdicts(memsgd.contraction_claims(part))
 
 
@@ -175,7 +164,40 @@ def test_the_bounds_hold() -> None:
         name: memsgd_theory.bounds(method, 0, 2, 2000)
         for name, method in (("top", TOP), ("random", RAND))
     }
-    assert verdicts(memsgd.bound_claims(found(bounds=outcomes))) == [True, True]
+    assert verdicts(memsgd.bound_claims(some(runs.Found, bounds=outcomes))) == [
+        True,
+        True,
+    ]
+
+
+@pytest.mark.parametrize(
+    ("square", "lemma", "distance", "bound"),
+    [
+        (1.0, 0.0, 0.0, 4 * 3 * (3 + 2 * 2) / (0.5 * 29)),  # 168 / 29
+        (0.0, 0.0, 1.0, 0.5 * 8 / (8 * 29)),  # 0.5 / 29
+        (0.0, 1.0, 0.0, 64 * 3 * (1 + 2 * 1.5 / 0.5) / (0.5 * 29)),  # 2688 / 29
+        (2.0, 3.0, 5.0, (2 * 168 + 3 * 2688 + 5 * 0.5) / 29),
+    ],
+)
+def test_theorem_2_4_by_hand(
+    square: float, lemma: float, distance: float, bound: float
+) -> None:
+    """Three steps, a = 2, mu = 0.5: S = 4 + 9 + 16 = 29; L = 2^2 / 4 + 0.5 = 1.5."""
+    one = Dataset("one", dense(np.array([[2.0]])), np.ones(1))
+    found = memsgd_theory.theorem_2_4(
+        Problem(one, l2=0.5), 2.0, 3, square, lemma, distance
+    )
+    assert found == pytest.approx(bound, rel=1e-12)
+
+
+@pytest.mark.parametrize("twin", [epsilon_twin, rcv1_twin])
+def test_the_mean_square_is_that_of_the_gradients(twin: Any) -> None:
+    problem = Problem(twin(0, samples=40, features=30))
+    x = np.random.default_rng(2).normal(size=30)
+    squares = [float(gradient(problem, row, x) @ gradient(problem, row, x))
+               for row in range(40)]  # fmt: skip
+    found = memsgd_theory.mean_square(problem, x)
+    assert found == pytest.approx(np.mean(squares), rel=1e-12)
 
 
 SMALL = {"samples": 2500, "features": 50}
@@ -191,7 +213,7 @@ def converged(monkeypatch: pytest.MonkeyPatch, **instead: Variant) -> list[bool]
     convergence = memsgd_descents.converge(
         place, 1, epochs=3, seeds=range(3), progress=Quiet()
     )
-    return verdicts(memsgd.figure2_claims(found(figure2=[convergence])))
+    return verdicts(memsgd.figure2_claims(some(runs.Found, figure2=[convergence])))
 
 
 def test_figure_2_is_as_claimed(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -220,13 +242,21 @@ def test_figure_3_is_as_claimed_and_its_bits_decide() -> None:
     race = memsgd_descents.race(place, 1, epochs=6, seeds=range(2), progress=Quiet())
     assert race.senders["SGD"].bits == 64 * features
     assert race.senders["QSGD 8 bit"].bits == 9 * features
-    assert verdicts(memsgd.figure3_claims(found(figure3=[race]))) == [True, True]
+    assert verdicts(memsgd.figure3_claims(some(runs.Found, figure3=[race]))) == [
+        True,
+        True,
+    ]
     dear = dataclasses.replace(race.senders["top 1"], bits=640)
     spoilt = dataclasses.replace(race, senders=race.senders | {"top 1": dear})
     assert spoilt.bits("top 1") == 10 * race.bits("top 1")
-    assert verdicts(memsgd.figure3_claims(found(figure3=[spoilt])))[0] is False
+    assert (
+        verdicts(memsgd.figure3_claims(some(runs.Found, figure3=[spoilt])))[0] is False
+    )
     never = dataclasses.replace(race, target=0.0)
-    assert verdicts(memsgd.figure3_claims(found(figure3=[never]))) == [False, False]
+    assert verdicts(memsgd.figure3_claims(some(runs.Found, figure3=[never]))) == [
+        False,
+        False,
+    ]
 
 
 def test_the_authors_accounts() -> None:
@@ -243,20 +273,10 @@ def test_the_authors_accounts() -> None:
     }
 
 
-def curves(loss: float, accuracy: float, down: float) -> list[Curve]:
-    return [
-        Curve(
-            label="",
-            losses=[2.0, loss * seed],
-            evaluations=[Evaluated(step=2, loss=1.0, accuracy=accuracy)],
-            largest_integers=[1, 1],
-            bytes_up=1.0,
-            bytes_down=down,
-            clips=0,
-            elements=1,
-        )
-        for seed in (1.0, 1.1, 0.8)
-    ]
+def curves_of(loss: float, accuracy: float, down: float) -> list[Curve]:
+    """Of three seeds, whose final losses differ."""
+    losses = [loss * seed for seed in (1.0, 1.1, 0.8)]
+    return curves(losses, accuracy=accuracy, down=down)
 
 
 TRAININGS = {
@@ -283,16 +303,21 @@ TRAININGS = {
 def test_trainings_that_lose_are_told(
     name: str, outcome: tuple[float, float, float], wrong: list[int]
 ) -> None:
-    outcomes = {n: curves(*each) for n, each in (TRAININGS | {name: outcome}).items()}
-    holds = verdicts(memsgd.training_claims(found(curves=outcomes)))
+    outcomes = {
+        n: curves_of(*each) for n, each in (TRAININGS | {name: outcome}).items()
+    }
+    holds = verdicts(memsgd.training_claims(some(runs.Found, curves=outcomes)))
     assert [number for number, each in enumerate(holds) if not each] == wrong
 
 
 def test_trainings_that_differ_too_much_to_tell_show_nothing() -> None:
     """An interval that reaches from better to far worse is no match."""
-    outcomes = {n: curves(*each) for n, each in TRAININGS.items()}
-    outcomes["top"] = [*curves(0.05, 0.965, 1.0)[:1], *curves(0.25, 0.965, 1.0)[1:]]
-    holds = verdicts(memsgd.training_claims(found(curves=outcomes)))
+    outcomes = {n: curves_of(*each) for n, each in TRAININGS.items()}
+    outcomes["top"] = [
+        *curves_of(0.05, 0.965, 1.0)[:1],
+        *curves_of(0.25, 0.965, 1.0)[1:],
+    ]
+    holds = verdicts(memsgd.training_claims(some(runs.Found, curves=outcomes)))
     assert not holds[2]
 
 
@@ -300,7 +325,8 @@ def test_the_figure_draws_its_rows() -> None:
     matplotlib = pytest.importorskip("matplotlib.figure")
     place = memsgd_descents.ground(epsilon_twin(0, samples=60, features=10))
     options: Any = {"epochs": 1, "seeds": range(2), "progress": Quiet()}
-    both = found(
+    both = some(
+        runs.Found,
         figure2=[memsgd_descents.converge(place, 1, **options)],
         figure3=[memsgd_descents.race(place, 1, **options)],
     )

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from reproductions import curves, some
 
 pytest.importorskip("torch")
 
@@ -14,14 +15,12 @@ from host.compressors import leveled, scaled
 from host.compressors.nuqsgd import NUQSGD
 from host.compressors.qsgdinf import QSGDinf
 from host.compressors.registry import COMPRESSORS
-from intswitch.experiment import Evaluated
 from intswitch.reproduce import nuqsgd, nuqsgd_figure
 from intswitch.reproduce import nuqsgd_runs as runs
 from intswitch.reproduce.claims import Claim, Options, Quiet
 from intswitch.reproduce.training import Curve
 
 DRAWS = 40
-NOTHING: Any = None
 
 
 def variances(*names: str) -> dict[tuple[str, str, int], runs.Drawn]:
@@ -58,13 +57,11 @@ def right() -> runs.Found:
     """Of the experiments, those about rounding alone."""
     alike = np.full((1, runs.D), 1.0, np.float32)
     noise = {"QSGD": 20.0, "QSGDinf": 1.0, "NUQSGD": 1.1}
-    return runs.Found(
+    return some(
+        runs.Found,
         variances=variances(*runs.NAMES),
         uniform=runs.drawn("qsgd:path=gather,block_size=8192", alike, DRAWS, 0),
-        noise=runs.Noise({name: steady(mean) for name, mean in noise.items()}, 1),
-        curves=NOTHING,
-        sensitive=NOTHING,
-        notes=[],
+        noise=runs.Noise({name: steady(mean) for name, mean in noise.items()}),
         **of_nuqsgd(),
     )
 
@@ -180,30 +177,18 @@ def test_other_levels_are_found_out(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_other_noise_in_a_training_is_found_out(name: str, factor: float) -> None:
     squares = dict(right().noise.squares)
     squares[name] = [factor * each for each in squares[name]]
-    changed = dataclasses.replace(right(), noise=runs.Noise(squares, 1))
+    changed = dataclasses.replace(right(), noise=runs.Noise(squares))
     assert [claim.holds for claim in nuqsgd.block_claims(changed)] == [True, False]
 
 
 # trainings
 
 
-def curves(factor: float, diverged: int | None = None) -> list[Curve]:
+def curves_of(factor: float, diverged: int | None = None) -> list[Curve]:
     """Of three seeds, whose final losses differ; `factor` times those of SGD."""
     chance = np.random.default_rng(int(100 * factor))
-    return [
-        Curve(
-            label="",
-            losses=[2.0, factor * seed * (1 + 0.01 * chance.normal())],
-            evaluations=[Evaluated(step=2, loss=1.0, accuracy=0.5)],
-            largest_integers=[1, 1],
-            bytes_up=1.0,
-            bytes_down=1.0,
-            clips=0,
-            elements=1,
-            diverged=diverged,
-        )
-        for seed in (1.0, 1.2, 0.7)
-    ]
+    losses = [factor * seed * (1 + 0.01 * chance.normal()) for seed in (1.0, 1.2, 0.7)]
+    return curves(losses, diverged=diverged)
 
 
 FACTORS = {
@@ -220,17 +205,11 @@ def trained(name: str | None = None, diverged: int | None = None) -> list[Claim]
     factors = dict(FACTORS)
     if name:
         factors[name] = 1.0 if factors[name] > 1.2 else 1.4
-    made = {each: curves(factor) for each, factor in factors.items()}
+    made = {each: curves_of(factor) for each, factor in factors.items()}
     if diverged and name:
-        made[name] = curves(1.0, diverged)
-    found = dataclasses.replace(EMPTY, curves={"SGD": curves(1.0), **made})
+        made[name] = curves_of(1.0, diverged)
+    found = some(runs.Found, curves={"SGD": curves_of(1.0), **made})
     return list(nuqsgd.training_claims(found))
-
-
-EMPTY = runs.Found(
-    variances={}, bounds=[], uniform=NOTHING, sparse=NOTHING, common={},
-    noise=NOTHING, curves={}, sensitive={}, notes=[],
-)  # fmt: skip
 
 
 @pytest.mark.parametrize("name", [None, *FACTORS])
@@ -252,6 +231,33 @@ def test_what_diverges_does_not_match(name: str) -> None:
     assert "diverged in 3 of 3 seeds (step 7, 7, 7)" in told
 
 
+def mixed(factor: float, ended: int) -> list[Curve]:
+    """Of four seeds, some of which diverge."""
+    return [*curves([0.1] * ended, diverged=7), *curves([factor] * (4 - ended))]
+
+
+@pytest.mark.parametrize("ended", range(5))
+def test_seeds_that_diverge_are_counted_and_the_others_judged(ended: int) -> None:
+    """Worse if most of four diverge, or if the others, two or more, lose."""
+    sgd = curves([1.0] * 4)
+    equal, worse = (mixed(factor, ended) for factor in (1.0, 1.5))
+    assert nuqsgd.matches(equal, sgd) is (ended == 0)
+    assert nuqsgd.is_worse(equal, sgd) is (ended > 2)
+    assert nuqsgd.is_worse(worse, sgd)
+    told = nuqsgd.outcome(worse, sgd)
+    assert (f"diverged in {ended} of 4 seeds" in told) is (ended > 0)
+    assert ("training loss 1.50 times SGD's" in told) is (ended <= 2)
+
+
+@pytest.mark.parametrize("ended", [1, 2])
+def test_one_seed_that_is_left_shows_nothing(ended: int) -> None:
+    """Of the method, or of SGD."""
+    one, whole = [*curves([1.0], diverged=7), *curves([9.0])], curves([1.0] * 2)
+    pair = (one, whole) if ended == 1 else (whole, one)
+    assert not nuqsgd.matches(*pair)
+    assert not nuqsgd.is_worse(*pair)
+
+
 @pytest.mark.parametrize(
     ("name", "block", "factor", "expected"),
     [
@@ -265,13 +271,13 @@ def test_sensitivity_to_the_block_is_told(
     name: str | None, block: int, factor: float, expected: list[bool]
 ) -> None:
     sensitive = {
-        (each, size): curves(2.0 if each == "NUQSGD" and size == runs.D else 1.0)
+        (each, size): curves_of(2.0 if each == "NUQSGD" and size == runs.D else 1.0)
         for each in ("NUQSGD", "QSGDinf")
         for size in runs.SENSITIVE
     }
     if name:
-        sensitive[name, block] = curves(factor)
-    found = dataclasses.replace(EMPTY, sensitive=sensitive, curves={"SGD": curves(1.0)})
+        sensitive[name, block] = curves_of(factor)
+    found = some(runs.Found, sensitive=sensitive, curves={"SGD": curves_of(1.0)})
     claims = nuqsgd.sensitivity_claims(found)
     assert [claim.holds for claim in claims] == expected
 

@@ -22,12 +22,10 @@ def test_a_training_is_that_over_udp_bit_for_bit() -> None:
     training = Training(workload="digits", options={"element_type": "int8"}, **CHOICES)
     with open_fabric("loopback", load("pair"), lambda text: None) as fabric:
         there = run(fabric, training)
-    assert here.label == there.training.label
     assert here.losses == there.losses
     assert here.evaluations == there.evaluations
     assert here.largest_integers == there.largest_integers
     assert here.clips == there.total("clips")
-    assert here.elements == 2 * 12 * there.started.parameters
     assert here.score == there.score
 
 

@@ -15,17 +15,19 @@ where a claim does not hold.
 
 To build a reproduction on:
 
-    claims.py      Claim, Basis, Evidence, Options, Progress
+    claims.py      Claim, Basis, Evidence, Options, Progress; from outcomes to evidence
     estimates.py   means with confidence intervals; moments of many draws, and whether
                    they are unbiased
     lockstep.py    workers as threads, and the emulated switch between them without
                    sockets: the real compressors, the real packets
     datasets.py    LIBSVM files; synthetic twins of epsilon and RCV1
     logistic.py    l2 logistic regression on them: loss, gradients, optimum
+    training.py    trainings of a network in lockstep, and what several seeds came to
 
 A claim is decided by a comparison that can fail: a bound outside of the confidence
-interval, an ordering that the interval of the difference does not reach. Nothing is
-drawn or claimed that was not measured in the same run.
+interval, an ordering that the interval of the difference does not reach. Where it has
+a tolerance, the table says so: (judged: ...). Nothing is drawn or claimed that was not
+measured in the same run.
 
 Modules are imported when they are asked for; the command line reads this one alone.
 """

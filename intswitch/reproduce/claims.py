@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 Item = TypeVar("Item")
+Outcomes = TypeVar("Outcomes", bound="Noted")
 Cell = str | int | float
 
 
@@ -62,6 +63,28 @@ class Evidence:
     """Draws the paper's figure, from the same numbers, on an empty figure."""
     notes: Sequence[str] = field(default_factory=tuple)
     """What one must know to read the table: sizes, data, differences to the paper."""
+
+
+class Noted(Protocol):
+    """The outcomes of a paper's experiments, of which `Evidence` has the notes."""
+
+    @property
+    def notes(self) -> Sequence[str]: ...
+
+
+def judged(
+    found: Outcomes,
+    parts: Sequence[Callable[[Outcomes], Iterator[Claim]]],
+    rows: Callable[[Outcomes], Iterator[Mapping[str, Cell]]],
+    draw: Callable[[Figure, Outcomes], None],
+) -> Evidence:
+    """All claims of all parts, and the figure, from what the experiments found."""
+    return Evidence(
+        claims=[claim for part in parts for claim in part(found)],
+        rows=list(rows(found)),
+        draw=lambda figure: draw(figure, found),
+        notes=found.notes,
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -7,24 +7,15 @@ import json
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from types import TracebackType
-from typing import Self
 
 from rich import box
 from rich.console import Console
 from rich.markup import escape
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    Progress,
-    SpinnerColumn,
-    TextColumn,
-    TimeElapsedColumn,
-)
 from rich.table import Table
 
 from intswitch import reproduce
 from intswitch.console import new_console
+from intswitch.progress import Bar
 from intswitch.reproduce.claims import LEGEND, Claim, Evidence, Item, Options
 
 HEADINGS = ("source", "paper says", "we measured", "holds")
@@ -37,8 +28,8 @@ def run(paper: str, options: Options, folder: Path | None) -> bool:
     folder = folder or Path("runs") / f"reproduce-{paper}"
     folder.mkdir(parents=True, exist_ok=True)  # or fail now rather than at the end
     console = new_console()
-    with Bar(console) as bar:
-        evidence = reproduce.load(paper)(options, bar)
+    with Stages(console) as progress:
+        evidence = reproduce.load(paper)(options, progress)
     show(paper, evidence, console)
     for path in write(paper, evidence, folder):
         console.print(f"wrote {path}", highlight=False)
@@ -56,34 +47,8 @@ def check_data(paper: str, data: Path) -> None:
         pass
 
 
-class Bar:
-    """A `claims.Progress`: a bar on a terminal, else a line for every stage."""
-
-    def __init__(self, console: Console) -> None:
-        self.console = console
-        self.progress = Progress(
-            SpinnerColumn(),
-            TextColumn("{task.description}"),
-            BarColumn(bar_width=24),
-            MofNCompleteColumn(),
-            TimeElapsedColumn(),
-            console=console,
-            transient=True,
-            disable=not console.is_terminal,
-        )
-        self.task = self.progress.add_task("", total=None)
-
-    def __enter__(self) -> Self:
-        self.progress.start()
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self.progress.stop()
+class Stages(Bar):
+    """A `claims.Progress`: the bar, or a line for every stage."""
 
     def over(self, items: Sequence[Item], text: str) -> Iterator[Item]:
         if not self.console.is_terminal:

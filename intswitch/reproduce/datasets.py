@@ -99,6 +99,14 @@ def row_sums(samples: Samples, elements: Vector) -> Vector:
     return sums
 
 
+def row_products(samples: Samples, x: Vector) -> Vector:
+    """[rows] products of the matrix with x."""
+    columns = (
+        np.tile(x, samples.num_samples) if samples.is_dense else x[samples.indices]
+    )
+    return row_sums(samples, samples.values * columns)
+
+
 def rows_of(samples: Samples, first: int, last: int) -> Samples:
     """Rows first to last - 1: one worker's share of a contiguous split."""
     begin, end = samples.starts[first], samples.starts[last]
@@ -140,6 +148,12 @@ def read_libsvm(path: Path) -> Dataset:
     features = int(columns.max(initial=0))
     samples = Samples(elements, (columns - 1).astype(np.int32), starts, features)
     return Dataset(path.name, samples, signs(path, np.frombuffer(labels)))
+
+
+def read_normalized(path: Path) -> Dataset:
+    """A LIBSVM file with rows of norm 1, as the synthetic sets have them."""
+    read = read_libsvm(path)
+    return Dataset(read.name, normalized(read.samples), read.labels)
 
 
 def lines_of(path: Path) -> Iterator[tuple[int, str]]:
@@ -247,11 +261,6 @@ def labelled(
     chance: np.random.Generator,
 ) -> Dataset:
     """With labels by the separator, after noise of so many times its margins."""
-    products = samples.values * (
-        np.tile(separator, samples.num_samples)
-        if samples.is_dense
-        else separator[samples.indices]
-    )
-    margins = row_sums(samples, products)
+    margins = row_products(samples, separator)
     margins += noise * margins.std() * chance.normal(size=len(margins))
     return Dataset(name, samples, np.where(margins > 0, 1.0, -1.0))

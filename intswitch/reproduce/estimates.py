@@ -107,6 +107,14 @@ class Draws:
         """Of every draw, its squared distance to `expected`."""
         self.projections: list[NDArray[np.float64]] = []
 
+    @classmethod
+    def of(cls, draws: NDArray[Any], gradients: NDArray[Any]) -> Draws:
+        """Of means, [draws, d], of the gradients, [n, d]."""
+        found = cls(gradients.mean(axis=0, dtype=np.float64))
+        for draw in draws:
+            found.add(draw)
+        return found
+
     def add(self, draw: NDArray[Any]) -> None:
         """draw: [d]."""
         error = np.asarray(draw, np.float64) - self.expected

@@ -68,23 +68,14 @@ def rounding(base: float, seed: int, draws: int) -> Rounding:
 
 def drawn(gradients: Gradients, base: float, seed: int, draws: int) -> Draws:
     """Means of dense codes, through the switch."""
-    found = Draws(gradients.mean(axis=0, dtype=np.float64))
 
-    def made() -> FastSGD:
+    def create() -> FastSGD:
         return FastSGD(
             base=base, threshold=THRESHOLDS[base], rounding="random", dense=True,
             seed=seed,
         )  # fmt: skip
 
-    def work(network: lockstep.Worker) -> None:
-        compressor = made()
-        for _ in range(draws):
-            mean = compressor.average(gradients[network.rank], network)
-            if network.rank == 0:
-                found.add(mean)
-
-    lockstep.run(len(gradients), work, **made().tables(len(gradients)))
-    return found
+    return Draws.of(lockstep.means(gradients, create, draws), gradients)
 
 
 class Nearest(NamedTuple):

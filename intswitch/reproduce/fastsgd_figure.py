@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from intswitch.figure import COLOURS, plain
+from intswitch.figure import COLOURS, frame, plain
 from intswitch.reproduce.claims import Cell
 from intswitch.reproduce.fastsgd_runs import Found
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-WITH = {True: "with feedback", False: "without"}
+WITH = {True: "with feedback", False: "without feedback"}
 
 
 def rows(found: Found) -> Iterator[dict[str, Cell]]:
@@ -31,14 +31,7 @@ def rows(found: Found) -> Iterator[dict[str, Cell]]:
         }
     yield {"panel": "threshold", "feedback": "uncompressed", "loss": found.exact}
     for keys in found.keys:
-        yield {
-            "panel": "keys",
-            "share": keys.share,
-            "ours": keys.ours,
-            "whole_bytes": keys.whole_bytes,
-            "entropy": keys.entropy,
-            "bitmap": keys.bitmap,
-        }
+        yield {"panel": "keys", **keys._asdict()}
     for timing in found.timings:
         yield {
             "panel": "time",
@@ -61,8 +54,7 @@ def draw(figure: Figure, found: Found) -> None:
     time.set(xscale="log", xlabel="elements", title="ns an element")
     time.set_ylim(bottom=0)
     for axes in (ratio, loss, keys, time):
-        axes.grid(alpha=0.25)
-        axes.spines[["top", "right"]].set_visible(False)
+        frame(axes)
         axes.legend(frameon=False, fontsize=8)
 
 

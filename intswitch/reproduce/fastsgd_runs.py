@@ -18,9 +18,8 @@ from intswitch.reproduce.claims import Options, Progress
 from intswitch.reproduce.datasets import (
     Dataset,
     Vector,
-    normalized,
     rcv1_twin,
-    read_libsvm,
+    read_normalized,
     rows_of,
 )
 from intswitch.reproduce.fastsgd_coding import (
@@ -185,10 +184,11 @@ class Found:
 
 
 def problem_of(options: Options, size: Size) -> Regression:
-    dataset = rcv1_twin(options.seed, size.samples, size.features)
-    if options.data is not None:
-        read = read_libsvm(options.data)
-        dataset = Dataset(read.name, normalized(read.samples), read.labels)
+    dataset = (
+        rcv1_twin(options.seed, size.samples, size.features)
+        if options.data is None
+        else read_normalized(options.data)
+    )
     if dataset.samples.num_samples < WORKERS * BATCH:
         raise ValueError(
             f"{dataset.name}: {dataset.samples.num_samples} samples: must be at least "
@@ -236,9 +236,8 @@ def notes(problem: Regression, size: Size) -> list[str]:
         f"step size {RATE} / L, falling; base 2, to the nearest logarithm, scale=max. "
         "The ratio is that of a float32 gradient to a worker's mean message. The "
         "decrease is that of the loss from zero weights to where float32 means come.",
-        "The abstract does not say at what loss it has 4 orders of magnitude. Here "
-        "they count as long as a tenth of the decrease is left, which is lenient: at "
-        "the same loss there are fewer. The step size, too, was chosen after others "
+        "To count a ratio as long as a tenth of the decrease is left is lenient: at "
+        "the same loss it is smaller. The step size, too, was chosen after others "
         "had been tried: at 1 / L and few samples SGD with feedback diverges for small "
         "thresholds.",
         "As many pairs are left of more features: the ratio grows with their number, "

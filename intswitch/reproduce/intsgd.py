@@ -15,8 +15,15 @@ from collections.abc import Callable, Iterator, Sequence
 from statistics import fmean
 
 from intswitch.reproduce import intsgd_figure
-from intswitch.reproduce.claims import Basis, Claim, Evidence, Options, Progress
-from intswitch.reproduce.estimates import interval
+from intswitch.reproduce.claims import (
+    Basis,
+    Claim,
+    Evidence,
+    Options,
+    Progress,
+    judged,
+)
+from intswitch.reproduce.estimates import Interval, interval
 from intswitch.reproduce.intsgd_runs import (
     ALPHA,
     ALPHAS,
@@ -29,7 +36,7 @@ from intswitch.reproduce.intsgd_runs import (
     Found,
     measure,
 )
-from intswitch.reproduce.training import relative_excess
+from intswitch.reproduce.training import loss_ratio, mean_score
 
 WORSE = 0.10
 """By how much a final training loss may exceed SGD's and still match it."""
@@ -54,12 +61,7 @@ TRAININGS = {
 def reproduce(options: Options, progress: Progress) -> Evidence:
     """All claims; see the module."""
     found = measure(options, QUICK if options.quick else FULL, progress)
-    return Evidence(
-        claims=[claim for part in CLAIMS for claim in part(found)],
-        rows=list(intsgd_figure.rows(found)),
-        draw=lambda figure: intsgd_figure.draw(figure, found),
-        notes=found.notes,
-    )
+    return judged(found, CLAIMS, intsgd_figure.rows, intsgd_figure.draw)
 
 
 def rounding_claims(found: Found) -> Iterator[Claim]:
@@ -99,12 +101,13 @@ def nearest_claims(found: Found) -> Iterator[Claim]:
     """Deterministic rounding, one worker: the same mean every time."""
     draws = found.nearest.draws
     limit = ELEMENTS / (2 * ALPHA) ** 2
+    same = min(draws.squares) == max(draws.squares)
+    told = f"the same error in all {len(draws.squares)} draws" if same else draws.told()
     yield Claim(
         source="theory: Int",
         basis=Basis.DERIVED,
         says="rounding to nearest errs by at most sqrt(d)/(2 alpha), and is biased",
-        measured=f"{math.sqrt(max(draws.squares) / limit):.2f} of the bound; the same "
-        f"error in all {len(draws.squares)} draws",
+        measured=f"{math.sqrt(max(draws.squares) / limit):.2f} of the bound; {told}",
         holds=max(draws.squares) <= limit and not draws.unbiased,
     )
 
@@ -138,7 +141,8 @@ def adaptive_claims(found: Found) -> Iterator[Claim]:
         says=f"the integer sums are about sqrt(n/2) = {expected:.2f} (rms), so that "
         "int8 is plenty on homogeneous data",
         measured=f"{sums:.2f}; largest integer of a worker {max(adaptive.largest)}, "
-        f"{adaptive.clipped:.1%} clipped at {127 // adaptive.workers}",
+        f"{adaptive.clipped:.1%} clipped at {127 // adaptive.workers} (judged: within "
+        "15 %, fewer than 0.1 % clipped)",
         holds=abs(sums / expected - 1) < 0.15 and adaptive.clipped < 1e-3,
     )
 
@@ -151,7 +155,8 @@ def descent_claims(found: Found) -> Iterator[Claim]:
         source="abstract, v1",
         says="on heterogeneous data it becomes hard to keep IntSGD's integers bounded",
         measured=f"a worker's largest integer: {early:,} in 10 steps, {late:,} in "
-        f"{len(intsgd.largest)}; of the sums {max(intsgd.sums[1:]):,}",
+        f"{len(intsgd.largest)}; of the sums {max(intsgd.sums[1:]):,} (judged: more "
+        "than 10 times; the sums' below it)",
         holds=late > 10 * early and max(intsgd.sums[1:]) < late,
     )
     bound = 127 // SHARES
@@ -159,7 +164,8 @@ def descent_claims(found: Found) -> Iterator[Claim]:
         source="abstract, v1",
         says="IntDIANA keeps them small, and converges as well",
         measured=f"largest integer {max(diana.largest[1:])}; objective gap "
-        f"{diana.gaps[-1]:.1e}, IntSGD int32 {intsgd.gaps[-1]:.1e}",
+        f"{diana.gaps[-1]:.1e}, IntSGD int32 {intsgd.gaps[-1]:.1e} (judged: at most "
+        f"{bound}; twice the gap, or {10 * RESOLVED:g})",
         holds=max(diana.largest[1:]) <= bound and as_near(diana, intsgd),
     )
     narrow, narrow_diana = (found.descents[f"{n} int8"] for n in ("IntSGD", "IntDIANA"))
@@ -168,7 +174,8 @@ def descent_claims(found: Found) -> Iterator[Claim]:
         basis=Basis.DERIVED,
         says="so int8 is enough for IntDIANA, and not for IntSGD",
         measured=f"objective gap {narrow_diana.gaps[-1]:.1e} with IntDIANA, "
-        f"{narrow.gaps[-1]:.1e} with IntSGD, clipped at {bound}",
+        f"{narrow.gaps[-1]:.1e} with IntSGD, clipped at {bound} (judged: at most twice "
+        f"int32's gap, or {10 * RESOLVED:g}; more than 10 times)",
         holds=as_near(narrow_diana, diana) and narrow.gaps[-1] > 10 * diana.gaps[-1],
     )
 
@@ -181,20 +188,22 @@ def as_near(one: Descent, other: Descent) -> bool:
 def training_claims(found: Found) -> Iterator[Claim]:
     """A network, trained with each."""
     for name, (says, yardstick, matches) in TRAININGS.items():
-        excess = relative_excess(found.curves[name], found.curves[yardstick])
+        ratio = loss_ratio(found.curves[name], found.curves[yardstick])
+        excess = Interval(ratio.mean - 1, ratio.half)
         yield Claim(
             source="experiments",
             basis=Basis.RECONSTRUCTED,
             says=says,
             measured=f"training loss {excess.mean:+.1%} ± {excess.half:.1%} of "
-            f"{yardstick}'s; test accuracy {accuracy(found, name)}, {yardstick} "
+            f"{yardstick}'s (judged: {'at most' if matches else 'more than'} "
+            f"{WORSE:+.0%}); test accuracy {accuracy(found, name)}, {yardstick} "
             f"{accuracy(found, yardstick)}",
             holds=excess.high <= WORSE if matches else excess.low > WORSE,
         )
 
 
 def accuracy(found: Found, name: str) -> str:
-    return f"{fmean(curve.score for curve in found.curves[name]):.1%}"
+    return f"{mean_score(found.curves[name]):.1%}"
 
 
 CLAIMS: Sequence[Callable[[Found], Iterator[Claim]]] = (

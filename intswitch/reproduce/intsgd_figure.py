@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from statistics import fmean
 from typing import TYPE_CHECKING
 
-import numpy as np
-
-from intswitch.figure import COLOURS, plain
+from intswitch.figure import COLOURS, frame, plain, smooth, ticks_at
 from intswitch.reproduce.claims import Cell
 from intswitch.reproduce.intsgd_runs import WORKERS, Descent, Found, Rounding
+from intswitch.reproduce.training import mean_losses
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -38,22 +36,9 @@ def rows(found: Found) -> Iterator[dict[str, Cell]]:
                 "largest_integer": largest,
                 "largest_sum": total,
             }
-    for name, losses in mean_losses(found).items():
-        for step, loss in enumerate(losses):
-            yield {
-                "panel": "training",
-                "method": name,
-                "step": step + 1,
-                "loss": loss,
-            }
-
-
-def mean_losses(found: Found) -> dict[str, list[float]]:
-    """Of every step, over seeds."""
-    return {
-        name: np.mean([curve.losses for curve in curves], axis=0).tolist()
-        for name, curves in found.curves.items()
-    }
+    for name, curves in found.curves.items():
+        for step, loss in enumerate(mean_losses(curves), start=1):
+            yield {"panel": "training", "method": name, "step": step, "loss": loss}
 
 
 def draw(figure: Figure, found: Found) -> None:
@@ -61,40 +46,41 @@ def draw(figure: Figure, found: Found) -> None:
     noise, integers, losses = figure.subplots(1, 3)
     draw_noise(noise, found.roundings)
     draw_integers(integers, found.descents)
-    for colour, (name, values) in zip(
-        COLOURS, mean_losses(found).items(), strict=False
-    ):
-        losses.plot(*smooth(values), label=name, color=colour)
+    for colour, (name, curves) in zip(COLOURS, found.curves.items(), strict=False):
+        losses.plot(*smooth(mean_losses(curves)), label=name, color=colour)
     losses.set(xlabel="step", title=f"training loss, {WORKERS} workers")
     for axes in (integers, losses):
         axes.set_yscale("log")
-        axes.legend(frameon=False, fontsize=8)
+        plain(axes.yaxis)
     for axes in (noise, integers, losses):
-        axes.grid(alpha=0.25)
-        axes.spines[["top", "right"]].set_visible(False)
-    for scale in (noise.xaxis, integers.yaxis, losses.yaxis):
-        plain(scale)
+        axes.legend(frameon=False, fontsize=8)
+        frame(axes)
 
 
 def draw_noise(axes: Axes, roundings: Sequence[Rounding]) -> None:
     """With the bound, and the value for uniform fractions."""
+    alphas = [each.alpha for each in roundings]
     ratios = [each.draws.variance / each.bound for each in roundings]
     axes.errorbar(
-        [each.alpha for each in roundings],
+        alphas,
         [ratio.mean for ratio in ratios],
         [ratio.half for ratio in ratios],
         fmt="o-",
         color=COLOURS[1],
         capsize=3,
+        label="measured",
     )
-    axes.axhline(1, color=COLOURS[0], linewidth=1)
-    axes.axhline(2 / 3, color=COLOURS[-1], linewidth=1, linestyle=":")
+    axes.axhline(1, color=COLOURS[0], linewidth=1, label="bound")
+    axes.axhline(
+        2 / 3, color=COLOURS[-1], linewidth=1, linestyle=":", label="uniform fractions"
+    )
     axes.set(
         xscale="log",
         ylim=(0, 1.1),
         xlabel="alpha",
         title="variance of rounding, over d / (4 n alpha²)",
     )
+    ticks_at(axes.xaxis, alphas)
 
 
 def draw_integers(axes: Axes, descents: Mapping[str, Descent]) -> None:
@@ -103,12 +89,3 @@ def draw_integers(axes: Axes, descents: Mapping[str, Descent]) -> None:
         steps = range(2, len(descent.largest) + 1)
         axes.plot(steps, descent.largest[1:], label=name, color=colour)
     axes.set(xlabel="step", title="largest integer of a worker, before clipping")
-
-
-def smooth(values: Sequence[float]) -> tuple[list[int], list[float]]:
-    """Steps, and means of up to ten: a line one can follow."""
-    width = max(1, len(values) // 20)
-    starts = range(0, len(values) - width + 1, width)
-    return [start + width for start in starts], [
-        fmean(values[start : start + width]) for start in starts
-    ]

@@ -21,7 +21,7 @@ from intswitch.reproduce.datasets import (
     dense,
     epsilon_twin,
     normalized,
-    read_libsvm,
+    read_normalized,
     rows_of,
 )
 from intswitch.reproduce.estimates import Draws
@@ -77,17 +77,12 @@ def rounding(
 ) -> Rounding:
     """options: of IntSGD, with a seed. alpha: a power of two, so that it is exact."""
     workers, elements = gradients.shape
-    found = Draws(gradients.mean(axis=0, dtype=np.float64))
     sigma = math.sqrt(elements) / alpha
 
-    def work(network: lockstep.Worker) -> None:
-        intsgd = IntSGD(element_type="int32", scale="constant", sigma=sigma, **options)
-        for _ in range(draws):
-            mean = intsgd.average(gradients[network.rank], network)
-            if network.rank == 0:
-                found.add(mean)
+    def create() -> IntSGD:
+        return IntSGD(element_type="int32", scale="constant", sigma=sigma, **options)
 
-    lockstep.run(workers, work)
+    found = Draws.of(lockstep.means(gradients, create, draws), gradients)
     scaled = gradients.astype(np.float64) * alpha
     fractions = scaled - np.floor(scaled)
     exact = float((fractions * (1 - fractions)).sum()) / (workers * alpha) ** 2
@@ -189,7 +184,6 @@ def summary(histories: Sequence[History], clips: int) -> Adaptive:
 class Descent:
     """Gradient descent on heterogeneous data: a value for every step."""
 
-    name: str
     gaps: list[float]
     """f(x) - f(x*), before the step."""
     largest: list[int]
@@ -265,7 +259,7 @@ def descend(
     ]
     sums = [step.largest_sum for step in histories[0]]
     end = next((step for step, gap in enumerate(gaps) if gap < RESOLVED), steps)
-    return Descent(name, gaps[:end], largest[:end], sums[:end])
+    return Descent(gaps[:end], largest[:end], sums[:end])
 
 
 METHODS: dict[str, Callable[[], IntSGD]] = {
@@ -313,10 +307,11 @@ class Found:
 
 def measure(options: Options, size: Size, progress: Progress) -> Found:
     seed = options.seed
-    dataset = heterogeneous(seed, SHARES)
-    if options.data is not None:
-        read = read_libsvm(options.data)
-        dataset = Dataset(read.name, normalized(read.samples), read.labels)
+    dataset = (
+        heterogeneous(seed, SHARES)
+        if options.data is None
+        else read_normalized(options.data)
+    )
     gradients = gaussian(seed, ROUNDING_WORKERS, ELEMENTS)
     worst = halves(seed, ROUNDING_WORKERS, ELEMENTS, ALPHA)
     return Found(

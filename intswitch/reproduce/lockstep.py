@@ -18,6 +18,7 @@ import numpy as np
 
 from host import window as win
 from host.collectives import Collectives
+from host.compressors.base import Compressor, Gradient
 from host.datagrams import contributions, take_in
 from host.packetizer import Stream
 from host.transport import Statistics
@@ -148,6 +149,20 @@ class Worker(Collectives):
     def watch(self, progress: Progress) -> Progress:
         """The progress on worker 0; on the others, one that shows nothing."""
         return progress if self.rank == 0 else Quiet()
+
+
+def means(
+    gradients: Gradient, create: Callable[[], Compressor], draws: int
+) -> Gradient:
+    """[draws, d] means of the same gradients, [n, d], as worker 0 has them. `create`
+    makes each worker's compressor."""
+
+    def work(network: Worker) -> Gradient:
+        compressor, mine = create(), gradients[network.rank]
+        return np.array([compressor.average(mine, network) for _ in range(draws)])
+
+    tables = create().tables(len(gradients))
+    return run(len(gradients), work, **tables)[0]
 
 
 def run(

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING
 
-from intswitch.figure import COLOURS, plain
+from intswitch.figure import COLOURS, frame, plain
 from intswitch.reproduce.claims import Cell
 from intswitch.reproduce.memsgd_descents import Convergence, Race
 from intswitch.reproduce.memsgd_runs import Found
@@ -43,12 +43,12 @@ def draw(figure: Figure, found: Found) -> None:
     panels = figure.subplots(1, len(found.figure2) + len(found.figure3))
     for axes, convergence in zip(panels, found.figure2, strict=False):
         draw_convergence(axes, convergence)
+    names = dict.fromkeys(name for race in found.figure3 for name in race.senders)
+    colours = dict(zip(names, COLOURS, strict=False))
     for axes, race in zip(panels[len(found.figure2) :], found.figure3, strict=True):
-        draw_race(axes, race)
+        draw_race(axes, race, colours)
     for axes in panels:
-        axes.set(yscale="log")
-        axes.grid(alpha=0.25)
-        axes.spines[["top", "right"]].set_visible(False)
+        frame(axes)
         plain(axes.yaxis)
     panels[0].set(ylabel="objective, above the optimum")
 
@@ -61,17 +61,27 @@ def draw_convergence(axes: Axes, convergence: Convergence) -> None:
         epochs = [step / samples for step in descents[0].steps]
         axes.plot(epochs, convergence.mean_gaps(name), label=name, color=colour)
     title = f"{convergence.ground.dataset.name}, k = {convergence.k}"
-    axes.set(xlabel="epochs", title=title)
+    axes.set(xlabel="epochs", yscale="log", title=title)
     axes.legend(frameon=False, fontsize=8)
 
 
-def draw_race(axes: Axes, race: Race) -> None:
-    for colour, (name, sender) in zip(COLOURS, race.senders.items(), strict=False):
+def draw_race(axes: Axes, race: Race, colours: Mapping[str, str]) -> None:
+    """colours: by method."""
+    for name, sender in race.senders.items():
         descents = race.convergence.descents[name]
         bits = [sender.bits * step for step in descents[0].steps]
-        axes.plot(bits, race.convergence.mean_gaps(name), label=name, color=colour)
-    axes.axhline(race.target, color=COLOURS[-1], linewidth=1, linestyle=":")
-    axes.set(
-        xscale="log", xlabel="bits sent", title=race.convergence.ground.dataset.name
+        gaps = race.convergence.mean_gaps(name)
+        axes.plot(bits, gaps, label=name, color=colours[name])
+    label = "a tenth of the first gap"
+    axes.axhline(
+        race.target, color=COLOURS[-1], linewidth=1, linestyle=":", label=label
     )
+    dataset = race.convergence.ground.dataset
+    axes.set(
+        xscale="log",
+        yscale="log",
+        xlabel="bits sent",
+        title=f"{dataset.name}, {dataset.samples.num_features:,} features",
+    )
+    axes.set_ylim(bottom=axes.get_ylim()[0] / 20)  # room for the legend
     axes.legend(frameon=False, fontsize=8, loc="lower left")

@@ -9,12 +9,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from host.compressors.selection import rand_k, shared_key, top_k
-from intswitch.reproduce.datasets import Vector, power_law, row_sums
+from intswitch.reproduce.datasets import (
+    Vector,
+    power_law,
+    row_products,
+    row_sums,
+)
 from intswitch.reproduce.estimates import Draws, Interval, interval
 from intswitch.reproduce.logistic import Problem
 from intswitch.reproduce.memsgd_descents import Variant, Walk
 
 LOOKS = 20  # at memory and gradients, a run
+BOUND_L2 = 0.05
 LEVEL = 0.9999  # of an interval that decides a claim, of which there are several
 
 
@@ -76,13 +82,13 @@ class Bounds:
 
 
 def bounds(method: int, seed: int, runs: int, total: int) -> Bounds:
-    """On a strongly convex problem: Gaussian features of falling scale, lambda = 0.05.
-    k = 1, alpha = 5, a = (alpha + 2) d/k, eta_t = 8 / (mu (a + t)).
+    """On a strongly convex problem: Gaussian features of falling scale, lambda from
+    BOUND_L2. k = 1, alpha = 5, a = (alpha + 2) d/k, eta_t = 8 / (mu (a + t)).
 
     G^2 is the largest mean square of the gradients that was met at a look, L the
     smoothness of the whole objective, mu = lambda.
     """
-    problem, alpha = Problem(power_law(seed), l2=0.05), 5.0
+    problem, alpha = Problem(power_law(seed), l2=BOUND_L2), 5.0
     size, optimum = problem.samples.num_features, problem.optimum()
     variant = Variant(method=method, gamma=8.0, shift=(alpha + 2) * size)
     memories, gaps, largest = [], [], 0.0
@@ -120,8 +126,7 @@ def theorem_2_4(
 def mean_square(problem: Problem, x: Vector) -> float:
     """(1/n) sum_i ||grad f_i(x)||^2."""
     samples, labels = problem.samples, problem.labels
-    columns = x[samples.indices] if len(samples.indices) else np.tile(x, len(labels))
-    margins = row_sums(samples, samples.values * columns)
+    margins = row_products(samples, x)
     slopes = -labels / (1 + np.exp(labels * margins))
     norms = row_sums(samples, samples.values**2)
     regular = problem.l2 * slopes * margins * 2 + problem.l2**2 * float(x @ x)

@@ -13,13 +13,19 @@ As coded by the authors there is no level 0. The experiments that stand beside t
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
-from statistics import fmean
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 from host.compressors import qsgd
 from intswitch.reproduce import nuqsgd_figure
-from intswitch.reproduce.claims import Basis, Claim, Evidence, Options, Progress
+from intswitch.reproduce.claims import (
+    Basis,
+    Claim,
+    Evidence,
+    Options,
+    Progress,
+    judged,
+)
 from intswitch.reproduce.estimates import interval
 from intswitch.reproduce.nuqsgd_runs import (
     BLOCKS,
@@ -31,25 +37,25 @@ from intswitch.reproduce.nuqsgd_runs import (
     Found,
     measure,
 )
-from intswitch.reproduce.training import TRAINING_LEVEL, Curve
+from intswitch.reproduce.training import TRAINING_LEVEL, Curve, mean_score
 
 SMALL = 256  # the block of the comparison with D
+REACHED = 0.95  # of a bound, by the worst vector
 EVEN = "Gaussian"  # the kind of vector in which no element stands out
 MANY = 15.0  # times
 NEAR = 1.5
 WORSE = 1.25
 """Times SGD's final training loss: what is below matches it, what is above is worse."""
+MATCHING = f"(judged: at most {WORSE} times the training loss)"
+WORSENING = (
+    f"(judged: more than {WORSE} times the training loss, or most seeds diverge)"
+)
 
 
 def reproduce(options: Options, progress: Progress) -> Evidence:
     """All claims; see the module."""
     found = measure(options, QUICK if options.quick else FULL, progress)
-    return Evidence(
-        claims=[claim for part in CLAIMS for claim in part(found)],
-        rows=list(nuqsgd_figure.rows(found)),
-        draw=lambda figure: nuqsgd_figure.draw(figure, found),
-        notes=found.notes,
-    )
+    return judged(found, CLAIMS, nuqsgd_figure.rows, nuqsgd_figure.draw)
 
 
 def evenly_drawn(found: Found) -> list[Drawn]:
@@ -71,7 +77,7 @@ def unbiased_claims(found: Found) -> Iterator[Claim]:
         basis=Basis.RECONSTRUCTED,
         says="Q is unbiased: E[Q(v)] = v; with QSGD's levels and NUQSGD's",
         measured=f"{worst.told()}, at the worst of {len(every)} cases, common norms "
-        "among them",
+        "among them (judged: all but log-normal vectors)",
         holds=all(each.draws.unbiased for each in every),
     )
 
@@ -88,10 +94,10 @@ def bound_claims(found: Found) -> Iterator[Claim]:
         basis=Basis.DERIVED,
         says="E ||Q(v) - v||^2 <= eps ||v||^2, eps = 1/8 + (2/9) 4^-s d, or "
         "2^-s sqrt(d) - 1 if 2^-s sqrt(d) > 9/4; and there are v that reach it",
-        measured="; ".join(told),
+        measured=f"{'; '.join(told)} (judged: {REACHED:.0%} is reached)",
         holds=all(
             each.drawn.relative.low <= each.bound
-            and each.drawn.relative.high >= 0.95 * each.bound
+            and each.drawn.relative.high >= REACHED * each.bound
             for each in found.bounds
         ),
     )
@@ -134,7 +140,7 @@ def block_claims(found: Found) -> Iterator[Claim]:
         basis=Basis.DERIVED,
         says=f"QSGD's variance, 4 bits, is about 9 times NUQSGD's in blocks of {SMALL} "
         f"(Gaussian), and more than {MANY:.0f} times in blocks of {D:,}",
-        measured="; ".join(told),
+        measured=f"{'; '.join(told)} (judged: 8 to 10 there)",
         holds=8 < ratios[EVEN, SMALL].mean < 10
         and all(ratios[kind, D].low > MANY for kind in kinds),
     )
@@ -145,20 +151,20 @@ def block_claims(found: Found) -> Iterator[Claim]:
         basis=Basis.CODE,
         says="in a training, with mini-batch noise: QSGD's variance is 15 to 26 times "
         "QSGDinf's, NUQSGD's within 10 %",
-        measured=f"{ratio} times, {near} times (judged: above {MANY:.0f}, or the "
-        f"interval reaches it, and below {NEAR})",
+        measured=f"{ratio} times, {near} times (judged: the interval reaches "
+        f"{MANY:.0f} and is above {MANY / 2:g}; below {NEAR})",
         holds=ratio.high > MANY and ratio.low > MANY / 2 and near.high < NEAR,
     )
 
 
 def training_claims(found: Found) -> Iterator[Claim]:
     """4 bits; as coded in blocks of 8192, and in the network as is our default."""
-    says = "accuracy and loss at 4 bits, blocks of 8192:"
+    says = "at 4 bits, blocks of 8192:"
     yield Claim(
         source="figures: MNIST",
         basis=Basis.CODE,
         says=f"{says} QSGD degrades",
-        measured=told(found, "QSGD"),
+        measured=f"{told(found, 'QSGD')} {WORSENING}",
         holds=is_worse(found.curves["QSGD"], found.curves["SGD"]),
     )
     for name in ("QSGDinf", "NUQSGD"):
@@ -166,7 +172,7 @@ def training_claims(found: Found) -> Iterator[Claim]:
             source="abstract, figures",
             basis=Basis.CODE,
             says=f"{says} {name} matches SGD",
-            measured=told(found, name),
+            measured=f"{told(found, name)} {MATCHING}",
             holds=matches(found.curves[name], found.curves["SGD"]),
         )
     for name in ("NUQSGD in the network", "QSGDinf in the network"):
@@ -174,7 +180,7 @@ def training_claims(found: Found) -> Iterator[Claim]:
             source="ours",
             basis=Basis.DERIVED,
             says=f"{name}, 4 bits: with a norm that all workers share it matches SGD",
-            measured=told(found, name),
+            measured=f"{told(found, name)} {MATCHING}",
             holds=matches(found.curves[name], found.curves["SGD"]),
         )
 
@@ -182,32 +188,32 @@ def training_claims(found: Found) -> Iterator[Claim]:
 def sensitivity_claims(found: Found) -> Iterator[Claim]:
     """3 bits, as coded, by block size."""
     yardstick = found.curves["SGD"]
+    nuqsgd, qsgdinf = (
+        {block: found.sensitive[name, block] for block in SENSITIVE}
+        for name in ("NUQSGD", "QSGDinf")
+    )
     small, *_, large = SENSITIVE
-    told = [
-        f"{block:,}: {outcome(found.sensitive['NUQSGD', block], yardstick)}"
-        for block in SENSITIVE
-    ]
     yield Claim(
         source="ALQ's notebooks",
         basis=Basis.CODE,
         says="at 3 bits NUQSGD loses with the block size (88 % in blocks of 64, 76 % "
         "in blocks of 8192)",
-        measured="; ".join(told),
-        holds=matches(found.sensitive["NUQSGD", small], yardstick)
-        and is_worse(found.sensitive["NUQSGD", large], yardstick),
+        measured=f"{by_block(nuqsgd, yardstick)} {MATCHING[:-1]} in blocks of {small}, "
+        f"more in blocks of {large:,}, or most seeds diverge)",
+        holds=matches(nuqsgd[small], yardstick) and is_worse(nuqsgd[large], yardstick),
     )
-    told = [
-        f"{block:,}: {outcome(found.sensitive['QSGDinf', block], yardstick)}"
-        for block in SENSITIVE
-    ]
     yield Claim(
         source="ALQ's notebooks",
         basis=Basis.CODE,
         says="and QSGDinf hardly does (88 %, 87 %)",
-        measured="; ".join(told),
-        holds=all(
-            matches(found.sensitive["QSGDinf", block], yardstick) for block in SENSITIVE
-        ),
+        measured=f"{by_block(qsgdinf, yardstick)} {MATCHING}",
+        holds=all(matches(each, yardstick) for each in qsgdinf.values()),
+    )
+
+
+def by_block(curves: Mapping[int, Sequence[Curve]], yardstick: Sequence[Curve]) -> str:
+    return "; ".join(
+        f"{block:,}: {outcome(each, yardstick)}" for block, each in curves.items()
     )
 
 
@@ -225,7 +231,9 @@ def common_claims(found: Found) -> Iterator[Claim]:
         "rounded up to a power of two it costs at most twice as much",
         measured=f"8 workers with log-normal norms: {price} times the variance of own "
         f"norms; with powers of two {rounding} times that",
-        holds=price.low > 1 and rounding.high < 2,
+        holds=price.low > 1
+        and rounding.high < 2
+        and all(each.draws.unbiased for each in found.common.values()),
     )
 
 
@@ -238,13 +246,16 @@ class Ratio(NamedTuple):
 
 
 def ratio_of(curves: Sequence[Curve], yardstick: Sequence[Curve]) -> Ratio:
-    """Of the seeds in which none has diverged, two or more."""
+    """Of the seeds in which neither has diverged. NaN, which shows nothing, if those
+    are fewer than two."""
     pairs = zip(curves, yardstick, strict=True)
     logarithms = [
         math.log(one.final_loss / other.final_loss)
         for one, other in pairs
-        if not one.diverged
+        if not (one.diverged or other.diverged)
     ]
+    if len(logarithms) < 2:
+        return Ratio(math.nan, math.nan, math.nan)
     found = interval(logarithms, TRAINING_LEVEL)
     return Ratio(*map(math.exp, (found.mean, found.low, found.high)))
 
@@ -255,37 +266,38 @@ def diverged(curves: Sequence[Curve]) -> list[int]:
 
 
 def matches(curves: Sequence[Curve], yardstick: Sequence[Curve]) -> bool:
-    return not diverged(curves) and ratio_of(curves, yardstick).high <= WORSE
+    ended = diverged((*curves, *yardstick))
+    return not ended and ratio_of(curves, yardstick).high <= WORSE
 
 
 def is_worse(curves: Sequence[Curve], yardstick: Sequence[Curve]) -> bool:
-    """It diverges in most seeds, or its loss is larger."""
-    if 2 * len(diverged(curves)) > len(curves):
-        return True
-    return ratio_of(curves, yardstick).low > WORSE
+    """It diverges in most seeds, or its loss in the others is larger."""
+    return mostly_diverged(curves) or ratio_of(curves, yardstick).low > WORSE
+
+
+def mostly_diverged(curves: Sequence[Curve]) -> bool:
+    return 2 * len(diverged(curves)) > len(curves)
 
 
 def outcome(curves: Sequence[Curve], yardstick: Sequence[Curve]) -> str:
     """Accuracy and loss of a method, or how it ended."""
-    steps = diverged(curves)
-    if steps:
-        in_steps = ", ".join(map(str, steps))
-        return f"diverged in {len(steps)} of {len(curves)} seeds (step {in_steps})"
-    accuracy, ratio = (
-        fmean(curve.score for curve in curves),
-        ratio_of(curves, yardstick),
-    )
-    return (
-        f"{accuracy:.1%}, training loss {ratio.mean:.2f} times SGD's "
+    steps, ratio = diverged(curves), ratio_of(curves, yardstick)
+    in_steps = ", ".join(map(str, steps))
+    ended = f"diverged in {len(steps)} of {len(curves)} seeds (step {in_steps})"
+    if mostly_diverged(curves):
+        return ended
+    loss = (
+        f"training loss {ratio.mean:.2f} times SGD's "
         f"({ratio.low:.2f} to {ratio.high:.2f})"
     )
+    return f"{ended}, else {loss}" if steps else f"{mean_score(curves):.1%}, {loss}"
 
 
 def told(found: Found, name: str) -> str:
     yardstick = found.curves["SGD"]
-    accuracy = fmean(curve.score for curve in yardstick)
     return (
-        f"{outcome(found.curves[name], yardstick)}; test accuracy of SGD {accuracy:.1%}"
+        f"{outcome(found.curves[name], yardstick)}; test accuracy of SGD "
+        f"{mean_score(yardstick):.1%}"
     )
 
 

@@ -3,16 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from statistics import fmean
 from typing import TYPE_CHECKING
 
-import numpy as np
-
-from intswitch.figure import COLOURS, plain
+from intswitch.figure import COLOURS, frame, plain, smooth, ticks_at
 from intswitch.reproduce.claims import Cell
-from intswitch.reproduce.intsgd_figure import smooth
 from intswitch.reproduce.nuqsgd_runs import BLOCKS, NAMES, SENSITIVE, D, Found
-from intswitch.reproduce.training import Curve
+from intswitch.reproduce.training import Curve, mean_losses, mean_score
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -41,20 +37,9 @@ def rows(found: Found) -> Iterator[dict[str, Cell]]:
             "panel": "3 bits",
             "method": name,
             "block": block,
-            "test_accuracy": accuracy(curves),
+            "test_accuracy": mean_score(curves),
             "diverged": sum(curve.diverged is not None for curve in curves),
         }
-
-
-def mean_losses(curves: Sequence[Curve]) -> list[float]:
-    """Of every step, over the seeds, as far as all of them went."""
-    steps = min(len(curve.losses) for curve in curves)
-    return np.mean([curve.losses[:steps] for curve in curves], axis=0).tolist()  # type: ignore[no-any-return]
-
-
-def accuracy(curves: Sequence[Curve]) -> float:
-    """On the test set, in the end or when it diverged; over the seeds."""
-    return fmean(curve.score for curve in curves)
 
 
 def draw(figure: Figure, found: Found) -> None:
@@ -65,10 +50,11 @@ def draw(figure: Figure, found: Found) -> None:
     draw_sensitivity(sensitive, found)
     for axes in (variance, losses, sensitive):
         axes.legend(frameon=False, fontsize=8)
-        axes.grid(alpha=0.25)
-        axes.spines[["top", "right"]].set_visible(False)
-    for scale in (variance.xaxis, variance.yaxis, losses.yaxis, sensitive.xaxis):
-        plain(scale)
+        frame(axes)
+    for axes, blocks in ((variance, BLOCKS), (sensitive, SENSITIVE)):
+        ticks_at(axes.xaxis, blocks)
+    for axes in (variance, losses):
+        plain(axes.yaxis)
 
 
 def draw_variance(axes: Axes, found: Found) -> None:
@@ -114,12 +100,12 @@ def draw_losses(axes: Axes, curves: Mapping[str, Sequence[Curve]]) -> None:
 def draw_sensitivity(axes: Axes, found: Found) -> None:
     """Where a seed has diverged there is a cross."""
     for name in dict.fromkeys(name for name, _ in found.sensitive):
-        points = [accuracy(found.sensitive[name, block]) for block in SENSITIVE]
+        points = [mean_score(found.sensitive[name, block]) for block in SENSITIVE]
         axes.plot(SENSITIVE, points, "o-", label=name, color=COLOUR[name])
         for block, point in zip(SENSITIVE, points, strict=True):
             if any(curve.diverged for curve in found.sensitive[name, block]):
                 axes.plot(block, point, "x", color=COLOURS[0], markersize=10)
-    sgd = accuracy(found.curves["SGD"])
+    sgd = mean_score(found.curves["SGD"])
     axes.axhline(sgd, color=COLOURS[0], linewidth=1, linestyle=":", label="SGD")
     axes.set(
         xscale="log",

@@ -44,7 +44,6 @@ def as_coded(name: str, block: int, bits: int = 4) -> str:
 class Drawn:
     """Means of the same gradients, drawn many times."""
 
-    method: str
     draws: Draws
     square: float
     """The workers' squared norms, added up, over n^2: a relative variance of 1 for
@@ -60,22 +59,11 @@ class Drawn:
 
 def drawn(method: str, gradients: Gradients, draws: int, seed: int) -> Drawn:
     """gradients: [n, d]. method: as `-c` has it."""
-    workers, chosen = len(gradients), Method.parse(method)
-    found = Draws(gradients.mean(axis=0, dtype=np.float64))
-    sizes: list[int] = []
-
-    def work(network: lockstep.Worker) -> None:
-        compressor = chosen.create(seed)
-        for _ in range(draws):
-            mean = compressor.average(gradients[network.rank], network)
-            if network.rank == 0:
-                found.add(mean)
-                sizes.append(int(np.count_nonzero(mean)))
-
-    tables = chosen.create(seed).tables(workers)
-    lockstep.run(workers, work, **tables)
-    square = float((gradients.astype(np.float64) ** 2).sum()) / workers**2
-    return Drawn(method, found, square, interval(sizes))
+    chosen = Method.parse(method)
+    means = lockstep.means(gradients, lambda: chosen.create(seed), draws)
+    square = float((gradients.astype(np.float64) ** 2).sum()) / len(gradients) ** 2
+    sizes = np.count_nonzero(means, axis=1)
+    return Drawn(Draws.of(means, gradients), square, interval(sizes))
 
 
 def vectors(seed: int) -> dict[str, Gradients]:
@@ -132,7 +120,6 @@ class Noise:
 
     squares: Mapping[str, list[float]]
     """By method."""
-    parameters: int
 
     def ratio(self, one: str, other: str) -> Interval:
         """Of the mean variances."""
@@ -182,7 +169,7 @@ def noise(seed: int, draws: int, progress: Progress) -> Noise:
 
         means = lockstep.run(PAIR, work)[0]
         squares[name] = ((means - middle) ** 2).sum(axis=1).tolist()
-    return Noise(squares, gradients.shape[2])
+    return Noise(squares)
 
 
 @dataclass(frozen=True, slots=True)
@@ -290,6 +277,8 @@ def notes(size: Size) -> list[str]:
         f"one worker, {D:,} elements (Gaussian; log-normal of sigma 2), "
         f"{size.draws} draws.",
         f"Common norms: {CROWD} workers with log-normal norms, blocks of 512.",
+        "Intervals of a ratio of variances are those of the upper one, over the mean "
+        "of the lower one.",
         f"Variance in a training: the digits' MLP, {PAIR} workers, after 100 steps of "
         f"SGD, {size.batches} mini-batches, blocks of {D:,}.",
         f"Trainings: the digits' MLP of 17,226 parameters, {PAIR} workers, "

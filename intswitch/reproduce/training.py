@@ -51,20 +51,15 @@ class FloatMean(Compressor):
 class Curve:
     """What one training came to."""
 
-    label: str
-    """As tables call the method."""
     losses: list[float]
     """Of every step's training batch, mean over the workers."""
     evaluations: list[Evaluated]
     """Of the test set, now and then."""
     largest_integers: list[int]
     """Of every step, over the workers, before clipping."""
-    bytes_up: float
-    """Of a worker and step, on average, headers included."""
     bytes_down: float
+    """Of a worker and step, on average, headers included."""
     clips: int
-    elements: int
-    """That could have been clipped: workers x steps x parameters."""
     diverged: int | None = None
     """The step, from 1, in which gradients were no longer finite, and all ended."""
 
@@ -82,12 +77,25 @@ class Curve:
         return fmean(self.losses[-max(1, len(self.losses) // 10) :])
 
 
-def relative_excess(curves: Sequence[Curve], yardstick: Sequence[Curve]) -> Interval:
-    """By what share the final loss is above the yardstick's, seed by seed. None of
-    them may have diverged."""
+def mean_score(curves: Sequence[Curve]) -> float:
+    """Over the seeds, in the end or when it diverged."""
+    return fmean(curve.score for curve in curves)
+
+
+def mean_losses(curves: Sequence[Curve]) -> list[float]:
+    """Of every step, over the seeds, as far as all of them went."""
+    steps = min(len(curve.losses) for curve in curves)
+    return np.mean([curve.losses[:steps] for curve in curves], axis=0).tolist()  # type: ignore[no-any-return]
+
+
+def loss_ratio(curves: Sequence[Curve], yardstick: Sequence[Curve]) -> Interval:
+    """Of the final losses, seed by seed. NaN, which shows nothing, if one of them has
+    diverged."""
+    if any(curve.diverged for curve in (*curves, *yardstick)):
+        return Interval(math.nan, math.nan)
     pairs = zip(curves, yardstick, strict=True)
-    shares = [one.final_loss / other.final_loss - 1 for one, other in pairs]
-    return interval(shares, TRAINING_LEVEL)
+    ratios = [one.final_loss / other.final_loss for one, other in pairs]
+    return interval(ratios, TRAINING_LEVEL)
 
 
 class Learner:
@@ -139,15 +147,13 @@ def train(
 
     torch.set_num_threads(1)
     tables = chosen.create(seed).tables(num_workers)
-    return curve(training.label, lockstep.run(num_workers, work, **tables))
+    return curve(lockstep.run(num_workers, work, **tables))
 
 
-def curve(label: str, learners: Sequence[Learner]) -> Curve:
+def curve(learners: Sequence[Learner]) -> Curve:
     """All workers taken together."""
     runs = [learner.run for learner in learners]
-    started = runs[0].started
     return Curve(
-        label=label,
         losses=np.mean([run.losses for run in runs], axis=0).tolist(),
         evaluations=[
             evaluated(shares)
@@ -156,10 +162,8 @@ def curve(label: str, learners: Sequence[Learner]) -> Curve:
         largest_integers=np.max(
             [run.largest_integers for run in runs], axis=0
         ).tolist(),
-        bytes_up=float(np.mean([run.bytes_up for run in runs])),
         bytes_down=float(np.mean([run.bytes_down for run in runs])),
         clips=sum(run.compressor.statistics.clips for run in runs),
-        elements=len(runs) * started.steps * started.parameters,
         diverged=learners[0].diverged,
     )
 
