@@ -29,8 +29,8 @@ from host.compressors.block_exponent import (
 from host.compressors.integers import CODES
 from host.compressors.levels import SIGN, Grid, integer_of, level_of, scale_of, signed
 from host.compressors.norms import LARGEST_NORM
-from host.compressors.quantize import LARGEST_BITS, ZERO, Floats, Plan, dequantize
-from host.compressors.stream import ScaledSum
+from host.compressors.quantize import LARGEST_BITS, ZERO, Floats, Plan
+from host.compressors.stream import ScaledSum, drain_sum
 from host.packetizer import Contributions, Integers, Results
 from switch.byteorder import swap16, swap32
 from switch.compiled import kernel
@@ -144,11 +144,6 @@ def fill_levels(
     plan.sum.tally[LARGEST_BITS] = max(plan.sum.tally[LARGEST_BITS], bits)
 
 
-@kernel
-def drain_levels(plan: LevelPlan, chunks: Integers, results: Results) -> None:
-    dequantize(plan.sum, chunks, results)
-
-
 class LevelSum(ScaledSum):
     """Sum over the workers of one level for each element of `vector`.
 
@@ -158,7 +153,7 @@ class LevelSum(ScaledSum):
     """
 
     fill_rows: ClassVar[Callable[..., None]] = staticmethod(fill_levels)
-    drain_rows: ClassVar[Callable[..., None]] = staticmethod(drain_levels)
+    drain_rows: ClassVar[Callable[..., None]] = staticmethod(drain_sum)
 
     def __init__(
         self,
