@@ -19,7 +19,7 @@ from host.compressors.integers import IntegerFormat
 from host.compressors.quantize import Plan
 from host.compressors.stream import ScaledSum, drain_sum
 from host.packetizer import Bytes, Contributions, Integers
-from switch.byteorder import swap16, swap32
+from switch.byteorder import to_wire
 from switch.compiled import kernel
 from switch.protocol import HEADER_BYTES, ElementType
 
@@ -59,12 +59,7 @@ def look_up(codes: Bytes, table: NDArray[np.int32], lanes: NDArray[Any]) -> None
     """Integers in network order, and zeros behind them."""
     for j in range(len(codes)):
         integer = table[codes[j]]
-        if lanes.itemsize == 1:
-            lanes[j] = np.int8(integer)
-        elif lanes.itemsize == 2:
-            lanes[j] = swap16(integer)
-        else:
-            lanes[j] = swap32(integer)
+        lanes[j] = to_wire(integer, lanes.itemsize)
     lanes[len(codes) :] = 0
 
 
@@ -81,7 +76,8 @@ def fill_codes(plan: CodePlan, chunks: Integers, contributions: Contributions) -
     """A chunk in which nothing is there is sent empty."""
     width = plan.sum.elements_per_chunk
     for i in range(len(chunks)):
-        codes = plan.codes[chunks[i] * width : (chunks[i] + 1) * width]
+        start = chunks[i] * width
+        codes = plan.codes[start : start + width]
         largest = largest_code(codes)
         plan.largest[0] = max(plan.largest[0], largest)
         plan.sum.empty[chunks[i]] = largest == 0

@@ -32,7 +32,7 @@ from host.compressors.norms import LARGEST_NORM
 from host.compressors.quantize import LARGEST_BITS, ZERO, Floats, Plan
 from host.compressors.stream import ScaledSum, drain_sum
 from host.packetizer import Contributions, Integers, Results
-from switch.byteorder import swap16, swap32
+from switch.byteorder import to_wire
 from switch.compiled import kernel
 from switch.protocol import ELEMENT_BITS, HEADER_BYTES, ElementType
 
@@ -74,12 +74,7 @@ def level_segment(
             lanes[j] = np.int8((sign & sign_bit) | np.int32(index - grid.first))
             continue
         integer = signed(integer_of(index, grid), sign)
-        if lanes.itemsize == 1:
-            lanes[j] = np.int8(integer)
-        elif lanes.itemsize == 2:
-            lanes[j] = swap16(integer)
-        else:
-            lanes[j] = swap32(integer)
+        lanes[j] = to_wire(integer, lanes.itemsize)
     return largest
 
 
