@@ -22,6 +22,7 @@ from host.compressors.natural import Natural
 from host.compressors.pairs import add_pairs, decode_pairs, encode_pairs, select
 from host.compressors.quantize import random_key
 from host.packetizer import make_ready, new_contributions
+from switch.protocol import HEADER_BYTES
 
 THRESHOLD = 14
 VALUE_BITS = 5
@@ -188,17 +189,17 @@ def show_time(size: int) -> None:
 
 def compress_dense(made: FastSGD, vector: NDArray[np.float32]) -> Callable[[], None]:
     """Codes of all elements, and every packet filled once."""
-    types, log = made.types_for(NETWORK.num_workers)
+    form, log = made.form_for(NETWORK.num_workers)
 
     def run() -> None:
         codes = log.encode(vector, 3, KEY)
-        stream = CodeSum(codes, vector, NETWORK, types, table=log.table, unit=1.0)
+        stream = CodeSum(codes, vector, NETWORK, form, table=log.table, scale=1.0)
         for start in range(0, stream.num_chunks, ROWS):
             chunks = np.arange(start, min(start + ROWS, stream.num_chunks))
             stream.fill(chunks, room)
 
-    size = NETWORK.slot_bytes // (1 << types.result)
-    room = new_contributions(ROWS, size * 4)
+    size = form.elements_per_chunk(NETWORK.slot_bytes)
+    room = new_contributions(ROWS, form.bytes_up(size) - HEADER_BYTES)
     make_ready(room, ROWS, size)
     return run
 

@@ -14,9 +14,9 @@ import torch
 
 from host.compressors.integers import INTEGER_TYPES, IntegerFormat
 from host.compressors.level_sum import LevelSum
-from host.compressors.leveled import BLOCK_SIZE, block_ends
+from host.compressors.leveled import BLOCK_SIZE
 from host.compressors.levels import grid_of, scales_of
-from host.compressors.norms import block_norms
+from host.compressors.norms import block_ends, block_norms
 from host.compressors.quantize import random_key
 from host.compressors.stream import ScaledSum
 from host.packetizer import make_ready, new_contributions

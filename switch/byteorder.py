@@ -26,3 +26,13 @@ def swap32(value: np.signedinteger) -> np.int32:
         | np.uint32(np.uint32(bits >> np.uint32(8)) & np.uint32(0xFF00))
         | np.uint32(bits >> np.uint32(24))
     )
+
+
+@kernel
+def to_wire(value: np.signedinteger, width: int) -> np.int32:
+    """An integer of `width` bytes, 1, 2 or 4, as it lies in network byte order."""
+    if width == 1:
+        return np.int32(np.int8(value))
+    if width == 2:
+        return np.int32(swap16(value))
+    return swap32(value)

@@ -181,7 +181,7 @@ def test_the_largest_sums_are_exact_in_the_switch(
         "threshold": threshold, "result_type": result_type, "wire": wire
     }  # fmt: skip
     with pytest.raises(ValueError, match=rf"64 x 2\^{threshold}, .* at most 63"):
-        FastSGD(**options).types_for(64)
+        FastSGD(**options).form_for(64)
 
     def work(network: lockstep.Worker) -> tuple[Gradients, int]:
         made = FastSGD(**options)
@@ -242,8 +242,8 @@ def test_other_bases_are_refused_when_levels_are_the_same_integer() -> None:
 def test_types_are_the_narrowest(
     wire: str, threshold: int, n: int, element: str, result: str
 ) -> None:
-    types, _ = FastSGD(threshold=threshold, wire=wire).types_for(n)
-    assert (types.element.name, types.result.name) == (element, result)
+    form, _ = FastSGD(threshold=threshold, wire=wire).form_for(n)
+    assert (form.element.name, form.result.name) == (element, result)
 
 
 @pytest.mark.parametrize("options", [{}, NUQ4, {"base": 1.5, "threshold": 20}], ids=str)
@@ -268,13 +268,17 @@ def test_tables_are_those_of_the_codes_that_are_sent() -> None:
     assert made.tables(4) == {"code4": table}
 
 
-def test_a_job_with_other_tables_is_refused() -> None:
+@pytest.mark.parametrize(
+    ("job", "what"),
+    [({}, "no"), (FastSGD(threshold=13).tables(N), "another")],
+    ids=["none", "another"],
+)
+def test_a_job_with_other_tables_is_refused(job: dict[str, Any], what: str) -> None:
     def work(network: LocalNetwork) -> None:
-        with pytest.raises(ValueError, match=r"no code8 table, or another one .* join"):
+        with pytest.raises(ValueError, match=f"the job has {what} code8 table: join"):
             FastSGD().average(np.ones(5, np.float32), network)
 
-    results_of(run_workers(N, work))
-    run(work, FastSGD(threshold=13))
+    results_of(run_workers(N, work, **job))
 
 
 @on_both_paths

@@ -285,7 +285,7 @@ def test_a_loaded_state_goes_on_bit_for_bit(method: Method) -> None:
         ("nuqsgd", {"levels": "none"}, "one of paper, authors"),
         ("nuqsgd", {"block_size": 64}, "take common=max"),
         ("nuqsgd", {"block_size": 0, "common": "max"}, "must be 1 or more"),
-        ("nuqsgd", {"bits": 5, "result_type": "int8"}, "as wide as element_type"),
+        ("nuqsgd", {"bits": 5, "result_type": "int8"}, "must be one of int16, int32"),
         ("nuqsgd", {"result_type": "int64"}, "one of int8, int16, int32"),
         ("nuqsgd", {"wire": "floats"}, "one of codes, integers"),
     ],

@@ -60,7 +60,7 @@ def test_the_mean_is_unbiased(path: str, result_type: str) -> None:
     exponents = [int(np.frexp(np.abs(each).max())[1]) for each in gradients]
     made, log = Natural(result_type=result_type), LogCodes(2.0, 126, True, True)
     if path == "network":
-        log, exponents = made.types_for(N)[1], [max(exponents)] * N
+        log, exponents = made.form_for(N)[1], [max(exponents)] * N
     exact = gradients.mean(axis=0, dtype=np.float64)
     check_unbiased(drawn, exact, *spread_of_mean(gradients, log, exponents))
 
@@ -74,9 +74,9 @@ def test_the_mean_is_unbiased(path: str, result_type: str) -> None:
     ],
 )
 def test_range_of_the_sum(result_type: str, n: int, bits: int) -> None:
-    types, log = Natural(result_type=result_type).types_for(n)
+    form, log = Natural(result_type=result_type).form_for(n)
     assert log.table_bits == log.threshold == bits
-    assert n * 2**bits <= largest_of(types.result) < n * 2 ** (bits + 1)
+    assert n * 2**bits <= largest_of(form.result) < n * 2 ** (bits + 1)
 
 
 def test_more_workers_than_the_sum_has_room_for_are_refused() -> None:
@@ -90,7 +90,7 @@ def test_the_largest_sums_are_exact(sign: int) -> None:
     largest = np.nextafter(np.float32(1), np.float32(0)) * np.float32(sign)
     gradients = np.full((7, 100), largest, np.float32)
     (mean, made), *_ = average(gradients)
-    assert made.types_for(7)[1].table_bits == 28
+    assert made.form_for(7)[1].table_bits == 28
     assert set(mean.tolist()) <= {sign, sign * 6.5 / 7}
     assert made.statistics.largest_sum == 7 * 2**28
 

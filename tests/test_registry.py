@@ -56,6 +56,8 @@ def test_unknown_options_are_told_the_known_ones() -> None:
         ("fixed", {"bound": 0}, "bound is 0"),
         ("fixed", {"bound": "large"}, "bound is 'large'"),
         ("fixed", {"profile_steps": 0}, "1 or more"),
+        ("fastsgd", {"base": 10**400}, "base is 1000*: must be float"),
+        ("memsgd", {"k": -(10**400)}, "k is -1000*: must be float"),
     ],
 )
 def test_wrong_values_are_told_the_right_ones(

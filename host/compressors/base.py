@@ -178,6 +178,17 @@ class Compressor(ABC):
         """Code tables that the job must have: the arguments code4, code8 of `join`."""
         return {}
 
+    def check_tables(self, network: Network) -> None:
+        """Raise ValueError if the job's tables are not these."""
+        for name, table in self.tables(network.num_workers).items():
+            found = getattr(network, name)
+            if found != table:
+                what = "no" if found is None else "another"
+                raise ValueError(
+                    f"the job has {what} {name} table: join with "
+                    "**compressor.tables(num_workers), or take wire=integers"
+                )
+
     def average(
         self,
         gradient: Array,

@@ -36,6 +36,13 @@ def from_bytes(stream: bytes | memoryview) -> tuple[Words, int]:
 
 
 @kernel
+def length_of(number: int | np.int64) -> int:
+    """Bits of an integer from 0 to below 2^53; of 0: 1."""
+    exponent = np.float64(number).view(np.int64) >> 52
+    return max(int(exponent) - 1022, 1)
+
+
+@kernel
 def put(words: Words, at: int, number: np.uint64, width: int) -> int:
     """Write a number of at most 64 bits over zeros. Returns where it ends."""
     word, shift = at >> 6, np.uint64(at & WITHIN)

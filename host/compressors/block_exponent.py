@@ -28,16 +28,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from host.compressors.base import Gradient, Layout, Network
-from host.compressors.norms import block_exponents
+from host.compressors.norms import block_ends, block_exponents
 from host.compressors.quantize import NON_FINITE, Plan, dequantize, quantize
 from host.compressors.scaled import ScaledCompressor
 from host.compressors.scales import exponent_scale
-from host.compressors.stream import (
-    ExponentMax,
-    ScaledSum,
-    first_non_finite,
-    non_finite_error,
-)
+from host.compressors.stream import ScaledSum
 from host.packetizer import Contributions, Integers, Results
 from switch.compiled import kernel
 from switch.protocol import NO_EXPONENT
@@ -171,23 +166,18 @@ class BlockExponent(ScaledCompressor):
         if len(vector) == 0:
             return
         width = self.form.elements_per_chunk(network.slot_bytes)
-        ends = np.append(np.arange(width, len(vector), width), len(vector))
+        ends = block_ends(len(vector), width)
         exponents = block_exponents(vector, ends)
-        finite = not (exponents == NON_FINITE).any()
-        first = None if finite else first_non_finite(vector)
-        window = ExponentMax(exponents[: network.num_slots])
-        network.aggregate(window)
-        window.add_to(self.statistics)
+        window = exponents[: network.num_slots]
+        maxima = self.agreed_exponents(window, vector, network, layout)
         stream = BlockExponentSum(
             vector,
             mean,
             network,
             exponents,
-            window.maxima,
+            maxima,
             form=self.form,
             block_ends=ends,
             key=self.key(network),
         )
-        if window.non_finite:
-            raise non_finite_error(first, layout, network.rank, self.step)
         self.complete(stream, network, layout)

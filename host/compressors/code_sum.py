@@ -13,53 +13,35 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from host.codes import codes_per_chunk
+from host.codes import pack4, pack8
 from host.compressors.base import Gradient, Network, Statistics
-from host.compressors.quantize import Floats, dequantize_segment
-from host.packetizer import Bytes, Contributions, Integers, Results, Stream
-from switch.byteorder import swap16, swap32
+from host.compressors.integers import IntegerFormat
+from host.compressors.quantize import Plan
+from host.compressors.stream import ScaledSum, drain_sum
+from host.packetizer import Bytes, Contributions, Integers
+from switch.byteorder import to_wire
 from switch.compiled import kernel
-from switch.protocol import (
-    ELEMENT_BITS,
-    ELEMENT_BYTES,
-    HEADER_BYTES,
-    ElementType,
-    Reduction,
-    kind_of,
-)
+from switch.protocol import HEADER_BYTES, ElementType
 
 MAGNITUDE = np.uint8(127)  # of a code, beside the sign
 SIGN4, MAGNITUDE4, NIBBLE = np.uint8(8), np.uint8(7), np.uint8(4)  # of a code4
 CODE4, CODE8 = int(ElementType.CODE4), int(ElementType.CODE8)
 INT8, INT16 = int(ElementType.INT8), int(ElementType.INT16)
-LARGEST_CODE, LARGEST_SUM, PAYLOADS_DOWN = range(3)  # places in a tally
-
-
-class Types(NamedTuple):
-    """Of what goes up and what comes down."""
-
-    element: ElementType
-    result: ElementType
 
 
 class CodePlan(NamedTuple):
     """What the kernels of a CodeSum need."""
 
+    sum: Plan
     codes: Bytes
     """[d]"""
     table: NDArray[np.int32]
     """[256] the integer of each code; of the code 0, the integer 0."""
-    mean: Floats
-    """[d]"""
-    unit: np.float32
-    """mean = unit * sum."""
-    elements_per_chunk: int
     element_type: int
-    result_type: int
-    full: NDArray[np.bool_]
-    """[chunks] whether this worker sends a payload."""
-    tally: Integers
-    """[3]"""
+    nibbles: Bytes
+    """[elements_per_chunk] room for a chunk's codes as code4, one a byte."""
+    largest: Integers
+    """[1] the largest code sent, without its sign."""
 
 
 @kernel
@@ -77,55 +59,37 @@ def look_up(codes: Bytes, table: NDArray[np.int32], lanes: NDArray[Any]) -> None
     """Integers in network order, and zeros behind them."""
     for j in range(len(codes)):
         integer = table[codes[j]]
-        if lanes.itemsize == 1:
-            lanes[j] = np.int8(integer)
-        elif lanes.itemsize == 2:
-            lanes[j] = swap16(integer)
-        else:
-            lanes[j] = swap32(integer)
+        lanes[j] = to_wire(integer, lanes.itemsize)
     lanes[len(codes) :] = 0
 
 
 @kernel
-def pack4(codes: Bytes, payload: Bytes) -> None:
-    """Two a byte, the first in the high nibble, and zeros behind them."""
-    pairs = len(codes) // 2
-    for j in range(pairs):
-        payload[j] = nibble_of(codes[2 * j]) << NIBBLE | nibble_of(codes[2 * j + 1])
-    payload[pairs:] = 0
-    if len(codes) % 2:
-        payload[pairs] = nibble_of(codes[len(codes) - 1]) << NIBBLE
-
-
-@kernel
-def nibble_of(code: np.uint8) -> np.uint8:
-    return np.uint8(np.uint8(code >> NIBBLE) & SIGN4 | code & MAGNITUDE4)
-
-
-@kernel
-def pack8(codes: Bytes, payload: Bytes) -> None:
+def write_nibbles(codes: Bytes, nibbles: Bytes) -> None:
+    """Codes as code4, one a byte."""
     for j in range(len(codes)):
-        payload[j] = codes[j]
-    payload[len(codes) :] = 0
+        sign = np.uint8(np.uint8(codes[j] >> NIBBLE) & SIGN4)
+        nibbles[j] = np.uint8(sign | np.uint8(codes[j] & MAGNITUDE4))
 
 
 @kernel
 def fill_codes(plan: CodePlan, chunks: Integers, contributions: Contributions) -> None:
     """A chunk in which nothing is there is sent empty."""
+    width = plan.sum.elements_per_chunk
     for i in range(len(chunks)):
-        start = chunks[i] * plan.elements_per_chunk
-        codes = plan.codes[start : start + plan.elements_per_chunk]
+        start = chunks[i] * width
+        codes = plan.codes[start : start + width]
         largest = largest_code(codes)
-        plan.tally[LARGEST_CODE] = max(plan.tally[LARGEST_CODE], largest)
-        plan.full[chunks[i]] = largest > 0
+        plan.largest[0] = max(plan.largest[0], largest)
+        plan.sum.empty[chunks[i]] = largest == 0
         if largest == 0:
             contributions.element_count[i] = 0
             continue
         payload = contributions.packets[i][HEADER_BYTES:]
         if plan.element_type == CODE4:
-            pack4(codes, payload)
+            write_nibbles(codes, plan.nibbles)
+            pack4(payload, plan.nibbles[: len(codes)])
         elif plan.element_type == CODE8:
-            pack8(codes, payload)
+            pack8(payload, codes)
         elif plan.element_type == INT8:
             look_up(codes, plan.table, payload.view(np.int8))
         elif plan.element_type == INT16:
@@ -134,75 +98,48 @@ def fill_codes(plan: CodePlan, chunks: Integers, contributions: Contributions) -
             look_up(codes, plan.table, payload.view(np.int32))
 
 
-@kernel
-def drain_codes(plan: CodePlan, chunks: Integers, results: Results) -> None:
-    width = plan.elements_per_chunk << plan.result_type  # 1, 2 or 4 bytes a sum
-    for i in range(len(chunks)):
-        start = chunks[i] * plan.elements_per_chunk
-        mean = plan.mean[start : start + plan.elements_per_chunk]
-        if results.element_count[i] == 0:
-            mean[:] = 0
-            continue
-        plan.tally[PAYLOADS_DOWN] += 1
-        at = results.payload_at[i]
-        row = results.buffer[at : at + width]
-        if plan.result_type == INT8:
-            largest, _, _ = dequantize_segment(row.view(np.int8), mean, plan.unit)
-        elif plan.result_type == INT16:
-            largest, _, _ = dequantize_segment(row.view(np.int16), mean, plan.unit)
-        else:
-            largest, _, _ = dequantize_segment(row.view(np.int32), mean, plan.unit)
-        plan.tally[LARGEST_SUM] = max(plan.tally[LARGEST_SUM], largest)
-
-
-class CodeSum(Stream):
-    """mean = unit * the sum over the workers of table[codes].
+class CodeSum(ScaledSum):
+    """mean = the sum over the workers of table[codes], divided by n * scale.
 
     codes: uint8[d], d > 0; magnitudes below 8 for element type code4. table: int32[256]
     with table[0] = 0: its largest |entry| fits the element type, if that is none of
     codes, and n times that fits the result type; if it is, the job's table says the
-    same. unit: 2^-126 or more.
+    same. scale: see `ScaledSum`.
     """
 
     fill_rows = staticmethod(fill_codes)
-    drain_rows = staticmethod(drain_codes)
+    drain_rows = staticmethod(drain_sum)
 
     def __init__(
         self,
         codes: Bytes,
         mean: Gradient,
         network: Network,
-        types: Types,
+        form: IntegerFormat,
         *,
         table: NDArray[np.int32],
-        unit: float,
+        scale: float,
     ) -> None:
-        self.types = types
-        self.kind = kind_of(Reduction.SUM, *types)
-        self.elements_per_chunk = codes_per_chunk(network.slot_bytes, *types)
-        self.num_chunks = -(-len(codes) // self.elements_per_chunk)
-        self.plan: CodePlan = CodePlan(
+        super().__init__(
+            mean,  # nothing is read there: the codes are what is sent
+            mean,
+            network,
+            form,
+            block_ends=np.array([len(codes)]),
+            scales=np.array([scale], np.float32),
+            key=None,
+        )
+        self.plan: Any = CodePlan(
+            sum=self.scaled,
             codes=codes,
             table=table,
-            mean=mean,
-            unit=np.float32(unit),
-            elements_per_chunk=self.elements_per_chunk,
-            element_type=int(types.element),
-            result_type=int(types.result),
-            full=np.zeros(self.num_chunks, np.bool_),
-            tally=np.zeros(3, np.int64),
+            element_type=int(form.element),
+            nibbles=np.zeros(self.elements_per_chunk, np.uint8),
+            largest=np.zeros(1, np.int64),
         )
 
-    def add_to(self, statistics: Statistics) -> None:
+    def add_to(self, statistics: Statistics, *, clip: bool = True) -> None:
         """Count what this aggregation did."""
-        plan, size = self.plan, self.elements_per_chunk
-        largest = int(plan.table[plan.tally[LARGEST_CODE]])
+        super().add_to(statistics, clip=clip)
+        largest = int(self.plan.table[self.plan.largest[0]])
         statistics.largest_integer = max(statistics.largest_integer, largest)
-        largest_sum = int(plan.tally[LARGEST_SUM])
-        statistics.largest_sum = max(statistics.largest_sum, largest_sum)
-        headers = self.num_chunks * HEADER_BYTES
-        payload_up = size * ELEMENT_BITS[self.types.element] // 8
-        payload_down = size * ELEMENT_BYTES[self.types.result]
-        statistics.bytes_up += headers + int(plan.full.sum()) * payload_up
-        payloads_down = int(plan.tally[PAYLOADS_DOWN])
-        statistics.bytes_down += headers + payloads_down * payload_down

@@ -32,6 +32,7 @@ from host.compressors.bits import (
     Words,
     from_bytes,
     get,
+    length_of,
     low_bits,
     put,
     room_for,
@@ -133,13 +134,6 @@ def decode_keys(encoded: bytes | memoryview, limit: int) -> tuple[Keys, int]:
 
 def malformed(reason: str) -> ValueError:
     return ValueError(f"malformed keys: {reason}")
-
-
-@kernel
-def length_of(difference: np.int64) -> int:
-    """Bits of a positive integer below 2^53; of 0: 1."""
-    exponent = np.float64(difference).view(np.int64) >> 52
-    return max(int(exponent) - 1022, 1)
 
 
 @kernel

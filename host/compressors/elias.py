@@ -22,6 +22,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from host.compressors.bits import length_of
 from host.compressors.levels import Indices
 from host.compressors.norms import LARGEST_NORM_BITS
 from host.compressors.quantize import INFINITY_BITS
@@ -48,12 +49,6 @@ FAULTS = {
     INDEX: "an element has a level that the grid has not",
     REST: "something follows its last block",
 }
-
-
-@kernel
-def length_of(number: int) -> int:
-    """Digits of a positive integer in binary; exact below 2^53."""
-    return int((np.float64(number).view(np.int64) >> 52) - 1022)
 
 
 @kernel

@@ -33,21 +33,24 @@ import numpy as np
 from numpy.typing import NDArray
 
 from host.compressors.base import Gradient, Layout, Network
-from host.compressors.code_sum import CodeSum, Types
-from host.compressors.integers import INTEGER_TYPES, largest_of, one_of
+from host.compressors.code_sum import CodeSum
+from host.compressors.integers import (
+    INTEGER_TYPES,
+    IntegerFormat,
+    largest_of,
+    one_of,
+)
 from host.compressors.logcodes import NEGATIVE, LogCodes
 from host.compressors.norms import LARGEST_EXPONENT, exponent_of, largest_bits
 from host.compressors.pairs import Pairs, add_pairs, decode_pairs, encode_pairs
 from host.compressors.quantize import NON_FINITE, random_key
-from host.compressors.scaled import ScaledCompressor
+from host.compressors.scaled import PATHS, WIRES, ScaledCompressor
 from host.compressors.stream import first_non_finite, non_finite_error
 from host.compressors.union import gather_of, union_of
 from host.packetizer import Bytes
 from switch.codes import Table
 from switch.protocol import NO_EXPONENT, ElementType
 
-PATHS = ("network", "gather")
-WIRES = ("codes", "integers")
 LARGEST_CODE4 = 7  # magnitude, beside the sign
 SCALES = ("one", "max")
 # of M: 2^e times 2^-31 is still a normal float32, the unit of a sum
@@ -101,8 +104,8 @@ class FastSGD(ScaledCompressor):
         self, vector: Gradient, mean: Gradient, network: Network, layout: Layout
     ) -> None:
         """Codes of one scale, added in the switch."""
-        types, log = self.types_for(network.num_workers)
-        check_tables(self.tables(network.num_workers), network)
+        form, log = self.form_for(network.num_workers)
+        self.check_tables(network)
         ends = np.array([len(vector)], np.int64)
         largest = int(self.max_exponents(vector, network, layout, ends)[0])
         exponent = self.exponent_of_scale(largest)
@@ -120,14 +123,14 @@ class FastSGD(ScaledCompressor):
             part,
             mean if where is None else np.empty(len(part), np.float32),
             network,
-            types,
+            form,
             table=log.table,
-            unit=math.ldexp(1.0, exponent - log.table_bits) / network.num_workers,
+            scale=math.ldexp(1.0, log.table_bits - exponent),
         )
         network.aggregate(stream)
         stream.add_to(self.statistics)
         if where is not None:
-            mean[where] = stream.plan.mean
+            mean[where] = stream.scaled.mean
 
     def by_messages(
         self, vector: Gradient, mean: Gradient, network: Network, layout: Layout
@@ -169,20 +172,21 @@ class FastSGD(ScaledCompressor):
         """Result type, and the codes with a table for it; see `table_of`."""
         return table_of(self.log, self.result_type, num_workers)
 
-    def types_for(self, num_workers: int) -> tuple[Types, LogCodes]:
+    def form_for(self, num_workers: int) -> tuple[IntegerFormat, LogCodes]:
         """What travels, and the codes with their table."""
         result, log = self.table_for(num_workers)
         if self.wire == "integers":
-            return Types(narrowest(1 << log.table_bits), result), log
+            return IntegerFormat(narrowest(1 << log.table_bits), result), log
         few = log.threshold + 1 <= LARGEST_CODE4
-        return Types(ElementType.CODE4 if few else ElementType.CODE8, result), log
+        code = ElementType.CODE4 if few else ElementType.CODE8
+        return IntegerFormat(code, result), log
 
     def tables(self, num_workers: int) -> dict[str, Table]:
         """Raises ValueError if there is none for so many workers."""
         if self.path == "gather" or self.wire == "integers":
             return {}
-        types, log = self.types_for(num_workers)
-        if types.element == ElementType.CODE8:
+        form, log = self.form_for(num_workers)
+        if form.element == ElementType.CODE8:
             return {"code8": tuple(log.table.tolist())}
         signs = log.table.reshape(2, NEGATIVE)[:, : LARGEST_CODE4 + 1]
         return {"code4": tuple(signs.reshape(-1).tolist())}
@@ -237,13 +241,3 @@ def table_of(
 def narrowest(integer: int) -> ElementType:
     """The type with the fewest bytes that holds an integer."""
     return next(each for each in INTEGER_TYPES.values() if integer <= largest_of(each))
-
-
-def check_tables(tables: dict[str, Table], network: Network) -> None:
-    """ValueError if the job has other code tables, or none."""
-    for name, table in tables.items():
-        if getattr(network, name) != table:
-            raise ValueError(
-                f"the job has no {name} table, or another one than this compressor's: "
-                "join with **compressor.tables(num_workers), or take wire=integers"
-            )

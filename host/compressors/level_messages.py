@@ -37,7 +37,6 @@ def message_of(
     not finite is told by its norm."""
     norms = np.minimum(norms, INFINITY_BITS)
     scales = scales_of(norms, grid)
-    scales[norms == INFINITY_BITS] = 0
     indices = np.empty(len(vector), np.int16)
     fill_indices(vector, block_ends, scales, grid, key, indices)
     largest = int(np.abs(indices).max())

@@ -29,10 +29,10 @@ from host.compressors.block_exponent import (
 from host.compressors.integers import CODES
 from host.compressors.levels import SIGN, Grid, integer_of, level_of, scale_of, signed
 from host.compressors.norms import LARGEST_NORM
-from host.compressors.quantize import LARGEST_BITS, ZERO, Floats, Plan, dequantize
-from host.compressors.stream import ScaledSum
+from host.compressors.quantize import LARGEST_BITS, ZERO, Floats, Plan
+from host.compressors.stream import ScaledSum, drain_sum
 from host.packetizer import Contributions, Integers, Results
-from switch.byteorder import swap16, swap32
+from switch.byteorder import to_wire
 from switch.compiled import kernel
 from switch.protocol import ELEMENT_BITS, HEADER_BYTES, ElementType
 
@@ -74,12 +74,7 @@ def level_segment(
             lanes[j] = np.int8((sign & sign_bit) | np.int32(index - grid.first))
             continue
         integer = signed(integer_of(index, grid), sign)
-        if lanes.itemsize == 1:
-            lanes[j] = np.int8(integer)
-        elif lanes.itemsize == 2:
-            lanes[j] = swap16(integer)
-        else:
-            lanes[j] = swap32(integer)
+        lanes[j] = to_wire(integer, lanes.itemsize)
     return largest
 
 
@@ -144,11 +139,6 @@ def fill_levels(
     plan.sum.tally[LARGEST_BITS] = max(plan.sum.tally[LARGEST_BITS], bits)
 
 
-@kernel
-def drain_levels(plan: LevelPlan, chunks: Integers, results: Results) -> None:
-    dequantize(plan.sum, chunks, results)
-
-
 class LevelSum(ScaledSum):
     """Sum over the workers of one level for each element of `vector`.
 
@@ -158,7 +148,7 @@ class LevelSum(ScaledSum):
     """
 
     fill_rows: ClassVar[Callable[..., None]] = staticmethod(fill_levels)
-    drain_rows: ClassVar[Callable[..., None]] = staticmethod(drain_levels)
+    drain_rows: ClassVar[Callable[..., None]] = staticmethod(drain_sum)
 
     def __init__(
         self,

@@ -27,22 +27,25 @@ from host.compressors.levels import (
     scales_of,
     table_of,
 )
-from host.compressors.norms import NORMS, block_norms, exponents_of
+from host.compressors.norms import NORMS, block_ends, block_norms, exponents_of
 from host.compressors.quantize import (
     FIRST_NON_FINITE,
     INFINITY_BITS,
     NON_FINITE,
     random_key,
 )
-from host.compressors.scaled import ScaledCompressor
-from host.compressors.stream import ScaledSum, first_non_finite, non_finite_error
+from host.compressors.scaled import PATHS, WIRES, ScaledCompressor
+from host.compressors.stream import (
+    ScaledSum,
+    check_kept,
+    first_non_finite,
+    non_finite_error,
+)
 from host.packetizer import Integers
 from switch.protocol import ELEMENT_BITS, ElementType
 
-PATHS = ("network", "gather")
 COMMON_NORMS = ("exponent", "max")
 LEVELS = ("paper", "authors")
-WIRES = ("codes", "integers")
 BLOCK_SIZE = 512  # what a slot of 1024 bytes holds of int16 sums
 INT32 = integer_format("int32", None)
 
@@ -90,6 +93,8 @@ class Leveled(ScaledCompressor):
         authors = one_of("levels", levels, LEVELS) == "authors"
         self.grid = grid_of(kind, bits, authors=authors)
         self.types = [name for name in INTEGER_TYPES if most_workers(self.grid, name)]
+        if result_type is not None:
+            one_of("result_type", result_type, self.types)
         super().__init__(self.types[0], result_type, "random", seed)
         self.norm = one_of("norm", norm, NORMS)
         self.path = one_of("path", path, PATHS)
@@ -132,17 +137,6 @@ class Leveled(ScaledCompressor):
         form = self.form_for(num_workers)
         table = table_of(self.grid, ELEMENT_BITS[form.element])
         return {self.code: tuple(table.tolist())}
-
-    def check_tables(self, network: Network) -> None:
-        """Raise ValueError if the job's tables are not those of the grid."""
-        for code, table in self.tables(network.num_workers).items():
-            found = getattr(network, code)
-            if found != table:
-                what = "no" if found is None else "another"
-                raise ValueError(
-                    f"the job has {what} {code} table: join with "
-                    "**compressor.tables(num_workers), or take wire=integers"
-                )
 
     def estimate(
         self, vector: Gradient, mean: Gradient, network: Network, layout: Layout
@@ -236,18 +230,10 @@ class Leveled(ScaledCompressor):
         last = self.rounded
         if last is None:
             raise RuntimeError("share: there has been no average yet")
-        if np.may_share_memory(last.mean, last.vector):
-            raise RuntimeError(
-                "share: the mean has been written over the gradient (out=)"
-            )
+        check_kept(last.vector, last.mean)
         indices = np.empty(len(last.vector), np.int16)
         share = np.zeros_like(last.vector)
         blocks = (last.block_ends, last.scales, self.grid)
         fill_indices(last.vector, *blocks, last.key, indices)
         add_levels(indices, *blocks, 1, share)
         return share
-
-
-def block_ends(elements: int, block_size: int) -> Integers:
-    """[blocks] index after each block's last element; the last block may be short."""
-    return np.append(np.arange(block_size, elements, block_size), elements)

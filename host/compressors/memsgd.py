@@ -46,7 +46,7 @@ from host.compressors.integers import one_of
 from host.compressors.memory import Memory
 from host.compressors.norms import exponent_of, largest_bits
 from host.compressors.quantize import INFINITY_BITS
-from host.compressors.scaled import ScaledCompressor
+from host.compressors.scaled import PATHS, ScaledCompressor
 from host.compressors.scales import exponent_scale
 from host.compressors.selection import rand_k, shared_key, top_k
 from host.compressors.stream import (
@@ -60,7 +60,6 @@ from host.packetizer import Integers
 from switch.protocol import NO_EXPONENT
 
 SELECTIONS = ("top", "rand")
-PATHS = ("network", "gather")
 ENTRY = np.dtype([("index", "<u4"), ("value", "<f4")])
 """Of a message of the paper's form."""
 DEFAULT_RATIO = 0.01

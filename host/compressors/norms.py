@@ -21,6 +21,13 @@ RUNNING_SUMS = 64
 NORMS = ("l2", "linf")
 
 
+def block_ends(elements: int, block_size: int) -> Integers:
+    """[blocks] index after each block's last element, of one element or more; the last
+    block may be short."""
+    size = min(block_size, elements)  # larger ones may not fit an int64
+    return np.append(np.arange(size, elements, size), elements)
+
+
 @kernel
 def largest_bits(segment: Floats) -> int:
     """Bit pattern of the largest |element|; at least INFINITY_BITS if one is a NaN or
@@ -44,23 +51,6 @@ def exponent_of(bits: int) -> int:
     if bits == 0:
         return NO_EXPONENT
     return min((bits >> 23) - 126, LARGEST_EXPONENT)
-
-
-@kernel
-def fill_exponents(vector: Floats, block_ends: Integers, exponents: Integers) -> None:
-    """Exponent of each block; see `exponent_of`."""
-    start = 0
-    for block in range(len(block_ends)):
-        end = block_ends[block]
-        exponents[block] = exponent_of(largest_bits(vector[start:end]))
-        start = end
-
-
-def block_exponents(vector: Floats, block_ends: Integers) -> Integers:
-    """[blocks] exponents of the blocks that end before `block_ends`."""
-    exponents = np.empty(len(block_ends), np.int64)
-    fill_exponents(vector, block_ends, exponents)
-    return exponents
 
 
 @kernel
@@ -134,11 +124,16 @@ def block_norms(vector: Floats, block_ends: Integers, norm: str) -> NDArray[np.i
 def exponents_of(norms: NDArray[np.int32]) -> Integers:
     """[blocks] `exponent_of` each norm."""
     exponents = np.empty(len(norms), np.int64)
-    fill_exponents_of(norms, exponents)
+    fill_exponents(norms, exponents)
     return exponents
 
 
 @kernel
-def fill_exponents_of(norms: NDArray[np.int32], exponents: Integers) -> None:
+def fill_exponents(norms: NDArray[np.int32], exponents: Integers) -> None:
     for block in range(len(norms)):
         exponents[block] = exponent_of(norms[block])
+
+
+def block_exponents(vector: Floats, block_ends: Integers) -> Integers:
+    """[blocks] `exponent_of` the largest |element| of each block."""
+    return exponents_of(block_norms(vector, block_ends, "linf"))

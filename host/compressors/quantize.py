@@ -21,7 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from host.packetizer import Contributions, Results
-from switch.byteorder import swap16, swap32
+from switch.byteorder import swap16, swap32, to_wire
 from switch.compiled import kernel
 from switch.protocol import HEADER_BYTES, Flag
 
@@ -183,12 +183,7 @@ def quantize_segment(
         integer = np.int32(rounded)
         integer = integer if integer < limit else limit
         integer = integer if integer > -limit else np.int32(-limit)
-        if lanes.itemsize == 1:
-            lanes[j] = np.int8(integer)
-        elif lanes.itemsize == 2:
-            lanes[j] = swap16(integer)
-        else:
-            lanes[j] = swap32(integer)
+        lanes[j] = to_wire(integer, lanes.itemsize)
     return largest
 
 

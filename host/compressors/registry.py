@@ -1,6 +1,7 @@
 """Compressors by name."""
 
 import inspect
+import sys
 from typing import Any
 
 from host.compressors.base import Compressor
@@ -68,13 +69,12 @@ def options(name: str) -> dict[str, inspect.Parameter]:
 
 
 def is_a(value: object, expected: Any) -> bool:
-    """Whether a value is of an option's type: an integer is a number too, a truth value
-    is neither."""
+    """Whether a value is of an option's type: an integer is a number too, unless it is
+    too large for one; a truth value is neither."""
     if isinstance(value, bool):
         return expected is bool
-    return isinstance(value, expected) or (
-        isinstance(value, int) and isinstance(float(value), expected)
-    )
+    number = isinstance(value, int) and abs(value) <= sys.float_info.max
+    return isinstance(value, expected) or (number and isinstance(0.0, expected))
 
 
 def compressor(name: str, **chosen: Any) -> Compressor:

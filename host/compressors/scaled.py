@@ -19,6 +19,10 @@ from host.compressors.stream import (
 from host.packetizer import Integers
 
 ROUNDINGS = ("random", "deterministic")
+PATHS = ("network", "gather")
+"""The sum in the switch, or everybody's message to everybody."""
+WIRES = ("codes", "integers")
+"""What goes to the switch: codes that it looks up, or what it would find there."""
 
 
 class ScaledCompressor(Compressor):

@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from host.compressors.base import Gradient
+from host.compressors.norms import largest_bits
 from host.compressors.quantize import MAGNITUDE_BITS, random_key
 from host.packetizer import Integers
 from switch.compiled import kernel
@@ -91,11 +92,7 @@ def take_largest(bits: Patterns, least: int, ties: int, chosen: Integers) -> int
     found = 0
     for start in range(0, len(bits), BLOCK):
         block = bits[start : start + BLOCK]
-        largest = np.int32(0)
-        for j in range(len(block)):
-            magnitude = np.int32(block[j] & MAGNITUDE_BITS)
-            largest = magnitude if magnitude > largest else largest
-        if largest < least:
+        if largest_bits(block.view(np.float32)) < least:
             continue
         for j in range(len(block)):
             magnitude = np.int32(block[j] & MAGNITUDE_BITS)

@@ -18,11 +18,10 @@ import numpy as np
 
 from host.compressors.base import Compressor, Gradient, Layout, Network
 from host.compressors.integers import one_of
-from host.compressors.scaled import ScaledCompressor
+from host.compressors.scaled import PATHS, ScaledCompressor
 from host.compressors.stream import ScaledSum, first_non_finite, non_finite_error
 from host.compressors.union import gather_of
 
-PATHS = ("network", "gather")
 NOT_FINITE = b""
 """Message of a worker with a NaN or an infinity."""
 

@@ -2,7 +2,7 @@
 exponents. Both know the packets' contents, and nothing of algorithms."""
 
 from collections.abc import Callable
-from typing import ClassVar, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -139,15 +139,26 @@ class ScaledSum(Stream):
         statistics.bytes_down += full_down * down(width) + empty_down * down(0)
 
 
+@kernel
+def drain_sum(plan: Any, chunks: Integers, results: Results) -> None:
+    """Of a plan that has a ScaledSum's as its `sum`."""
+    dequantize(plan.sum, chunks, results)
+
+
+def check_kept(vector: Gradient, mean: Gradient) -> None:
+    """Raise RuntimeError if the mean was written over the vector: there is no share to
+    be told then."""
+    if np.may_share_memory(mean, vector):
+        raise RuntimeError("share: the mean has been written over the gradient (out=)")
+
+
 def own_share(stream: ScaledSum) -> Gradient:
     """[d] q_i / alpha: what this worker sent, read as results of one worker.
 
     Rounded once more, to the same integers: that takes less time than to keep them.
-    Raises RuntimeError if the mean was written over the vector.
     """
     form, plan = stream.form, stream.scaled
-    if np.may_share_memory(plan.mean, plan.vector):
-        raise RuntimeError("share: the mean has been written over the gradient (out=)")
+    check_kept(plan.vector, plan.mean)
     share = np.empty_like(plan.mean)
     sent = new_contributions(BATCH, stream.elements_per_chunk * form.element_bytes)
     once_more = plan._replace(tally=plan.tally.copy(), beyond=plan.beyond.copy())
