@@ -19,7 +19,6 @@ from bmv2 import (
     running,
 )
 
-
 ONE_AFTER_THE_OTHER = ("test_bmv2", "test_namespaces", "test_doctor", "test_p4")
 """Files whose tests make namespaces, look for those left behind, or run BMv2."""
 
