@@ -145,6 +145,10 @@ class Network(Collectives):
         """
         return self._membership.counters()
 
+    def abort(self, reason: str) -> None:
+        """Let the aggregation that another thread is in fail, and all that follow."""
+        self._transport.aborted = reason
+
     def close(self) -> None:
         """Leave the job. The others can go on until they need this worker."""
         if self._sock.fileno() >= 0:
