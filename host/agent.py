@@ -149,10 +149,14 @@ class Network(Collectives):
         """Let the aggregation that another thread is in fail, and all that follow."""
         self._transport.aborted = reason
 
-    def close(self) -> None:
-        """Leave the job. The others can go on until they need this worker."""
+    def close(self, leave: bool = True) -> None:
+        """Leave the job. The others can go on until they need this worker. `leave`
+        False: without a word, so that they are told that it is gone."""
         if self._sock.fileno() >= 0:
-            self._membership.leave()
+            if leave:
+                self._membership.leave()
+            else:
+                self._membership.close()
             self._close_sockets()
 
     def __enter__(self) -> "Network":
@@ -164,11 +168,7 @@ class Network(Collectives):
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        if error is None:
-            self.close()
-        elif self._sock.fileno() >= 0:  # not a leave: the others shall know
-            self._membership.close()
-            self._close_sockets()
+        self.close(leave=error is None)
 
     def _close_sockets(self) -> None:
         self._sock.close()

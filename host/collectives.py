@@ -86,6 +86,12 @@ class Collectives(ABC):
         values, like = _as_array(array)
         return self._reduce(values, values.dtype, Reduction.MAX, root, like)
 
+    def reduce(self, array: Any, reduction: str, *, root: int | None = None) -> Any:
+        """`sum`, `max` or `or` over the workers of int8, int16 or int32 arrays."""
+        values, like = _as_array(array)
+        kind = Reduction[reduction.upper()]
+        return self._reduce(values, values.dtype, kind, root, like)
+
     def reduce_scatter(self, parts: Any, reduction: str = "sum") -> Any:
         """[...] this worker's part of the sum (or max, or) over the workers of
         `parts`, [num_workers, ...] of int8, int16 or int32: part r goes to worker r.

@@ -68,23 +68,16 @@ class Ordered:
         # makes a future that fails as it should
         return outcome, told.then(lambda _: outcome.wait())
 
-    def close(self) -> None:
-        """Let what is queued fail, and end the thread. Safe to call twice."""
+    def close(self, abort: str | None = "it is being closed") -> None:
+        """End the thread. abort: why what is queued fails; None: it is done first. Safe
+        to call twice."""
         if self._closed:
             return
         self._closed = True
         atexit.unregister(self.close)
         self._queue.put(None)
-        self._abort("it is being closed")
-        self._thread.join()
-
-    def drain(self) -> None:
-        """Let what is queued be done, and end the thread."""
-        if self._closed:
-            return
-        self._closed = True
-        atexit.unregister(self.close)
-        self._queue.put(None)
+        if abort is not None:
+            self._abort(abort)
         self._thread.join()
 
     def _run(self) -> None:

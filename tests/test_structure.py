@@ -75,7 +75,10 @@ ONLY_IN: dict[str, tuple[str, ...]] = {
     "torch.distributed": (
         "host/ddp.py",
         "host/compressors/exact.py",
+        "intswitch/autoload.py",  # tells torch of the backend
         "intswitch/backend.py",
+        "intswitch/reductions.py",
+        "intswitch/work.py",
         "intswitch/gloo.py",  # starts and ends the process group that `exact` uses
     ),
     "pydantic": (
