@@ -187,6 +187,7 @@ class Job:
 
     def _join(self, timeout: float) -> Network:
         setup = self.setup
+        tables = setup.create().tables(self.size)
         network = join(
             setup.switch,
             job=setup.job,
@@ -196,7 +197,8 @@ class Job:
             num_slots=setup.num_slots,
             slot_bytes=setup.slot_bytes,
             mtu=setup.mtu,
-            **setup.create().tables(self.size),
+            code4=tables.get("code4"),
+            code8=tables.get("code8"),
         )
         network.timeout = timeout
         return network
