@@ -223,6 +223,7 @@ def switch(
     loss_out: options.LossOut = None,
     faults: options.Faults = None,
     fault_seed: options.FaultSeed = None,
+    parent: options.Parent = None,
     trace: options.Trace = None,
     until_stdin_closes: options.Hidden = False,
 ) -> None:

@@ -250,6 +250,13 @@ Faults = Annotated[
     ),
 ]
 FaultSeed = Annotated[int | None, Option(metavar="N", min=0, help="Of these faults.")]
+Parent = Annotated[
+    str | None,
+    Option(
+        metavar="HOST:PORT",
+        help="The switch above, in a tree of switches: who joins here joins there.",
+    ),
+]
 Trace = Annotated[
     Path | None,
     Option(

@@ -17,6 +17,7 @@ PATIENCE = 3.0
 
 OPTIONS = (
     "rule", "num_slots", "slot_bytes", "loss_in", "loss_out", "faults", "fault_seed",
+    "parent",
 )  # fmt: skip
 
 
@@ -31,8 +32,9 @@ class Switch:
             network = intswitch.join(switch.endpoint, job="demo", rank=0, num_workers=2)
 
     `options` are those of `intswitch switch`: rule, num_slots, slot_bytes, loss_in,
-    loss_out, faults, fault_seed; another one is a ValueError. Port 0 takes any free
-    one, and `port` tells which. The process ends with this one, even if that is killed.
+    loss_out, faults, fault_seed, parent; another one is a ValueError. Port 0 takes any
+    free one, and `port` tells which. The process ends with this one, even if this one
+    is killed.
     Raises RuntimeError, with the switch's own words, when it does not start.
     """
 
