@@ -148,7 +148,7 @@ class Membership:
         self.behind: Sequence[tuple[int, ...]] = [
             (rank,) for rank in range(request.num_workers)
         ]
-        """Ranks by their bits at the switch: all workers are at this one."""
+        """The ranks behind each bit at the switch: all workers are at this one."""
         self.num_slots = request.num_slots
         self.slot_bytes = request.slot_bytes
         self.code4 = tuple(request.code4) or None
@@ -186,7 +186,10 @@ class Membership:
         self.window = joined.window
         """How many chunks to have outstanding at most, says the switch."""
         self.workers = tuple((each.address, each.port) for each in joined.workers)
-        """Data addresses as bound: worker 0, worker 1, ..."""
+        """Data addresses as bound: worker 0, worker 1, ...; in a tree of switches, of
+        what is at this worker's own switch."""
+        if joined.children:
+            self.behind = [tuple(child.ranks) for child in joined.children]
         self.group: Address | None = None
         """Where results for every worker go to, unless to each by itself."""
         if joined.HasField("group"):

@@ -23,6 +23,7 @@ def switch(
     loss_out: options.LossOut = None,
     faults: options.Faults = None,
     fault_seed: options.FaultSeed = None,
+    parent: options.Parent = None,
     tls_certificate: options.TlsCertificate = None,
     tls_key: options.TlsKey = None,
     tokens: options.Tokens = None,

@@ -289,6 +289,13 @@ Insecure = Annotated[
         rich_help_panel=SECURITY,
     ),
 ]
+Parent = Annotated[
+    str | None,
+    Option(
+        metavar="HOST:PORT",
+        help="The switch above, in a tree of switches: who joins here joins there.",
+    ),
+]
 Trace = Annotated[
     Path | None,
     Option(

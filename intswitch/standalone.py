@@ -6,12 +6,13 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
+from host.access import Access
 from intswitch.access import read_security
 from intswitch.configuration import read_faults, resolve_host
 from switch.config import FaultConfig, SwitchConfig
 from switch.protocol import Rule
 
-PLAIN = ("port", "num_slots", "slot_bytes")
+PLAIN = ("port", "num_slots", "slot_bytes", "parent")
 SECURITY = ("tls_certificate", "tls_key", "tokens", "insecure")
 LOSSES = {"loss_in": "inward", "loss_out": "outward"}
 
@@ -32,6 +33,10 @@ def with_options(config: SwitchConfig, given: Mapping[str, Any]) -> SwitchConfig
     security = {name: given[name] for name in SECURITY if name in given}
     if security:
         changes["security"] = read_security(**security)
+    if changes.get("parent", config.parent):  # to which it is what a worker is
+        before = changes.get("security", config.security)
+        vouched = Access.from_environment().certificate
+        changes["security"] = replace(before, above=vouched)
     return replace(config, faults=_faults(config.faults, given), **changes)
 
 

@@ -13,6 +13,7 @@ from switch.codes import TABLE_SIZES, Table, objections_to_tables
 from switch.config import Address, SwitchConfig
 from switch.protocol import FORMAT, MAX_WORKERS, Overflow
 from switch.security import same, wrong_token
+from switch.tree import MAX_JOB_WORKERS
 
 MAX_JOB_NAME = 255  # characters
 MAX_TIMEOUT = 7 * 86400.0  # seconds
@@ -60,6 +61,9 @@ class JoinRequest:
     token: str = dataclasses.field(default="", repr=False)
     """The job's; see `security.py`."""
 
+    via: tuple[Address, ...] = ()
+    """Data addresses of the switches between the worker and this one, its own first."""
+
 
 # What all workers of a job must say alike.
 COMMON_FIELDS = ("num_workers", "num_slots", "slot_bytes", "overflow")
@@ -71,12 +75,17 @@ def check_alone(request: JoinRequest, config: SwitchConfig) -> None:
     if objection is not None:  # and no word more to a stranger
         raise Refusal(objection)
     objections = [
-        *_object_to_worker(request),
+        *_object_to_worker(request, config),
         *_object_to_slots(request, config),
         *objections_to_tables(request.code4, request.code8, request.num_workers),
-        *_object_to_address(request.data, config),
+        *_object_to_address(nearest(request), config),
     ]
     _refuse(objections)
+
+
+def nearest(request: JoinRequest) -> Address:
+    """Where this switch sends the results to: the worker, or a switch."""
+    return request.via[-1] if request.via else request.data
 
 
 def check_together(request: JoinRequest, others: Iterable[JoinRequest]) -> None:
@@ -104,13 +113,15 @@ def _refuse(objections: Iterable[str]) -> None:
         raise Refusal(text)
 
 
-def _object_to_worker(request: JoinRequest) -> Iterator[str]:
+def _object_to_worker(request: JoinRequest, config: SwitchConfig) -> Iterator[str]:
     if request.format != FORMAT:
         yield f"wire format {request.format}: this switch speaks format {FORMAT}"
     if not 0 < len(request.job) <= MAX_JOB_NAME:
         yield f"job name {request.job!r}: allowed are 1 to {MAX_JOB_NAME} characters"
-    if not 1 <= request.num_workers <= MAX_WORKERS:
-        yield f"num_workers {request.num_workers}: allowed are 1 to {MAX_WORKERS}"
+    # more than one switch has bits for, if there are several
+    most = MAX_JOB_WORKERS if request.via or config.parent else MAX_WORKERS
+    if not 1 <= request.num_workers <= most:
+        yield f"num_workers {request.num_workers}: allowed are 1 to {most}"
     elif not 0 <= request.rank < request.num_workers:
         yield (
             f"rank {request.rank}: allowed are 0 to {request.num_workers - 1}"

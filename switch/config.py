@@ -163,6 +163,10 @@ class SwitchConfig:
 
     faults: FaultConfig = field(default_factory=FaultConfig)
 
+    parent: str = ""
+    """HOST:PORT of the control plane of the switch above, in a tree of switches: who
+    joins here joins there. Empty: there is none."""
+
     jobs: tuple[JobConfig, ...] = ()
     """Jobs that exist from the start, without the control plane."""
 

@@ -139,7 +139,10 @@ def open_control(
         dataplane = P4Dataplane(tables, config.switch, config.stations, config.loop)
         control = Control(config.switch, dataplane, most_outstanding=MOST_OUTSTANDING)
         service = ControlService(
-            control, threading.Lock(), *config.control, config.switch.security
+            control,
+            threading.Lock(),
+            *config.control,
+            security=config.switch.security,
         )
         service.start()
     except BaseException:

@@ -34,6 +34,9 @@ class Security:
     insecure: bool = False
     """Serve more than this machine without a certificate."""
 
+    above: bytes | None = None
+    """PEM: vouches for the certificate of the switch above, in a tree. None: no TLS."""
+
     def certified(self) -> tuple[bytes, bytes] | None:
         """Key and certificate, if there are."""
         if self.certificate is None or self.key is None:

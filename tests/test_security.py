@@ -45,7 +45,7 @@ def certified(*hosts: str) -> Security:
 def serve(security: Security, host: str = "127.0.0.1") -> Iterator[str]:
     config = SwitchConfig(jobs=(FIXED,), security=security)
     control = Control(config, FakeDataplane(FIXED))
-    service = ControlService(control, threading.Lock(), host, 0, security)
+    service = ControlService(control, threading.Lock(), host, 0, security=security)
     service.start()
     try:
         yield f"{host}:{service.port}"

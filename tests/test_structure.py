@@ -40,6 +40,7 @@ SOCKETS = (
     "switch/messages.py",
     "switch/server.py",
     "switch/service.py",
+    "switch/relay.py",  # a name to an address
     "host/agent.py",
     "host/transport.py",
     "host/controller.py",
@@ -90,10 +91,20 @@ ONLY_IN: dict[str, tuple[str, ...]] = {
         "intswitch/topology.py",
     ),
     "yaml": ("intswitch/yaml_model.py",),
-    "grpc": ("switch/service.py", "switch/p4runtime.py", "host/controller.py"),
+    "grpc": (
+        "switch/service.py",
+        "switch/relay.py",
+        "switch/p4runtime.py",
+        "host/controller.py",
+    ),
     "finsy": ("switch/p4runtime.py",),
     "pyroute2": ("intswitch/fabrics/namespaces.py",),
-    "switch.stubs": ("switch/service.py", "host/controller.py"),
+    "switch.stubs": (
+        "switch/service.py",
+        "switch/relay.py",
+        "switch/translation.py",
+        "host/controller.py",
+    ),
     # names to addresses, where YAML is read
     # ... and what sockets can do on this machine
     "socket": (*SOCKETS, "intswitch/configuration.py", "intswitch/doctor.py"),
