@@ -1,0 +1,170 @@
+"""A tree of switches and workers in virtual time: built once, aggregates as often as
+asked, and says what it cost."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from host import window as win
+from host.recovery import Recovery
+from intswitch.sim import payloads
+from intswitch.sim.air import (
+    LINK,
+    SMALLEST_FRAME,
+    enlarge,
+    new_air,
+)
+from intswitch.sim.loop import CROWDED, DONE, OVER, PAUSED, STUCK, loop_of
+from intswitch.sim.state import (
+    Totals,
+    World,
+    new_desk,
+    new_switches,
+    new_workers,
+)
+from intswitch.sim.tree import lay_out
+from switch.config import JobConfig
+from switch.protocol import (
+    ELEMENT_BYTES,
+    HEADER_BYTES,
+    STATUS_BYTES,
+    ElementType,
+    Reduction,
+    Rule,
+    kind_of,
+)
+from switch.tree import Path, Tree, ranks_of
+
+CACHE_LINE = 64  # bytes
+FLIGHTS, BLOCKS = 1 << 14, 1 << 12  # room to begin with
+TIMEOUT = 300.0  # virtual seconds
+FAST = Recovery(initial=1e-3, floor=1e-4, ceiling=1.0, patience=0.0)
+"""For virtual time: nothing is late but what waits in a queue."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cable:
+    """What connects a node to its parent, the same in both directions."""
+
+    rate: float = 100e9
+    """bit/s."""
+    delay: float = 1e-6
+    """Seconds, one way."""
+    queue: float = np.inf
+    """Bytes that may wait at a switch's end; a host waits for its own end instead."""
+
+
+class SimulationError(RuntimeError):
+    """An aggregation does not end. The text says why."""
+
+
+@dataclass(kw_only=True)
+class Simulation:
+    """One job on a tree of switches."""
+
+    tree: Tree
+    cable: Cable = Cable()
+    cables: Mapping[Path, Cable] = field(default_factory=dict)
+    """By the path of the node below, where it is not `cable`."""
+    num_slots: int = 128
+    slot_bytes: int = 1024
+    window: int | None = None
+    """Chunks outstanding at most; None: num_slots."""
+    rule: Rule = Rule.SAFE
+    recovery: Recovery = FAST
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        self.num_workers = len(ranks_of(self.tree))
+        job = JobConfig(
+            job=1,
+            workers=(("10.0.0.1", 1),) * self.num_workers,
+            num_slots=self.num_slots,
+            slot_bytes=self.slot_bytes,
+        )
+        self.layout = lay_out(self.tree, job)
+        longest = HEADER_BYTES + max(self.slot_bytes, STATUS_BYTES)
+        self.block_bytes = -(-longest // CACHE_LINE) * CACHE_LINE
+        links = self._links()
+        # no packet takes less from one node to the next
+        shortest = float(np.min(links.delay + links.byte_time * SMALLEST_FRAME))
+        if not shortest > 0:
+            raise ValueError("a link needs a delay or a rate")
+        self.world = World(
+            self.layout.nodes,
+            new_air(links, self.block_bytes, FLIGHTS, BLOCKS),
+            new_switches(self.layout, self.rule),
+            new_workers(self.layout, self.window or self.num_slots, self.recovery),
+            new_desk(self.slot_bytes),
+            Totals(np.zeros(1, np.int64), np.array([0.0, shortest])),
+            np.zeros(HEADER_BYTES + self.slot_bytes, np.uint8),
+            int(self.rule),
+            self.block_bytes,
+            1,
+        )
+        self.now = 0.0
+
+    def _links(self) -> Any:
+        paths = self.layout.paths
+        links = np.zeros(2 * len(paths), LINK).view(np.recarray)
+        for node, path in enumerate(paths):
+            cable = self.cables.get(path, self.cable)
+            for at in (node, len(paths) + node):
+                links[at].byte_time = 8 / cable.rate
+                links[at].delay = cable.delay
+                links[at].queue_bytes = cable.queue
+        for node in self.layout.nodes.at_rank:
+            links[node].queue_bytes = np.inf
+        return links
+
+    def aggregate(
+        self,
+        num_elements: int,
+        element_type: ElementType = ElementType.INT32,
+        result_type: ElementType | None = None,
+        *,
+        progress: Callable[[int], None] = lambda chunks: None,
+        timeout: float = TIMEOUT,
+    ) -> payloads.SeedPlan:
+        """Sum a vector of every worker, made from the seed, and check the sums."""
+        result_type = element_type if result_type is None else result_type
+        result_width = ELEMENT_BYTES[result_type]
+        per_chunk = self.slot_bytes // result_width
+        plan = payloads.new_plan(
+            self.seed, self.num_workers, ELEMENT_BYTES[element_type], result_width,
+            num_elements, per_chunk, self.num_slots,
+        )  # fmt: skip
+        kind = kind_of(Reduction.SUM, element_type, result_type)
+        self.begin(-(-num_elements // per_chunk), kind, per_chunk)
+        desk = new_desk(per_chunk * ELEMENT_BYTES[element_type])
+        self.world = self.world._replace(desk=desk)
+        loop = loop_of(payloads.make, payloads.drain)
+        end = self.now + timeout
+        while True:
+            why = loop(self.world, plan, end)
+            progress(int(self.world.workers.windows["done"].min()))
+            if why == DONE:
+                break
+            if why == CROWDED:
+                self.world = self.world._replace(air=enlarge(self.world.air))
+            elif why != PAUSED:
+                reason = {STUCK: "nothing is under way", OVER: "timeout"}[why]
+                raise SimulationError(reason)
+        self.now = float(self.world.workers.finished.max())
+        return plan
+
+    def begin(self, num_chunks: int, kind: int, full_count: int) -> None:
+        workers = self.world.workers
+        for rank in range(self.num_workers):
+            state = win.State(
+                workers.windows[rank : rank + 1], workers.slots[rank],
+                workers.fresh[rank], workers.again[rank], workers.estimates[rank],
+            )  # fmt: skip
+            win.begin(state, num_chunks, kind, full_count)
+        workers.wake[:] = self.now
+        workers.clock[:] = self.now
+        self.world.totals.finished[0] = 0
