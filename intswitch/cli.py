@@ -221,6 +221,7 @@ def switch(
     slot_bytes: options.SlotBytes = None,
     loss_in: options.LossIn = None,
     loss_out: options.LossOut = None,
+    faults: options.Faults = None,
     fault_seed: options.FaultSeed = None,
     trace: options.Trace = None,
     until_stdin_closes: options.Hidden = False,

@@ -241,7 +241,15 @@ LossOut = Annotated[
     float | None,
     Option(metavar="P", min=0.0, max=1.0, help="Lose copies on their way out."),
 ]
-FaultSeed = Annotated[int | None, Option(metavar="N", min=0, help="Of these losses.")]
+Faults = Annotated[
+    str | None,
+    Option(
+        metavar="YAML",
+        help="What else to do to packets, as the file's faults have it: "
+        "'{inward: {duplication: 0.01}, outward: {delay: 1 ms}}'.",
+    ),
+]
+FaultSeed = Annotated[int | None, Option(metavar="N", min=0, help="Of these faults.")]
 Trace = Annotated[
     Path | None,
     Option(

@@ -15,7 +15,9 @@ START_TIMEOUT = 300.0
 PATIENCE = 3.0
 """Seconds after which a start says what it is busy with."""
 
-OPTIONS = ("rule", "num_slots", "slot_bytes", "loss_in", "loss_out", "fault_seed")
+OPTIONS = (
+    "rule", "num_slots", "slot_bytes", "loss_in", "loss_out", "faults", "fault_seed",
+)  # fmt: skip
 
 
 def say(message: str) -> None:
@@ -29,8 +31,8 @@ class Switch:
             network = intswitch.join(switch.endpoint, job="demo", rank=0, num_workers=2)
 
     `options` are those of `intswitch switch`: rule, num_slots, slot_bytes, loss_in,
-    loss_out, fault_seed; another one is a ValueError. Port 0 takes any free one, and
-    `port` tells which. The process ends with this one, even if this one is killed.
+    loss_out, faults, fault_seed; another one is a ValueError. Port 0 takes any free
+    one, and `port` tells which. The process ends with this one, even if that is killed.
     Raises RuntimeError, with the switch's own words, when it does not start.
     """
 

@@ -6,18 +6,19 @@ that cannot honour a field of it refuses to start, and says which.
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 
+from intswitch.link_faults import FaultsPart, quantity
 from intswitch.yaml_model import (
     FileError,
     Mistake,
     Numbered,
     expect,
+    mapping,
     mappings,
     read_model,
 )
@@ -28,29 +29,9 @@ FOLDERS = (_HERE / "topologies", _HERE.parent / "topologies")
 """Where the topologies that come with intswitch lie: installed, or in the sources."""
 
 RATES = {"bit/s": 1.0, "kbit/s": 1e3, "Mbit/s": 1e6, "Gbit/s": 1e9}
-TIMES = {"s": 1.0, "ms": 1e-3, "us": 1e-6, "ns": 1e-9}
-
-
-def quantity(value: object, units: dict[str, float]) -> float:
-    """'10 Gbit/s' -> 1e10. A unit is asked for: nobody remembers the default."""
-    match = re.fullmatch(r"\s*([0-9.eE+-]+)\s*([A-Za-z/]+)\s*", str(value))
-    try:
-        if match and match[2] in units and float(match[1]) >= 0:
-            return float(match[1]) * units[match[2]]
-    except ValueError:
-        pass
-    raise ValueError(f"expected a number and one of the units {', '.join(units)}")
 
 
 Rate = Annotated[float, BeforeValidator(lambda value: quantity(value, RATES))]
-Delay = Annotated[float, BeforeValidator(lambda value: quantity(value, TIMES))]
-Probability = Annotated[
-    float,
-    expect(
-        "a probability from 0 to below 1",
-        lambda value: type(value) in (int, float) and 0 <= value < 1,
-    ),
-]
 
 # before the parts: a wrong one is there, too
 SOME = expect("at least one", lambda value: value not in ([], {}))
@@ -85,17 +66,27 @@ class SwitchPart(Part):
     """The widest slot that a job can ask for."""
 
 
-class LinkPart(Part):
-    """A cable. What it does to packets, it does in either direction."""
+class LinkPart(FaultsPart):
+    """A cable. What it does to packets, it does in either direction, but for what
+    `toward` says."""
 
     between: tuple[str, str]
     rate: Rate | None = None
     """bit/s. None: as fast as the fabric can."""
-    delay: Delay | None = None
-    """Seconds, one way."""
-    loss: Probability = 0.0
-    duplication: Probability = 0.0
-    reordering: Probability = 0.0
+    toward: dict[str, FaultsPart] = Field(default_factory=dict)
+    """What is different on the way to one of the ends."""
+
+    def to(self, end: str) -> FaultsPart:
+        """What happens to packets on the way to an end."""
+        return self.changed(self.toward.get(end, FaultsPart()))
+
+    def with_loss(self, loss: float) -> Self:
+        """The same that loses packets with this probability, both ways."""
+        toward = {
+            end: FaultsPart(**part.model_dump(exclude={"loss"}, exclude_unset=True))
+            for end, part in self.toward.items()
+        }
+        return self.model_copy(update={"loss": loss, "toward": toward})
 
 
 class JobPart(Part):
@@ -119,8 +110,25 @@ class Topology(Part):
         """The same with `loss` on every link. Raises ValueError out of range."""
         if not 0.0 <= loss < 1.0:
             raise ValueError(f"loss: expected a probability below 1, not {loss}")
-        links = tuple(link.model_copy(update={"loss": loss}) for link in self.links)
+        links = tuple(link.with_loss(loss) for link in self.links)
         return self.model_copy(update={"links": links})
+
+    def faults_at(self, switch: str, addresses: Mapping[str, str]) -> dict[str, Any]:
+        """What a switch is to do at its ends of its links: `faults` of its file.
+
+        `addresses`: IP of every host and switch that a link leads to.
+        """
+        links = {
+            addresses[other]: {
+                "inward": link.to(switch).as_text(),
+                "outward": link.to(other).as_text(),
+            }
+            for link in self.links
+            if switch in link.between
+            for other in link.between
+            if other != switch
+        }
+        return {"links": links, "seed": self.seed}
 
 
 def contradictions(document: dict[str, Any]) -> Iterator[Mistake]:
@@ -159,6 +167,11 @@ def _loose_ends(known: list[str], links: Numbered) -> Iterator[Mistake]:
             if known and end not in known:
                 text = f"expected one of {', '.join(known)}"
                 yield ("links", number, "between", side), end, text
+        ends = list(_names(link.get("between")).values())
+        for end in mapping(link, "toward"):
+            if end not in ends:
+                text = f"expected one of {', '.join(ends)}"
+                yield ("links", number, "toward", end), {}, text
 
 
 def _unconnected(

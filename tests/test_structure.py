@@ -82,6 +82,7 @@ ONLY_IN: dict[str, tuple[str, ...]] = {
         "intswitch/yaml_model.py",
         "intswitch/configuration.py",
         "intswitch/p4_configuration.py",
+        "intswitch/link_faults.py",
         "intswitch/topology.py",
     ),
     "yaml": ("intswitch/yaml_model.py",),

@@ -21,7 +21,7 @@ from intswitch.child import Child, close_all, lines_until, python, search_path
 from intswitch.fabrics.fabric import ENVIRONMENT, Fabric, FabricError
 from intswitch.fabrics.namespaces import End, Namespaces
 from intswitch.p4_program import CompilerError, Program, compile_program
-from intswitch.topology import Topology
+from intswitch.topology import LinkPart, Topology
 from switch.protocol import DEFAULT_PORT
 
 TOOLS = {
@@ -53,6 +53,7 @@ class Bmv2(Fabric):
     """A topology at work."""
 
     name = "bmv2"
+    cannot = tuple(sorted(set(LinkPart.model_fields) - {"between", "loss"}))
     binary = "simple_switch"
     tools: Mapping[str, str] = TOOLS
 

@@ -9,14 +9,14 @@ from __future__ import annotations
 import json
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import asdict
 from types import TracebackType
 from typing import Any, Self
 
 from intswitch.child import Child, close_all, lines_until, python
 from intswitch.experiment import Training
-from intswitch.topology import Topology
+from intswitch.topology import LinkPart, Topology
 
 Event = dict[str, Any]
 Listener = Callable[[int, Event], None]
@@ -43,8 +43,14 @@ class FabricError(RuntimeError):
     """Some process is gone, or has given up. The text names it."""
 
 
-def refuse(topology: Topology, fabric: str) -> None:
-    """Raise ValueError, a line each, for what a fabric with one switch cannot do."""
+PERFECT = LinkPart(between=("", ""))
+
+
+def refuse(topology: Topology, fabric: str, cannot: Collection[str]) -> None:
+    """Raise ValueError, a line each, for what a fabric with one switch cannot do.
+
+    `cannot`: fields of links, of which toward stands for links that differ.
+    """
     mistakes = []
     if len(topology.switches) != 1:
         mistakes.append(
@@ -53,14 +59,13 @@ def refuse(topology: Topology, fabric: str) -> None:
     if len(topology.jobs) != 1:
         mistakes.append(f"jobs: the {fabric} fabric runs one, not {len(topology.jobs)}")
     for number, link in enumerate(topology.links):
-        for name in ("rate", "delay", "duplication", "reordering"):
-            if getattr(link, name):
-                mistakes.append(
-                    f"links.{number}.{name}: the {fabric} fabric cannot do this yet; "
-                    "of a link's fields it knows loss"
-                )
+        mistakes += [
+            f"links.{number}.{name}: the {fabric} fabric cannot do this"
+            for name in cannot
+            if getattr(link, name) != getattr(PERFECT, name)
+        ]
     losses = {link.loss for link in topology.links}
-    if len(losses) > 1:
+    if len(losses) > 1 and "toward" in cannot:
         mistakes.append(
             f"links: the {fabric} fabric has one loss for all links, not "
             + ", ".join(map(str, sorted(losses)))
@@ -73,6 +78,8 @@ class Fabric(ABC):
     """A topology at work."""
 
     name: str
+    cannot: Collection[str] = ("rate",)
+    """Fields of links; see `refuse`."""
 
     def __init__(
         self,
@@ -86,7 +93,7 @@ class Fabric(ABC):
         Raises ValueError for a topology that it cannot honour, FabricError for what it
         lacks on this machine.
         """
-        refuse(topology, self.name)
+        refuse(topology, self.name, self.cannot)
         missing = self.missing()
         if missing:
             raise FabricError(f"the {self.name} fabric: " + "; ".join(missing))

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import json
+from ipaddress import IPv4Address
 from typing import Any
 
 from intswitch.child import Child
-from intswitch.fabrics.fabric import ENVIRONMENT, Fabric
+from intswitch.fabrics.fabric import ENVIRONMENT, Event, Fabric
 from intswitch.switch_process import Switch
 from intswitch.topology import Topology
 
 # or gloo looks up the machine's name, which may lead anywhere
 GLOO = {"GLOO_SOCKET_IFNAME": "lo"}
+FIRST_ADDRESS = IPv4Address("127.0.1.1")
 
 
 class Loopback(Fabric):
@@ -20,17 +23,16 @@ class Loopback(Fabric):
 
     def __init__(self, topology: Topology, **options: Any) -> None:
         super().__init__(topology, **options)
-        (part,) = topology.switches.values()
-        loss = topology.links[0].loss
+        self.addresses = {host: address_of(n) for n, host in enumerate(topology.hosts)}
+        """The loopback interface has 2^24 of them: one for every host."""
+        ((name, part),) = topology.switches.items()
         self.switch = Switch(
             port=0,
             status=self.status,
             rule=part.rule,
             num_slots=part.num_slots,
             slot_bytes=part.slot_bytes,
-            loss_in=loss,
-            loss_out=loss,
-            fault_seed=topology.seed,
+            faults=json.dumps(topology.faults_at(name, self.addresses)),
         )
 
     @property
@@ -49,5 +51,14 @@ class Loopback(Fabric):
             self.workers.append(child)
         self.switch.start()
 
+    def join_options(self, rank: int, num_workers: int) -> Event:
+        bind = self.addresses[self.job.workers[rank]]
+        return super().join_options(rank, num_workers) | {"bind": bind}
+
     def stop(self) -> None:
         self.switch.close()
+
+
+def address_of(number: int) -> str:
+    """IPv4 of a host."""
+    return str(FIRST_ADDRESS + number)
