@@ -1,8 +1,7 @@
 """What is on the links: packets under way, by link, in their order of arrival.
 
-A packet lies in a block, which copies of it share. One direction of a link sends one
-packet after the other at its rate; what waits for that is the link's queue. Times are
-in seconds.
+A packet lies in a block, which copies of it share. How packets get on a link is the
+matter of `links.py`. Times are in seconds.
 """
 
 from typing import Any, NamedTuple
@@ -11,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from switch.compiled import kernel, plain
+from switch.faults import UDP_HEADER_BYTES
 from switch.protocol import HEADER_BYTES
 
 Bytes = NDArray[np.uint8]
@@ -19,15 +19,12 @@ Times = NDArray[np.float64]
 
 NEVER = np.inf
 NONE = -1
-OVERHEAD_BYTES = 66
-"""Around a UDP payload: UDP 8, IPv4 20, Ethernet 14 + 4, preamble 8, gap 12."""
-SMALLEST_FRAME = 84  # bytes on the wire
-
 LINK = np.dtype(
     [
         ("byte_time", np.float64),  # seconds a byte
         ("delay", np.float64),
         ("queue_bytes", np.float64),  # what may wait, inf: any
+        ("is_faulty", np.int64),
         ("free_at", np.float64),  # when the last packet has been sent
         ("head", np.int64),
         ("tail", np.int64),
@@ -44,6 +41,7 @@ FLIGHT = np.dtype(
         ("block", np.int64),
         ("length", np.int64),
         ("next", np.int64),
+        ("overtaken_by", np.int64),  # packets that it lets pass before it goes on
         ("header", np.uint8, (HEADER_BYTES,)),  # of a packet without a block
     ]
 )
@@ -55,6 +53,10 @@ class Air(NamedTuple):
 
     links: NDArray[Any]
     """Records of LINK: to the parent of node i at i, from it at nodes + i."""
+    lines: NDArray[Any]
+    """[links] records of `switch.faults.LINE`."""
+    udp_header: Bytes
+    """[8] of the datagram at hand."""
     due: Times
     """[links] when the first packet of each arrives, or NEVER."""
     flights: NDArray[Any]
@@ -71,10 +73,18 @@ class Air(NamedTuple):
     """[2] how many are in the stacks."""
 
 
-def new_air(links: NDArray[Any], block_bytes: int, flights: int, blocks: int) -> Air:
+def new_air(
+    links: NDArray[Any],
+    lines: NDArray[Any],
+    block_bytes: int,
+    flights: int,
+    blocks: int,
+) -> Air:
     """Nothing under way; there is room for so much."""
     return Air(
         plain(links),
+        plain(lines),
+        np.zeros(UDP_HEADER_BYTES, np.uint8),
         np.full(links.size, NEVER),
         plain(np.zeros(flights, FLIGHT).view(np.recarray)),
         np.arange(flights)[::-1].copy(),
@@ -136,74 +146,6 @@ def drop_block(air: Air, block: int) -> None:
     if air.uses[block] == 0:
         air.empty[air.free[FREE_BLOCKS]] = block
         air.free[FREE_BLOCKS] += 1
-
-
-@kernel
-def transmit(
-    air: Air, at: int, block: int, header: Bytes, length: int, now: float
-) -> None:
-    """Put a packet on a link; its copy of the block goes with it. `header`: of one that
-    has no block."""
-    link = air.links[at]
-    wire = max(length + OVERHEAD_BYTES, SMALLEST_FRAME) * link.byte_time
-    begins = max(now, link.free_at)
-    waits = begins - now
-    link.packets += 1
-    if waits > 0.0:
-        if waits + wire > link.queue_bytes * link.byte_time:
-            link.dropped += 1
-            drop_block(air, block)
-            return
-        link.waited += waits
-        link.longest_wait = max(link.longest_wait, waits)
-    link.bytes += length
-    link.free_at = begins + wire
-    launch(air, at, block, header, length, link.free_at + link.delay)
-
-
-@kernel
-def launch(
-    air: Air, at: int, block: int, header: Bytes, length: int, arrives: float
-) -> None:
-    """Queue a packet among those under way, by when it arrives."""
-    link = air.links[at]
-    air.free[FREE_FLIGHTS] -= 1
-    number = air.idle[air.free[FREE_FLIGHTS]]
-    flight = air.flights[number]
-    flight.arrives = arrives
-    flight.block = block
-    flight.length = length
-    flight.next = NONE
-    if block == NONE:
-        for i in range(HEADER_BYTES):
-            flight.header[i] = header[i]
-    if air.due[at] == NEVER:
-        link.head = link.tail = number
-        air.due[at] = arrives
-    elif air.flights[link.tail].arrives <= arrives:
-        air.flights[link.tail].next = number
-        link.tail = number
-    else:
-        squeeze_in(air, at, number)
-
-
-@kernel
-def squeeze_in(air: Air, at: int, number: int) -> None:
-    """Queue a packet that overtakes others."""
-    link = air.links[at]
-    flight = air.flights[number]
-    if flight.arrives < air.due[at]:
-        flight.next = link.head
-        link.head = number
-        air.due[at] = flight.arrives
-        return
-    before = link.head
-    after = air.flights[before].next
-    while air.flights[after].arrives <= flight.arrives:
-        before = after
-        after = air.flights[before].next
-    flight.next = after
-    air.flights[before].next = number
 
 
 @kernel

@@ -20,6 +20,7 @@ from intswitch.sim.state import (
 )
 from intswitch.sim.step import clear_desk, complete, listen, serve, speak
 from switch.compiled import kernel, specialize
+from switch.protocol import HEADER_BYTES
 
 Integers = NDArray[np.int64]
 
@@ -65,6 +66,11 @@ def results_of(world: World) -> Results:
     )  # fmt: skip
 
 
+def make(plan: Any, worker: int, chunk: int, payload: Any) -> None:
+    """Stands for a kernel in `take_turn`; see `step.complete`."""
+    raise NotImplementedError
+
+
 def drain_rows(plan: Any, worker: int, chunks: Integers, results: Results) -> None:
     """Stands for a kernel in `take_turn`."""
     raise NotImplementedError
@@ -80,6 +86,10 @@ def take_turn(world: World, plan: Any, node: int, until: float) -> None:
     clear_desk(world.air, desk)
     count = desk.used[CONTRIBUTIONS]
     make_ready(desk.contributions, count, world.workers.windows[rank].full_count)
+    if world.hollow == 0:
+        for row in range(count):
+            payload = desk.contributions.packets[row][HEADER_BYTES:]
+            make(plan, rank, desk.chunks[row], payload)
     speak(world, node)
 
 
@@ -114,5 +124,5 @@ def advance(world: World, plan: Any, end: float) -> int:
 def loop_of(make: Callable[..., None], drain: Callable[..., None]) -> Any:
     """`advance` for these kernels."""
     serving = specialize(serve, complete=specialize(complete, make=make))
-    turn = specialize(take_turn, drain_rows=drain)
+    turn = specialize(take_turn, make=make, drain_rows=drain)
     return specialize(advance, serve=serving, take_turn=turn)

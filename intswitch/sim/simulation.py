@@ -4,21 +4,19 @@ asked, and says what it cost."""
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from host import window as win
 from host.recovery import Recovery
 from intswitch.sim import payloads
-from intswitch.sim.air import (
-    LINK,
-    SMALLEST_FRAME,
-    enlarge,
-    new_air,
-)
+from intswitch.sim.air import LINK, enlarge, new_air
+from intswitch.sim.links import SMALLEST_FRAME
 from intswitch.sim.loop import CROWDED, DONE, OVER, PAUSED, STUCK, loop_of
+from intswitch.sim.report import Report, new_report, start_counting
 from intswitch.sim.state import (
     Totals,
     World,
@@ -27,7 +25,8 @@ from intswitch.sim.state import (
     new_workers,
 )
 from intswitch.sim.tree import lay_out
-from switch.config import JobConfig
+from switch.config import PERFECT, JobConfig, LinkFaults
+from switch.faults import IN, LINE, OUT, line_of
 from switch.protocol import (
     ELEMENT_BYTES,
     HEADER_BYTES,
@@ -48,14 +47,18 @@ FAST = Recovery(initial=1e-3, floor=1e-4, ceiling=1.0, patience=0.0)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Cable:
-    """What connects a node to its parent, the same in both directions."""
+    """What connects a node to its parent."""
 
     rate: float = 100e9
-    """bit/s."""
+    """bit/s, each way."""
     delay: float = 1e-6
     """Seconds, one way."""
     queue: float = np.inf
     """Bytes that may wait at a switch's end; a host waits for its own end instead."""
+    up: LinkFaults = PERFECT
+    """What happens to packets on the way to the parent. A delay here is added."""
+    down: LinkFaults = PERFECT
+    """The same on the way from the parent."""
 
 
 class SimulationError(RuntimeError):
@@ -89,37 +92,43 @@ class Simulation:
         self.layout = lay_out(self.tree, job)
         longest = HEADER_BYTES + max(self.slot_bytes, STATUS_BYTES)
         self.block_bytes = -(-longest // CACHE_LINE) * CACHE_LINE
-        links = self._links()
-        # no packet takes less from one node to the next
-        shortest = float(np.min(links.delay + links.byte_time * SMALLEST_FRAME))
-        if not shortest > 0:
-            raise ValueError("a link needs a delay or a rate")
+        links, lines = self._links()
         self.world = World(
             self.layout.nodes,
-            new_air(links, self.block_bytes, FLIGHTS, BLOCKS),
+            new_air(links, lines, self.block_bytes, FLIGHTS, BLOCKS),
             new_switches(self.layout, self.rule),
             new_workers(self.layout, self.window or self.num_slots, self.recovery),
             new_desk(self.slot_bytes),
-            Totals(np.zeros(1, np.int64), np.array([0.0, shortest])),
+            Totals(np.zeros(1, np.int64), np.array([0.0, self._shortest(links)])),
             np.zeros(HEADER_BYTES + self.slot_bytes, np.uint8),
             int(self.rule),
             self.block_bytes,
-            1,
+            int(not lines[self.layout.nodes.at_rank]["corruption"].any()),
         )
         self.now = 0.0
 
-    def _links(self) -> Any:
+    def _shortest(self, links: Any) -> float:
+        """No packet takes less from one node to the next."""
+        below = np.arange(links.size) % len(self.layout.paths) > 0  # the root has none
+        times = links.delay + links.byte_time * SMALLEST_FRAME
+        return float(np.min(times[below]))
+
+    def _links(self) -> tuple[Any, NDArray[Any]]:
+        """Records of LINK and of LINE, up and then down."""
         paths = self.layout.paths
         links = np.zeros(2 * len(paths), LINK).view(np.recarray)
+        lines = np.zeros(2 * len(paths), LINE)
         for node, path in enumerate(paths):
             cable = self.cables.get(path, self.cable)
-            for at in (node, len(paths) + node):
+            ends = ((node, IN, cable.up), (len(paths) + node, OUT, cable.down))
+            for at, direction, faults in ends:
+                lines[at] = line_of(faults, self.seed, direction, node)
                 links[at].byte_time = 8 / cable.rate
-                links[at].delay = cable.delay
+                links[at].delay = cable.delay + faults.delay
                 links[at].queue_bytes = cable.queue
-        for node in self.layout.nodes.at_rank:
-            links[node].queue_bytes = np.inf
-        return links
+                links[at].is_faulty = replace(faults, delay=0.0) != PERFECT
+        links.queue_bytes[self.layout.nodes.at_rank] = np.inf
+        return links, lines.view(np.recarray)
 
     def aggregate(
         self,
@@ -129,8 +138,15 @@ class Simulation:
         *,
         progress: Callable[[int], None] = lambda chunks: None,
         timeout: float = TIMEOUT,
-    ) -> payloads.SeedPlan:
-        """Sum a vector of every worker, made from the seed, and check the sums."""
+    ) -> Report:
+        """Sum a vector of every worker, made from the seed, and check the sums.
+
+        Vectors lie nowhere: a payload is made when it is needed, and every result is
+        compared with the exact sum, bit by bit. `progress` is told how many chunks the
+        slowest worker has. Raises SimulationError if a sum or a counter is wrong, and
+        neither the rule `switchml` nor damage that no checksum catches can be why; or
+        if `timeout` virtual seconds have passed.
+        """
         result_type = element_type if result_type is None else result_type
         result_width = ELEMENT_BYTES[result_type]
         per_chunk = self.slot_bytes // result_width
@@ -142,20 +158,36 @@ class Simulation:
         self.begin(-(-num_elements // per_chunk), kind, per_chunk)
         desk = new_desk(per_chunk * ELEMENT_BYTES[element_type])
         self.world = self.world._replace(desk=desk)
+        start_counting(self.world, self.now)
+        self._run(plan, self.now + timeout, progress)
+        report = new_report(
+            self.world, self.now, -(-num_elements // per_chunk),
+            num_elements * result_width, plan.wrong,
+        )  # fmt: skip
+        self.now = float(self.world.totals.now[0])
+        certain = self.rule == Rule.SAFE and not report.faults["missed"]
+        if certain and report.contradictions():
+            raise SimulationError("; ".join(report.contradictions()))
+        return report
+
+    def _run(self, plan: Any, end: float, progress: Callable[[int], None]) -> None:
         loop = loop_of(payloads.make, payloads.drain)
-        end = self.now + timeout
         while True:
             why = loop(self.world, plan, end)
             progress(int(self.world.workers.windows["done"].min()))
             if why == DONE:
-                break
+                return
             if why == CROWDED:
                 self.world = self.world._replace(air=enlarge(self.world.air))
             elif why != PAUSED:
-                reason = {STUCK: "nothing is under way", OVER: "timeout"}[why]
-                raise SimulationError(reason)
-        self.now = float(self.world.workers.finished.max())
-        return plan
+                raise SimulationError(self._describe(why))
+
+    def _describe(self, why: int) -> str:
+        windows = self.world.workers.windows
+        slowest = int(windows["done"].argmin())
+        done, chunks = windows["done"][slowest], windows["num_chunks"][slowest]
+        reason = {STUCK: "nothing is under way any more", OVER: "it takes too long"}
+        return f"worker {slowest} has {done} of {chunks} results: {reason[why]}"
 
     def begin(self, num_chunks: int, kind: int, full_count: int) -> None:
         workers = self.world.workers

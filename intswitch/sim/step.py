@@ -22,8 +22,8 @@ from intswitch.sim.air import (
     has_room,
     land,
     take_block,
-    transmit,
 )
+from intswitch.sim.links import transmit
 from intswitch.sim.state import (
     CONTRIBUTIONS,
     LANDED,
@@ -161,23 +161,23 @@ def spread(
     """Put what a packet has caused on the links; the copies of a multicast share a
     block."""
     nodes = air.due.size // 2
-    last_offset = -1
-    block = 0
+    offset, block = -1, NONE
     for row in range(out.used[0]):
         copy = out.rows[row]
-        if copy.offset == last_offset:
-            air.uses[block] += 1
-        else:
-            block = take_block(air)
+        if copy.offset != offset:
+            drop_block(air, block)
+            # one use of it is ours until all copies are made: links may lose them
+            block, offset = take_block(air), copy.offset
             start = block * block_bytes
             write8(
                 air.blocks[start : start + copy.length],
-                out.buffer[copy.offset : copy.offset + copy.length],
+                out.buffer[offset : offset + copy.length],
             )
-            last_offset = copy.offset
+        air.uses[block] += 1
         port = copy.destination
         link = nodes + first + port if port < children else node
         transmit(air, link, block, out.buffer, copy.length, now)
+    drop_block(air, block)
 
 
 @kernel
