@@ -27,6 +27,7 @@ Bytes = NDArray[np.uint8]
 OVERHEAD_BYTES = 66
 """Around a UDP payload: UDP 8, IPv4 20, Ethernet 14 + 4, preamble 8, gap 12."""
 SMALLEST_FRAME = 84  # bytes on the wire
+LET_GO = -1
 
 
 @kernel
@@ -102,22 +103,34 @@ def damaged(air: Air, line: Any, block: int, length: int) -> int:
 def pass_held(air: Air, at: int, arrives: float) -> None:
     """A packet has overtaken those that are held back; one that has let enough pass
     comes right behind it."""
-    link = air.links[at]
     if air.lines[at].reordering <= 0.0:
         return
-    before, number = NONE, link.head
+    number = air.links[at].head
     while number != NONE:
         flight = air.flights[number]
-        after = flight.next
-        if flight.overtaken_by == 1:
+        if flight.overtaken_by > 0:
+            flight.overtaken_by -= 1
+            if flight.overtaken_by == 0:
+                flight.overtaken_by = LET_GO
+        number = flight.next
+    while let_go(air, at, arrives):
+        pass
+
+
+@kernel
+def let_go(air: Air, at: int, arrives: float) -> bool:
+    """Move the first packet that has let enough pass; False: there is none."""
+    before, number = NONE, air.links[at].head
+    while number != NONE:
+        flight = air.flights[number]
+        if flight.overtaken_by == LET_GO:
+            unlink(air, at, before, number)
             flight.overtaken_by = 0
             flight.arrives = arrives
-            unlink(air, at, before, number)
             queue_up(air, at, number)
-        else:
-            flight.overtaken_by = max(0, flight.overtaken_by - 1)
-            before = number
-        number = after
+            return True
+        before, number = number, flight.next
+    return False
 
 
 @kernel

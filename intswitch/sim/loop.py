@@ -25,8 +25,9 @@ from switch.protocol import HEADER_BYTES
 Integers = NDArray[np.int64]
 
 # Why `advance` returned: all workers have their results; there is no room for packets;
-# nothing will ever happen; virtual time is over; it is time to show progress.
-DONE, CROWDED, STUCK, OVER, PAUSED = range(5)
+# nothing will ever happen; virtual time is over; the switch has gone on without a
+# worker; it is time to show progress.
+DONE, CROWDED, STUCK, OVER, LEFT, PAUSED = range(6)
 TURNS = 20_000
 """Of workers, between two looks at progress: some tenths of a second."""
 
@@ -110,6 +111,8 @@ def advance(world: World, plan: Any, end: float) -> int:
                     return CROWDED
                 take_turn(world, plan, node, until)
                 turns += 1
+                if workers.windows[world.nodes.rank[node]].left_behind:
+                    return LEFT
         begins = next_event(world)
         if begins == NEVER:
             return DONE if totals.finished[0] == workers.wake.size else STUCK

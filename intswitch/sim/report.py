@@ -14,6 +14,8 @@ from switch.aggregate import COUNTERS
 from switch.faults import COUNTS
 from switch.protocol import HEADER_BYTES
 
+ONCE = [name for name in COUNTERS if name not in ("results", "copies")]
+"""Every packet that reaches a switch is in one of these counters."""
 COUNTED = ("packets", "bytes", "dropped", "waited", "longest_wait")
 
 
@@ -40,6 +42,8 @@ class Report:
     """Packets that the workers sent: contributions and queries."""
     retransmissions: int
     queries: int
+    received: int
+    """Packets that reached the workers."""
     packet_hops: int
     """Packets put on a link, each copy of a multicast by itself."""
     hop_bytes: int
@@ -48,9 +52,10 @@ class Report:
     faults: dict[str, int]
     """What the links did: seen, lost, duplicated, held_back, caught, missed."""
     longest_queue: float
-    """Bytes on the wire that waited at once for one link, at most."""
+    """Bytes on the wire in front of a packet that waited for a link of a switch, at
+    most."""
     mean_wait: float
-    """Seconds that a packet waited for its link."""
+    """Seconds that a switch's packet waited for its link."""
     slots_held: NDArray[np.float64]
     """[switches] slots taken over whose result was not out, mean over the time."""
     most_slots_held: NDArray[np.int64]
@@ -77,6 +82,13 @@ class Report:
         ):
             if self.counters[name] != right:
                 found.append(f"{name}: {self.counters[name]:,}, expected {right:,}")
+        faults = self.faults
+        gone = self.dropped + faults["lost"] + faults["caught"] - faults["duplicated"]
+        arrived = self.received + sum(self.counters[name] for name in ONCE)
+        if arrived != self.packet_hops - gone:
+            found.append(
+                f"{arrived:,} packets arrived, expected {self.packet_hops - gone:,}"
+            )
         if self.checked != self.num_workers * self.num_chunks or self.wrong:
             found.append(
                 f"{self.wrong:,} of {self.checked:,} results are wrong, expected 0 of "
@@ -95,7 +107,8 @@ def start_counting(world: World, now: float) -> None:
     for name in COUNTS:
         if name != "seen":  # the draws go on from there
             world.air.lines[name] = 0
-    for count in (world.workers.sent, world.workers.repeated, world.workers.queries):
+    workers = world.workers
+    for count in (workers.sent, workers.repeated, workers.queries, workers.received):
         count[:] = 0
 
 
@@ -108,7 +121,10 @@ def new_report(
     occupancy = world.switches.occupancy
     per_switch = [_named(counts[1]) for counts in world.switches.counters]
     packets = int(links["packets"].sum())
-    waits = links["longest_wait"] / np.maximum(links["byte_time"], 1e-30)
+    switch_links = np.ones(links.size, np.bool_)
+    switch_links[world.nodes.at_rank] = False  # a host's own
+    theirs = links[switch_links]
+    waits = theirs["longest_wait"] / np.maximum(theirs["byte_time"], 1e-30)
     return Report(
         num_workers=workers.wake.size,
         num_chunks=num_chunks,
@@ -122,12 +138,13 @@ def new_report(
         sent=int(workers.sent.sum()),
         retransmissions=int(workers.repeated.sum()),
         queries=int(workers.queries.sum()),
+        received=int(workers.received.sum()),
         packet_hops=packets,
         hop_bytes=int(links["bytes"].sum()),
         dropped=int(links["dropped"].sum()),
         faults={name: int(lines[name].sum()) for name in COUNTS},
         longest_queue=float(waits.max()),
-        mean_wait=float(links["waited"].sum() / max(packets, 1)),
+        mean_wait=float(theirs["waited"].sum() / max(theirs["packets"].sum(), 1)),
         slots_held=occupancy["integral"] / seconds.max(),
         most_slots_held=occupancy["most"].copy(),
     )

@@ -15,7 +15,7 @@ from host.recovery import Recovery
 from intswitch.sim import payloads
 from intswitch.sim.air import LINK, enlarge, new_air
 from intswitch.sim.links import SMALLEST_FRAME
-from intswitch.sim.loop import CROWDED, DONE, OVER, PAUSED, STUCK, loop_of
+from intswitch.sim.loop import CROWDED, DONE, LEFT, OVER, PAUSED, STUCK, loop_of
 from intswitch.sim.report import Report, new_report, start_counting
 from intswitch.sim.state import (
     Totals,
@@ -41,7 +41,7 @@ from switch.tree import Path, Tree, ranks_of
 CACHE_LINE = 64  # bytes
 FLIGHTS, BLOCKS = 1 << 14, 1 << 12  # room to begin with
 TIMEOUT = 300.0  # virtual seconds
-FAST = Recovery(initial=1e-3, floor=1e-4, ceiling=1.0, patience=0.0)
+FAST = Recovery(initial=1e-3, floor=1e-4, ceiling=1e-2, patience=0.0)
 """For virtual time: nothing is late but what waits in a queue."""
 
 
@@ -83,6 +83,8 @@ class Simulation:
 
     def __post_init__(self) -> None:
         self.num_workers = len(ranks_of(self.tree))
+        if sorted(ranks_of(self.tree)) != list(range(self.num_workers)):
+            raise ValueError(f"tree {self.tree}: must have each of the workers once")
         job = JobConfig(
             job=1,
             workers=(("10.0.0.1", 1),) * self.num_workers,
@@ -184,10 +186,16 @@ class Simulation:
 
     def _describe(self, why: int) -> str:
         windows = self.world.workers.windows
-        slowest = int(windows["done"].argmin())
-        done, chunks = windows["done"][slowest], windows["num_chunks"][slowest]
-        reason = {STUCK: "nothing is under way any more", OVER: "it takes too long"}
-        return f"worker {slowest} has {done} of {chunks} results: {reason[why]}"
+        left, done = windows["left_behind"], windows["done"]
+        slowest = int(left.argmax() if why == LEFT else done.argmin())
+        chunks = windows["num_chunks"][slowest]
+        reason = {
+            STUCK: "nothing is under way any more",
+            OVER: "it takes too long",
+            LEFT: "the switch has gone on without it",
+        }
+        progress = f"{done[slowest]} of {chunks} results"
+        return f"worker {slowest} has {progress}: {reason[why]}"
 
     def begin(self, num_chunks: int, kind: int, full_count: int) -> None:
         workers = self.world.workers

@@ -84,6 +84,8 @@ class Workers(NamedTuple):
     repeated: Integers
     """[workers] contributions that were sent before."""
     queries: Integers
+    received: Integers
+    """[workers] packets."""
 
 
 class Desk(NamedTuple):
@@ -201,11 +203,11 @@ def new_workers(layout: Layout, limit: int, recovery: Recovery) -> Workers:
     slots = np.zeros((count, num_slots), win.SLOT).view(np.recarray)
     fresh, again = np.zeros((2, count, num_slots), np.int64)
     clock, wake, finished = np.zeros((3, count))
-    sent, repeated, queries = np.zeros((3, count), np.int64)
+    sent, repeated, queries, received = np.zeros((4, count), np.int64)
     return Workers(
         plain(windows), plain(slots), fresh, again,
         np.tile(state.estimate, (count, 1)),
-        clock, wake, finished, sent, repeated, queries,
+        clock, wake, finished, sent, repeated, queries, received,
     )  # fmt: skip
 
 

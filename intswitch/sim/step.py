@@ -213,6 +213,7 @@ def listen(world: World, node: int, until: float) -> None:
     if is_done and not was_done:
         workers.finished[rank] = now
         world.totals.finished[0] += 1
+    workers.received[rank] += desk.used[LANDED]
     workers.clock[rank] = now
     workers.wake[rank] = NEVER if is_done else window.next_timeout
     if desk.used[CONTRIBUTIONS] == ROOM or desk.used[QUERIES] == ROOM:

@@ -80,6 +80,8 @@ def _jobs(
 ) -> list[JobConfig]:
     workers = tuple(address_of(node) for node in nodes.at_rank.tolist())
     switches = {paths[node]: address_of(node) for node in nodes.at_switch.tolist()}
+    if len(switches) == 1 and tree == tuple(range(len(tree))):
+        return [replace(job, workers=workers)]
     jobs = jobs_of(tree, replace(job, workers=workers), switches)
     return [jobs[paths[node]] for node in nodes.at_switch.tolist()]
 
