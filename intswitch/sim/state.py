@@ -14,6 +14,7 @@ from host.arrivals import Arrived
 from host.packetizer import Contributions, new_contributions
 from host.recovery import Recovery
 from intswitch.sim.air import Air
+from intswitch.sim.ports import Ports, new_ports
 from intswitch.sim.tree import Layout, Nodes
 from switch.aggregate import State
 from switch.compiled import kernel, plain
@@ -29,7 +30,6 @@ Integers = NDArray[np.int64]
 Times = NDArray[np.float64]
 
 ROOM = 256  # packets that a worker handles before its payloads are filled and drained
-PORTS = MAX_WORKERS + 1
 
 # What a switch's slots have been doing, a record a switch.
 OCCUPANCY = np.dtype(
@@ -60,9 +60,8 @@ class Switches(NamedTuple):
     """Of the packet at hand."""
     occupancy: NDArray[Any]
     """[switches] records of OCCUPANCY."""
-    heap_times: Times
-    """[PORTS] when the first packet of a port arrives, a heap."""
-    heap_ports: Integers
+    ports: Ports
+    """Of the switch at hand."""
 
 
 class Workers(NamedTuple):
@@ -179,8 +178,7 @@ def new_switches(layout: Layout, rule: Rule) -> Switches:
             np.zeros(3, np.int64),
         ),
         plain(np.zeros(count, OCCUPANCY).view(np.recarray)),
-        np.zeros(PORTS),
-        np.zeros(PORTS, np.int64),
+        new_ports(),
     )  # fmt: skip
 
 

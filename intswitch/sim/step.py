@@ -24,16 +24,15 @@ from intswitch.sim.air import (
     take_block,
 )
 from intswitch.sim.links import transmit
+from intswitch.sim.ports import MOST_PORTS, next_packet, open_ports
 from intswitch.sim.state import (
     CONTRIBUTIONS,
     LANDED,
     OUTGOING,
-    PORTS,
     QUERIES,
     RESULTS,
     ROOM,
     Desk,
-    Switches,
     World,
     state_of,
     window_of,
@@ -49,43 +48,9 @@ from switch.udp import Rows
 
 Bytes = NDArray[np.uint8]
 
-MOST_COPIES = 2 * PORTS  # of what one packet at a switch causes, if all are doubled
-
-
-@kernel
-def sift_down(switches: Switches, size: int) -> None:
-    """Put the first element of the heap of ports in its place; ties go by port."""
-    times, ports = switches.heap_times, switches.heap_ports
-    time, port = times[0], ports[0]
-    at = 0
-    while True:
-        child = 2 * at + 1
-        if child >= size:
-            break
-        other = child + 1
-        if other < size and (
-            times[other] < times[child]
-            or (times[other] == times[child] and ports[other] < ports[child])
-        ):
-            child = other
-        if time < times[child] or (time == times[child] and port < ports[child]):
-            break
-        times[at], ports[at] = times[child], ports[child]
-        at = child
-    times[at], ports[at] = time, port
-
-
-@kernel
-def sift_up(switches: Switches, at: int, time: float, port: int) -> None:
-    """Put an element that comes last into its place."""
-    times, ports = switches.heap_times, switches.heap_ports
-    while at > 0:
-        above = (at - 1) // 2
-        if times[above] < time or (times[above] == time and ports[above] < port):
-            break
-        times[at], ports[at] = times[above], ports[above]
-        at = above
-    times[at], ports[at] = time, port
+MOST_COPIES = (
+    2 * MOST_PORTS
+)  # of what one packet at a switch causes, if all are doubled
 
 
 def make(plan: Any, worker: int, chunk: int, packet: Bytes) -> None:
@@ -107,23 +72,16 @@ def serve(world: World, plan: Any, node: int, until: float) -> bool:
     switches, air = world.switches, world.air
     number = world.nodes.switch[node]
     first, children = world.nodes.first_child[number], world.nodes.num_children[number]
-    nodes = world.nodes.switch.size
-    size = 0
-    for port in range(children + 1):
-        link = first + port if port < children else nodes + node
-        if air.due[link] < until:
-            sift_up(switches, size, air.due[link], port)
-            size += 1
+    ports = switches.ports
+    open_ports(ports, air, node, first, children, until)
     state = state_of(switches, number)
     occupancy = switches.occupancy[number]
     counts = switches.counters[number, 1]
-    while size > 0:
+    while ports.size[0] > 0:
         if not has_room(air, MOST_COPIES):
             return False
-        port = switches.heap_ports[0]
-        now = switches.heap_times[0]
-        link = first + port if port < children else nodes + node
-        flight = air.flights[land(air, link)]
+        port, now = ports.number[0], ports.time[0]
+        flight = air.flights[land(air, ports.link[0])]
         block = flight.block
         packet = world.packet[: flight.length]
         if block == NONE:
@@ -142,14 +100,7 @@ def serve(world: World, plan: Any, node: int, until: float) -> bool:
         drop_block(air, block)
         if switches.out.used[0] > 0:
             spread(air, switches.out, first, children, node, world.block_bytes, now)
-        if air.due[link] < until:
-            switches.heap_times[0] = air.due[link]
-        else:
-            size -= 1
-            switches.heap_times[0] = switches.heap_times[size]
-            switches.heap_ports[0] = switches.heap_ports[size]
-        if size > 0:
-            sift_down(switches, size)
+        next_packet(ports, air, until)
     return True
 
 
