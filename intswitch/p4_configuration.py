@@ -199,10 +199,6 @@ def contradictions(document: dict[str, Any]) -> Iterator[Mistake]:
     if switch.get("loop") is None:
         yield from _too_wide(jobs)
     yield from _too_many(jobs)
-    for number, job in jobs:
-        if "code8" in job:
-            text = "the P4 program looks up code4, and not code8"
-            yield ("jobs", number, "code8"), {}, text
 
 
 def _connection_mistakes(switch: dict[str, Any]) -> Iterator[Mistake]:
