@@ -3,6 +3,7 @@
 Pure functions; every objection names the field, the value and what is allowed.
 """
 
+import dataclasses
 import math
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -11,6 +12,7 @@ from ipaddress import IPv4Address, IPv6Address, ip_address
 from switch.codes import TABLE_SIZES, Table, objections_to_tables
 from switch.config import Address, SwitchConfig
 from switch.protocol import FORMAT, MAX_WORKERS, Overflow
+from switch.security import same, wrong_token
 
 MAX_JOB_NAME = 255  # characters
 MAX_TIMEOUT = 7 * 86400.0  # seconds
@@ -55,6 +57,9 @@ class JoinRequest:
     multicast: bool = False
     """The worker can receive from a multicast group on the loopback interface."""
 
+    token: str = dataclasses.field(default="", repr=False)
+    """The job's; see `security.py`."""
+
 
 # What all workers of a job must say alike.
 COMMON_FIELDS = ("num_workers", "num_slots", "slot_bytes", "overflow")
@@ -62,6 +67,9 @@ COMMON_FIELDS = ("num_workers", "num_slots", "slot_bytes", "overflow")
 
 def check_alone(request: JoinRequest, config: SwitchConfig) -> None:
     """Refuse what no switch, or not this one, could grant. All objections at once."""
+    objection = config.security.objection(request.job, request.token)
+    if objection is not None:  # and no word more to a stranger
+        raise Refusal(objection)
     objections = [
         *_object_to_worker(request),
         *_object_to_slots(request, config),
@@ -74,6 +82,8 @@ def check_alone(request: JoinRequest, config: SwitchConfig) -> None:
 def check_together(request: JoinRequest, others: Iterable[JoinRequest]) -> None:
     """Refuse what contradicts a worker of the same job that waits already."""
     for other in others:
+        if not same(request.token, other.token):
+            raise Refusal(wrong_token(request.job, request.token))
         _refuse(_contradictions(request, other))
 
 

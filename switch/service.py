@@ -19,13 +19,17 @@ import grpc
 from switch.admission import JoinRequest, Refusal, text_of
 from switch.config import Address
 from switch.control import Closing, Control, Death, Event, Joined, Left, Refused
-from switch.protocol import FORMAT
+from switch.protocol import FORMAT, TOKEN
+from switch.security import Security
 from switch.stubs import control_pb2 as pb
 from switch.stubs import control_pb2_grpc as pb_grpc
 
 Context = grpc.aio.ServicerContext[Any, Any]
 Answer = TypeVar("Answer")
 Lock = AbstractContextManager[object]
+
+# Else every stranger prints a line. Read when the first server is made.
+os.environ.setdefault("GRPC_VERBOSITY", "ERROR")
 
 GRACE = 0.5  # seconds for open streams to take their last event
 
@@ -44,8 +48,16 @@ OPTIONS = (
 class ControlService:
     """Serves `control` on TCP at `address`:`port` between `start` and `stop`."""
 
-    def __init__(self, control: Control, lock: Lock, address: str, port: int) -> None:
+    def __init__(
+        self,
+        control: Control,
+        lock: Lock,
+        address: str,
+        port: int,
+        security: Security | None = None,
+    ) -> None:
         self.address = address
+        self.security = security or Security()
         self.port = port
         """0 means any free port; the one that was found is here after `start`."""
         self._switchboard = _Switchboard(control, lock)
@@ -54,7 +66,9 @@ class ControlService:
         self._stopping = asyncio.Event()
 
     def start(self) -> None:
-        """Listen. Raises OSError if the port is taken or the address is not ours."""
+        """Listen. Raises OSError if the port is taken or the address is not ours, and
+        ValueError if there should be a certificate, or is none."""
+        self.security.check_address(self.address)
         listening: Future[None] = Future()
         self._thread = threading.Thread(
             target=self._run, args=(listening,), name="control plane", daemon=True
@@ -95,6 +109,9 @@ class ControlService:
         address = self.address, self.port
         try_to_listen(address)
         try:
+            credentials = _credentials(self.security)
+            if credentials is not None:
+                return server.add_secure_port(text_of(address), credentials)
             return server.add_insecure_port(text_of(address))
         except RuntimeError as error:
             raise _cannot_listen(address, errno.EADDRINUSE) from error
@@ -179,7 +196,8 @@ class _Servicer(pb_grpc.ControlServicer):
         self._switchboard = switchboard
 
     async def Join(self, request: pb.JoinRequest, context: Context) -> None:
-        async with self._switchboard.membership(_request(request)) as outbox:
+        asked = _request(request, _token(context))
+        async with self._switchboard.membership(asked) as outbox:
             while True:
                 event = await outbox.get()
                 await context.write(_message(event))
@@ -191,7 +209,8 @@ class _Servicer(pb_grpc.ControlServicer):
         return pb.LeaveResponse()
 
     async def Reset(self, request: pb.ResetRequest, context: Context) -> Any:
-        await self._answer(context, lambda control: control.reset(request.job))
+        token = _token(context)
+        await self._answer(context, lambda control: control.reset(request.job, token))
         return pb.ResetResponse()
 
     async def Counters(self, request: pb.CountersRequest, context: Context) -> Any:
@@ -212,8 +231,20 @@ class _Servicer(pb_grpc.ControlServicer):
             raise
 
 
-def _request(request: pb.JoinRequest) -> JoinRequest:
+def _token(context: Context) -> str:
+    shown = dict(context.invocation_metadata() or ()).get(TOKEN, "")
+    return shown if isinstance(shown, str) else shown.decode(errors="replace")
+
+
+def _credentials(security: Security) -> grpc.ServerCredentials | None:
+    """For TLS, or None."""
+    pair = security.certified()
+    return None if pair is None else grpc.ssl_server_credentials([pair])
+
+
+def _request(request: pb.JoinRequest, token: str) -> JoinRequest:
     return JoinRequest(
+        token=token,
         job=request.job,
         rank=request.rank,
         num_workers=request.num_workers,

@@ -86,6 +86,7 @@ ONLY_IN: dict[str, tuple[str, ...]] = {
         "intswitch/configuration.py",
         "intswitch/p4_configuration.py",
         "intswitch/link_faults.py",
+        "intswitch/access.py",
         "intswitch/topology.py",
     ),
     "yaml": ("intswitch/yaml_model.py",),

@@ -1,6 +1,7 @@
 """Checks of what goes wrong; see torch_checks.py. A rank dies last of all."""
 
 import os
+import re
 
 import torch
 import torch.distributed as dist
@@ -58,6 +59,11 @@ def the_switch_dies() -> None:
     part.abort()
 
 
+def names_3(text: str) -> bool:
+    """Others may have ended, too, because of it."""
+    return re.search(r"workers? (\d, )*3 of job .* died", text) is not None
+
+
 @check
 def a_rank_dies() -> None:
     """The last check: what the others are told, in a collective and in backward."""
@@ -67,6 +73,6 @@ def a_rank_dies() -> None:
         finish()
         os._exit(0)
     text = raised(RuntimeError, model(points(0)).square().mean().backward)
-    assert "worker 3" in text, text
+    assert names_3(text), text
     text = raised(RuntimeError, lambda: dist.all_reduce(torch.ones(9)))
-    assert "worker 3" in text, text
+    assert names_3(text), text
