@@ -129,8 +129,8 @@ class Job:
         `intswitch.join` raises.
         """
         self.store, self.rank, self.size = store, rank, size
-        number = store.add(f"intswitch/{rank}", 1)
-        self.key = f"intswitch/job/{number}"
+        number = store.add(f"{attempt()}/{rank}", 1)
+        self.key = f"{attempt()}/job/{number}"
         self.switch: Switch | None = None
         self.closed = False
         atexit.register(self.abandon)
@@ -228,6 +228,12 @@ class Job:
     def _stop_switch(self) -> None:
         if self.switch is not None:
             self.switch.close()
+
+
+def attempt() -> str:
+    """What keys in the store begin with: torchrun starts ranks again, and torch 2.13
+    may leave them the store of those that died."""
+    return f"intswitch/{os.environ.get('TORCHELASTIC_RESTART_COUNT', '0')}"
 
 
 def address_for_all(environment: Mapping[str, str]) -> str:
