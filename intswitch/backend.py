@@ -21,12 +21,9 @@ from host.compressors.base import Compressor
 from host.ordered import Ordered
 from host.staging import FLOATS, Staged
 from intswitch.autoload import BACKEND
-from intswitch.job import Job, Options, attempt
+from intswitch.job import PAST_THE_SWITCH, Job, Options, attempt
 from intswitch.reductions import AVG, SUM, reduction_of
 from intswitch.work import SwitchWork, byte_rows, bytes_of, decoded, typed
-
-PAST_THE_SWITCH = "exact"
-"""The compressor with which gloo averages floats."""
 
 
 class SwitchGroup(ProcessGroup):

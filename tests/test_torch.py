@@ -13,7 +13,7 @@ import pytest
 
 pytest.importorskip("torch")
 
-from torch_processes import installed, ranks
+from torch_processes import ENDS_WITHIN, installed, ranks
 
 HERE = Path(__file__).parent
 RANKS = 4
@@ -52,6 +52,7 @@ def outcomes(tmp_path_factory: pytest.TempPathFactory) -> Outcomes:
     return [json.loads((folder / f"{rank}.json").read_text()) for rank in range(RANKS)]
 
 
+@pytest.mark.timeout(ENDS_WITHIN + 20)
 @pytest.mark.parametrize("name", list(checks()))
 def test_in_processes_of_torch(outcomes: Outcomes, name: str) -> None:
     for rank, outcome in enumerate(outcomes):

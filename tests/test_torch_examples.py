@@ -8,7 +8,9 @@ import pytest
 
 pytest.importorskip("torch")
 
-from torch_processes import installed, torchrun
+from torch_processes import ENDS_WITHIN, installed, torchrun
+
+pytestmark = pytest.mark.timeout(ENDS_WITHIN + 20)
 
 EXAMPLES = Path(__file__).parent.parent / "examples"
 NAMES = ("train", "ddp_hook", "fsdp2")
