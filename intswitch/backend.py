@@ -21,12 +21,9 @@ from host.compressors.base import Compressor
 from host.ordered import Ordered
 from host.staging import FLOATS, Staged
 from intswitch.autoload import BACKEND
-from intswitch.job import Job, Options
+from intswitch.job import PAST_THE_SWITCH, Job, Options, attempt
 from intswitch.reductions import AVG, SUM, reduction_of
 from intswitch.work import SwitchWork, byte_rows, bytes_of, decoded, typed
-
-PAST_THE_SWITCH = "exact"
-"""The compressor with which gloo averages floats."""
 
 
 class SwitchGroup(ProcessGroup):
@@ -45,7 +42,7 @@ class SwitchGroup(ProcessGroup):
         self._store = store
         self._rank, self._size = rank, size
         self._name = self._desc = "undefined"
-        self.job = Job(PrefixStore("switch", store), rank, size, timeout, options)
+        self.job = Job(store, rank, size, timeout, options)
         self.network = self.job.network
         self.gloo = gloo_at(self.network.address, store, rank, size, timeout)
         self.compressors: dict[int, Compressor] = {}
@@ -326,8 +323,9 @@ class SwitchGroup(ProcessGroup):
         result: list[Tensor] | None = None,
     ) -> Work:
         """Queue it. What the ranks must have alike: what, op, and types and shapes."""
-        shapes = [f"{str(t.dtype)[6:]} {list(t.shape)}" for t in tensors]
-        text = " ".join([what, *([] if op is None else [op.name]), ", ".join(shapes)])
+        shapes = ", ".join(f"{str(t.dtype)[6:]} {list(t.shape)}" for t in tensors)
+        name = "" if op is None else op.name
+        text = " ".join(word for word in (what, name, shapes) if word)
 
         def run() -> list[Tensor]:
             if self.job.setup.check:
@@ -359,4 +357,6 @@ def gloo_at(
     options = ProcessGroupGloo._Options()
     options._devices = [ProcessGroupGloo.create_device(hostname=address)]
     options._timeout = timeout
-    return ProcessGroupGloo(PrefixStore("gloo", store), rank, size, options)
+    return ProcessGroupGloo(
+        PrefixStore(f"{attempt()}/gloo", store), rank, size, options
+    )

@@ -10,19 +10,24 @@ import atexit
 import json
 import os
 import secrets
+import threading
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from datetime import timedelta
 from typing import Any, ClassVar
 
+import numpy as np
+
 from host.agent import Network, join
 from host.compressors.base import Compressor
 from intswitch.methods import Method
-from intswitch.switch_process import Switch
+from intswitch.switch_process import PATIENCE, Switch, say
 
 DEFAULT_COMPRESSOR = "block_exponent:element_type=int32"
 """The same bits whatever the order and the run, and nothing is remembered."""
+PAST_THE_SWITCH = "exact"
+"""The compressor with which floats do not go through the switch."""
 FAREWELL = timedelta(seconds=10)
 """How long a switch stays for ranks that have not left yet ..."""
 LAST_WORDS = timedelta(seconds=2)
@@ -129,14 +134,16 @@ class Job:
         `intswitch.join` raises.
         """
         self.store, self.rank, self.size = store, rank, size
-        number = store.add(f"intswitch/{rank}", 1)
-        self.key = f"intswitch/job/{number}"
+        number = store.add(f"{attempt()}/{rank}", 1)
+        self.key = f"{attempt()}/job/{number}"
         self.switch: Switch | None = None
         self.closed = False
         atexit.register(self.abandon)
         try:
             self.setup = self._tell(options) if rank == 0 else self._learn()
-            self.network = self._join(timeout.total_seconds())
+            seconds = timeout.total_seconds()
+            self.network = join_by(self.setup, self.setup.job, rank, size, seconds)
+            self.network.timeout = seconds
         except BaseException:
             self._stop_switch()
             atexit.unregister(self.abandon)
@@ -148,6 +155,7 @@ class Job:
         """Rank 0: decide, and tell the others; a failure, too."""
         try:
             setup = self._decide(options)
+            warm_up(setup)
         except BaseException as error:
             self.store.set(self.key, json.dumps({"error": str(error)}))
             raise
@@ -185,24 +193,6 @@ class Job:
             **packets,
         )
 
-    def _join(self, timeout: float) -> Network:
-        setup = self.setup
-        tables = setup.create().tables(self.size)
-        network = join(
-            setup.switch,
-            job=setup.job,
-            rank=self.rank,
-            num_workers=self.size,
-            timeout=timeout,
-            num_slots=setup.num_slots,
-            slot_bytes=setup.slot_bytes,
-            mtu=setup.mtu,
-            code4=tables.get("code4"),
-            code8=tables.get("code8"),
-        )
-        network.timeout = timeout
-        return network
-
     def close(self, leave: bool = True, farewell: timedelta = FAREWELL) -> None:
         """Leave the job. Who started the switch ends it, once all have left or after
         `farewell`. Safe to call twice."""
@@ -228,6 +218,47 @@ class Job:
     def _stop_switch(self) -> None:
         if self.switch is not None:
             self.switch.close()
+
+
+def join_by(setup: Setup, job: str, rank: int, size: int, timeout: float) -> Network:
+    """Join a job that is as rank 0 decided."""
+    tables = setup.create().tables(size)
+    return join(
+        setup.switch,
+        job=job,
+        rank=rank,
+        num_workers=size,
+        timeout=timeout,
+        num_slots=setup.num_slots,
+        slot_bytes=setup.slot_bytes,
+        mtu=setup.mtu,
+        code4=tables.get("code4"),
+        code8=tables.get("code8"),
+    )
+
+
+def warm_up(setup: Setup) -> None:
+    """Rank 0, alone: have all kernels compiled, which the others then find. Else all
+    ranks would compile the same ones at the same time."""
+    told = threading.Timer(PATIENCE, say, ["compiling kernels (once, about a minute)"])
+    told.daemon = True
+    told.start()
+    try:
+        with join_by(setup, f"{setup.job} alone", 0, 1, PATIENCE) as network:
+            gradient, compressor = np.ones(8, np.float32), setup.create()
+            for _ in range(2):  # the first step may differ from the others
+                if setup.compressor.partition(":")[0] != PAST_THE_SWITCH:
+                    compressor.average(gradient, network)
+            network.max(np.ones(2, np.int32))
+            network.gather(b"warm")
+    finally:
+        told.cancel()
+
+
+def attempt() -> str:
+    """What keys in the store begin with: torchrun starts ranks again, and torch 2.13
+    may leave them the store of those that died."""
+    return f"intswitch/{os.environ.get('TORCHELASTIC_RESTART_COUNT', '0')}"
 
 
 def address_for_all(environment: Mapping[str, str]) -> str:
