@@ -136,6 +136,12 @@ class Network(Collectives):
         """How many chunks this job's aggregations have had so far."""
         return self._transport.chunks
 
+    @property
+    def accepted_per_chunk(self) -> int:
+        """What this worker's switch counts as accepted for a chunk: a contribution of
+        each of its children, and the result of the switch above."""
+        return len(self._membership.behind) + self._membership.is_below
+
     def aggregate(self, stream: Stream) -> None:
         """See `Collectives`.
 

@@ -177,9 +177,10 @@ class Membership:
         except BaseException:
             self.close()
             raise
-        self._begin(joined)
+        self._settle(joined)
 
-    def _begin(self, joined: pb.Joined) -> None:
+    def _settle(self, joined: pb.Joined) -> None:
+        """Take in what the switch has granted."""
         self._member = joined.member
         self.job = joined.job
         """Id in the header of the job's packets."""
@@ -188,6 +189,8 @@ class Membership:
         self.workers = tuple((each.address, each.port) for each in joined.workers)
         """Data addresses as bound: worker 0, worker 1, ...; in a tree of switches, of
         what is at this worker's own switch."""
+        self.is_below: bool = joined.is_below
+        """Whether there is a switch above the worker's."""
         if joined.children:
             self.behind = [tuple(child.ranks) for child in joined.children]
         self.group: Address | None = None

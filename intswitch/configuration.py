@@ -164,6 +164,7 @@ class SwitchPart(Part):
     rule: RuleName = "safe"
     num_slots: Annotated[int, whole(1, MAX_SLOTS)] = DEFAULTS.num_slots
     slot_bytes: Annotated[int, WIDTH] = DEFAULTS.slot_bytes
+    parent: str = DEFAULTS.parent
 
 
 class LinkPart(Part):
@@ -348,6 +349,7 @@ def _switch_config(file: SwitchFile) -> SwitchConfig:
         rule=Rule[file.switch.rule.upper()],
         num_slots=file.switch.num_slots,
         slot_bytes=file.switch.slot_bytes,
+        parent=file.switch.parent,
         faults=fault_config(file.faults),
         jobs=tuple(job_config(job, version) for job in file.jobs),
         security=file.control.security(),

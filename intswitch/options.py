@@ -117,7 +117,8 @@ Topology = Annotated[
     str,
     Option(
         metavar="NAME",
-        help="[b]star[/] (4 workers), [b]pair[/] (2), [b]star8[/] (8), or a YAML file.",
+        help="[b]star[/] (4 workers), [b]pair[/] (2), [b]star8[/] (8), [b]tree[/] (6 at "
+        "two switches below a third), or a YAML file.",
         rich_help_panel=NETWORK,
     ),
 ]
@@ -135,6 +136,7 @@ Fabric = Annotated[
     Option(
         metavar="NAME",
         help="[b]loopback[/]: the emulated switch, processes on this machine; "
+        "[b]netns[/]: the same, every host and switch in a network namespace; "
         "[b]bmv2[/]: our P4 program on BMv2's simple_switch, hosts in network "
         "namespaces; [b]bmv2-p4runtime[/]: the same on simple_switch_grpc; "
         "[b]mininet[/]: as bmv2, the network made by Mininet. `intswitch doctor` says "

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from types import TracebackType
 from typing import Self
 
@@ -44,6 +44,8 @@ class Switch:
         address: str = "127.0.0.1",
         port: int = 48864,
         *,
+        name: str = "the switch",
+        enter: Sequence[str] = (),
         status: Callable[[str], None] = say,
         **options: str | int | float,
     ) -> None:
@@ -54,6 +56,9 @@ class Switch:
             )
         self.address = address
         self.port = port
+        self.name = name
+        self.enter = enter
+        """What to put before the command: where the process is to run."""
         self.status = status
         self.options = options
         self.child: Child | None = None
@@ -71,7 +76,7 @@ class Switch:
             flag = f"--{name.replace('_', '-')}"
             arguments += [flag] if value is True else [flag, str(value)]
         command = ["intswitch", "switch", "--until-stdin-closes", *arguments]
-        self.child = Child("the switch", python(*command))
+        self.child = Child(self.name, [*self.enter, *python(*command)])
         try:
             self.port = self._wait(self.child)
         except BaseException:
@@ -85,13 +90,13 @@ class Switch:
             for _, line in lines_until([child], deadline):
                 if line is None:
                     reason = child.errors().removeprefix("error: ") or child.ending()
-                    raise RuntimeError(f"the switch did not start: {reason}")
+                    raise RuntimeError(f"{self.name} did not start: {reason}")
                 if line.startswith("listening "):
                     return int(line.rpartition(":")[2])
             if deadline == started + PATIENCE:
                 self.status("compiling the switch's kernels (once, about a minute)")
         raise RuntimeError(
-            f"the switch did not start: no word from it for {START_TIMEOUT:.0f} s"
+            f"{self.name} did not start: no word from it for {START_TIMEOUT:.0f} s"
         )
 
     def close(self) -> None:

@@ -22,7 +22,7 @@ from intswitch.yaml_model import (
     mappings,
     read_model,
 )
-from switch.protocol import MAX_WORKERS
+from switch.tree import MAX_JOB_WORKERS
 
 _HERE = Path(__file__).resolve().parent
 FOLDERS = (_HERE / "topologies", _HERE.parent / "topologies")
@@ -36,8 +36,8 @@ Rate = Annotated[float, BeforeValidator(lambda value: quantity(value, RATES))]
 # before the parts: a wrong one is there, too
 SOME = expect("at least one", lambda value: value not in ([], {}))
 HOSTS = expect(
-    f"a list of 1 to {MAX_WORKERS} hosts",
-    lambda value: isinstance(value, list) and 1 <= len(value) <= MAX_WORKERS,
+    f"a list of 1 to {MAX_JOB_WORKERS} hosts",
+    lambda value: isinstance(value, list) and 1 <= len(value) <= MAX_JOB_WORKERS,
 )
 
 
@@ -113,15 +113,59 @@ class Topology(Part):
         links = tuple(link.with_loss(loss) for link in self.links)
         return self.model_copy(update={"links": links})
 
+    def tree(self) -> dict[str, str | None]:
+        """Every switch with the one above it, those above first.
+
+        The first that the file names is the root. Raises ValueError, with what is
+        wrong, if links between switches form no tree, or a host has not one switch.
+        """
+        root = next(iter(self.switches))
+        parents: dict[str, str | None] = {root: None}
+        waiting = [root]
+        while waiting:
+            above = waiting.pop(0)
+            for below in self._neighbours(above):
+                if below in parents and parents[above] != below:
+                    raise ValueError(f"links: a ring of switches goes through {below}")
+                if below not in parents:
+                    parents[below] = above
+                    waiting.append(below)
+        for switch in self.switches:
+            if switch not in parents:
+                raise ValueError(f"links: none leads from {switch} to {root}, the root")
+        for host in self.hosts:
+            self.switch_of(host)
+        return parents
+
+    def switch_of(self, host: str) -> str:
+        """The one that a host is at. Raises ValueError if it is not one."""
+        found = self._neighbours(host)
+        if len(found) != 1:
+            listed = ", ".join(found) or "none"
+            raise ValueError(
+                f"hosts.{host}: expected a link to one switch, not {listed}"
+            )
+        return found[0]
+
+    def _neighbours(self, name: str) -> list[str]:
+        """The switches at the other ends of its links."""
+        links = [link.between for link in self.links if name in link.between]
+        ends = [one if other == name else other for one, other in links]
+        return [end for end in ends if end in self.switches]
+
     def faults_at(self, switch: str, addresses: Mapping[str, str]) -> dict[str, Any]:
         """What a switch is to do at its ends of its links: `faults` of its file.
 
-        `addresses`: IP of every host and switch that a link leads to.
+        `addresses`: IP of every host and switch that a link leads to. Between two
+        switches, each does to packets what the link does on the way to it.
         """
+        perfect = FaultsPart()
         links = {
             addresses[other]: {
                 "inward": link.to(switch).as_text(),
-                "outward": link.to(other).as_text(),
+                "outward": (
+                    perfect if other in self.switches else link.to(other)
+                ).as_text(),
             }
             for link in self.links
             if switch in link.between

@@ -169,11 +169,13 @@ class Run:
     def check_counters(self) -> dict[str, int]:
         """The switch's counters of this job. Raises RuntimeError if it lost count.
 
-        Every chunk took one contribution of every worker and made one result.
+        Every chunk took one contribution of every worker and made one result; in a tree
+        of switches, one of everything below, and one result from above.
         """
         chunks = self.network.chunks
         counters: dict[str, int] = self.network.counters()
-        expected = {"accepted": chunks * self.network.num_workers, "results": chunks}
+        accepted = chunks * self.network.accepted_per_chunk
+        expected = {"accepted": accepted, "results": chunks}
         for name, value in expected.items():
             if counters[name] != value:
                 raise RuntimeError(

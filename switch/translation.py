@@ -61,6 +61,7 @@ def _write_joined(event: Joined) -> pb.Joined:
         group=None if group is None else write_address(group),
         places=[pb.Place(children=_children(place)) for place in event.places],
         children=_children(event.job) if event.job.tree else [],
+        is_below=event.job.tree is not None and event.job.tree.parent is not None,
     )
 
 

@@ -124,7 +124,7 @@ def test_all_mistakes_at_once(write: Write) -> None:
         "2: switch.port: expected an integer from 0 to 65535 (found 70000)",
         "3: switch.rule: expected 'safe' or 'switchml' (found 'fast')",
         "4: switch.colour: no such field; allowed: address, port, rule, num_slots,"
-        " slot_bytes",
+        " slot_bytes, parent",
         "5: faults.inward.loss: expected a probability from 0 to 1 (found 1.5)",
         "8: jobs.0.num_slots: expected a power of two from 1 to 1048576 (found 12)",
         "9: jobs.0.workers.1: worker 0 has this address (found 'localhost:5001')",

@@ -62,7 +62,7 @@ def test_killed_worker_is_named_by_all() -> None:
 
 
 def test_killed_switch_is_named_by_all() -> None:
-    text, seconds = fail(lambda fabric: fabric.switch.child.process)
+    text, seconds = fail(lambda fabric: fabric.switches["switch1"].child.process)
     cause, *consequences = text.splitlines()
     assert cause == "the switch was killed by SIGKILL"
     assert [line[:10] for line in sorted(consequences)] == ["worker 0: ", "worker 1: "]
@@ -83,6 +83,10 @@ class InTwoParts(Loopback):
     @property
     def others(self) -> list[Child]:
         return [self.dataplane, *super().others]
+
+    @property
+    def data_planes(self) -> list[Child]:
+        return [self.dataplane]
 
     def stop(self) -> None:
         self.dataplane.close()

@@ -34,10 +34,13 @@ def mistakes(folder: Path, text: str) -> list[str]:
     return [line.removeprefix(f"{path}:") for line in str(caught.value).splitlines()]
 
 
-@pytest.mark.parametrize(("name", "workers"), [("pair", 2), ("star", 4), ("star8", 8)])
+@pytest.mark.parametrize(
+    ("name", "workers"), [("pair", 2), ("star", 4), ("star8", 8), ("tree", 6)]
+)
 def test_comes_along_with_a_drawing(name: str, workers: int) -> None:
     topology = load(name)
-    assert len(topology.jobs[0].workers) == workers == len(topology.links)
+    assert len(topology.jobs[0].workers) == workers
+    assert len(topology.links) == workers + len(topology.tree()) - 1
     lines = available()[name].read_text().splitlines()
     drawing = "\n".join(line for line in lines[:10] if line.startswith("#"))
     assert "switch1" in drawing
@@ -164,6 +167,39 @@ def test_what_a_switch_is_told_of_its_links(tmp_path: Path) -> None:
             ("::1", LinkEnd()),
         )
     )
+
+
+def test_switches_under_switches() -> None:
+    topology = load("tree")
+    above = {"switch1": None, "switch2": "switch1", "switch3": "switch1"}
+    assert topology.tree() == above
+    assert topology.switch_of("worker4") == "switch3"
+    names = [*topology.switches, *topology.hosts]
+    addresses = {name: f"10.0.0.{n}" for n, name in enumerate(names)}
+    lossy = topology.with_loss(0.5)
+    told = lossy.faults_at("switch2", addresses)["links"]
+    # between switches, each end does what the link does on the way to it
+    assert told["10.0.0.0"] == {"inward": {"loss": 0.5}, "outward": {}}
+    assert told["10.0.0.3"] == {"inward": {"loss": 0.5}, "outward": {"loss": 0.5}}
+    assert set(told) == {"10.0.0.0", "10.0.0.3", "10.0.0.4", "10.0.0.5"}
+
+
+@pytest.mark.parametrize(
+    ("links", "text"),
+    [
+        ("[t, s], [t, u], [u, s], [a, s]", "a ring of switches goes through"),
+        ("[t, s], [a, s]", "none leads from u to s, the root"),
+        ("[t, s], [u, t], [a, s], [a, t]", "hosts.a: expected a link to one switch"),
+    ],
+)
+def test_switches_that_are_no_tree(tmp_path: Path, links: str, text: str) -> None:
+    between = ", ".join(f"{{between: {ends}]}}" for ends in links.split("], "))
+    file = (
+        "switches: {s: {}, t: {}, u: {}}\nhosts: [a]\n"
+        f"links: [{between.replace(']]', ']')}]\njobs: [{{name: j, workers: [a]}}]\n"
+    )
+    with pytest.raises(ValueError, match=text):
+        load(write(tmp_path, file)).tree()
 
 
 def test_with_loss() -> None:

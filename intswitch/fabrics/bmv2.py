@@ -77,13 +77,17 @@ class Bmv2(Fabric):
             reasons.append("network namespaces need root: sudo, or run as root")
         return reasons
 
-    @property
-    def endpoint(self) -> str:
+    def endpoint_of(self, host: str) -> str:
         return f"{CONTROL_ADDRESS}:{DEFAULT_PORT}"
 
     @property
     def others(self) -> list[Child]:
         return self._others
+
+    @property
+    def data_planes(self) -> list[Child]:
+        """All but the controller, which comes last."""
+        return self._others[:-1]
 
     def start(self) -> None:
         self.status("compiling the P4 program")

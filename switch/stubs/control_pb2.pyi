@@ -73,7 +73,7 @@ class JoinEvent(_message.Message):
     def __init__(self, joined: _Optional[_Union[Joined, _Mapping]] = ..., refused: _Optional[_Union[Refused, _Mapping]] = ..., death: _Optional[_Union[Gone, _Mapping]] = ..., left: _Optional[_Union[Gone, _Mapping]] = ..., closing: _Optional[_Union[Closing, _Mapping]] = ...) -> None: ...
 
 class Joined(_message.Message):
-    __slots__ = ("member", "job", "data", "window", "workers", "group", "places", "children")
+    __slots__ = ("member", "job", "data", "window", "workers", "group", "places", "children", "is_below")
     MEMBER_FIELD_NUMBER: _ClassVar[int]
     JOB_FIELD_NUMBER: _ClassVar[int]
     DATA_FIELD_NUMBER: _ClassVar[int]
@@ -82,6 +82,7 @@ class Joined(_message.Message):
     GROUP_FIELD_NUMBER: _ClassVar[int]
     PLACES_FIELD_NUMBER: _ClassVar[int]
     CHILDREN_FIELD_NUMBER: _ClassVar[int]
+    IS_BELOW_FIELD_NUMBER: _ClassVar[int]
     member: int
     job: int
     data: DataAddress
@@ -90,7 +91,8 @@ class Joined(_message.Message):
     group: DataAddress
     places: _containers.RepeatedCompositeFieldContainer[Place]
     children: _containers.RepeatedCompositeFieldContainer[Child]
-    def __init__(self, member: _Optional[int] = ..., job: _Optional[int] = ..., data: _Optional[_Union[DataAddress, _Mapping]] = ..., window: _Optional[int] = ..., workers: _Optional[_Iterable[_Union[DataAddress, _Mapping]]] = ..., group: _Optional[_Union[DataAddress, _Mapping]] = ..., places: _Optional[_Iterable[_Union[Place, _Mapping]]] = ..., children: _Optional[_Iterable[_Union[Child, _Mapping]]] = ...) -> None: ...
+    is_below: bool
+    def __init__(self, member: _Optional[int] = ..., job: _Optional[int] = ..., data: _Optional[_Union[DataAddress, _Mapping]] = ..., window: _Optional[int] = ..., workers: _Optional[_Iterable[_Union[DataAddress, _Mapping]]] = ..., group: _Optional[_Union[DataAddress, _Mapping]] = ..., places: _Optional[_Iterable[_Union[Place, _Mapping]]] = ..., children: _Optional[_Iterable[_Union[Child, _Mapping]]] = ..., is_below: _Optional[bool] = ...) -> None: ...
 
 class Place(_message.Message):
     __slots__ = ("children",)
