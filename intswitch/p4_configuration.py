@@ -8,7 +8,8 @@ switch:
                               # p4runtime: 127.0.0.1:9559, of simple_switch_grpc
   loop: 5                     # a port wired to another; see p4/README.md. Or none
 control: {address: 10.0.0.254, port: 48864, insecure: true}   # or tls_certificate: ...
-stations:                     # every host: its address, and the port that leads to it
+stations:                     # every host, and other switches of trees: the address,
+                              # and the port that leads to it
   - {address: 10.0.0.1, mac: "02:00:00:00:00:01", port: 0}
   - {address: 10.0.0.2, mac: "02:00:00:00:00:02", port: 1}
 jobs: []                      # fixed ones, as in the file of `intswitch switch`
@@ -193,7 +194,8 @@ def contradictions(document: dict[str, Any]) -> Iterator[Mistake]:
         yield from _connection_mistakes(switch)
     for field in ("address", "mac", "port"):
         yield from _repeated(field, switch, stations)
-    yield from of_any_switch({"switch": LIMITS, "jobs": document.get("jobs")})
+    as_emulated = LIMITS | {"rule": switch.get("rule", "safe")}
+    yield from of_any_switch({"switch": as_emulated, "jobs": document.get("jobs")})
     if isinstance(document.get("stations"), list):
         yield from _unreachable(stations, jobs)
     if switch.get("loop") is None:
@@ -241,10 +243,15 @@ def _unreachable(stations: Numbered, jobs: Numbered) -> Iterator[Mistake]:
     hosts = [station.get("address") for _, station in stations]
     for number, job in jobs:
         workers = job.get("workers")
-        for rank, worker in enumerate(workers if isinstance(workers, list) else ()):
-            if isinstance(worker, str) and _host(worker) not in (None, *hosts):
+        named: dict[tuple[str | int, ...], object] = {
+            ("workers", rank): worker
+            for rank, worker in enumerate(workers if isinstance(workers, list) else ())
+        }
+        named["tree", "parent"] = mapping(job, "tree").get("parent")
+        for place, address in named.items():
+            if isinstance(address, str) and _host(address) not in (None, *hosts):
                 text = "no station has this address"
-                yield ("jobs", number, "workers", rank), worker, text
+                yield ("jobs", number, *place), address, text
 
 
 def _too_wide(jobs: Numbered) -> Iterator[Mistake]:

@@ -31,14 +31,14 @@ control Aggregate(
     Grow() grow;
     Reply() reply;
 
-    bitmap_t own_bit = 0;
+    bool from_parent = false;
     bool has_table = false;
     bool damaged;
     bool well_formed;
     bool fits;
     bit<16> room;
     verdict_t verdict;
-    bool completes = false;
+    outcome_t outcome = outcome_t.NOTHING;
     bool too_short = false;
     bool is_ready = true;
 
@@ -47,8 +47,8 @@ control Aggregate(
             || hdr.aggregation.opcode == STATUS;
         check_damage.apply(hdr, standard, damaged);
         if (hdr.aggregation.isValid() && !damaged) {
-            admission.apply(hdr, meta.job, own_bit, meta.receivers_port,
-                has_table, meta.entries);
+            admission.apply(hdr, meta.job, meta.child, from_parent, has_table,
+                meta.entries);
         }
         check_form.apply(hdr, well_formed);
         check_fit.apply(hdr.aggregation, meta.job, has_table, fits);
@@ -61,9 +61,11 @@ control Aggregate(
             verdict = verdict_t.UNKNOWN_JOB;
         } else if (!fits) {
             verdict = verdict_t.MALFORMED;
-        } else if (own_bit == 0) {
+        } else if (meta.child.own_bit == 0 && !from_parent) {
             verdict = verdict_t.UNKNOWN_SOURCE;
-        } else if (from_switch) {
+        } else if (from_switch
+            && !(from_parent && hdr.aggregation.opcode == RESULT)) {
+            // a switch asks nobody, so that no status answers it
             verdict = verdict_t.WRONG_OPCODE;
         } else {
             if (element_type_of(hdr.aggregation.kind) == CODE8
@@ -73,29 +75,28 @@ control Aggregate(
             }
             if (is_ready) {
                 how_much_room.apply(hdr, room);
-                reach_slot.apply(hdr, meta.job, own_bit, meta.entries, room,
-                    meta.slot, meta.values, verdict, completes, too_short);
+                reach_slot.apply(hdr, meta.job, meta.child, meta.entries, room,
+                    meta.slot, meta.values, verdict, outcome, too_short);
             } else {
                 verdict = verdict_t.REDUCE;     // perhaps; it is not counted yet
             }
         }
 
-        bool is_answered = verdict == verdict_t.REPLAY || verdict == verdict_t.ANSWER;
         bit<32> first_counter = (bit<32>) meta.job.row * COUNTERS_PER_JOB;
         if (!is_ready) {
             resubmit_preserving_field_list(LOOKING_UP);
         } else if (too_short) {
             grow.apply(hdr, meta.job.loop, standard);
         } else {
-            verdicts.count(first_counter + (bit<32>) (bit<4>) verdict);
-            if (completes || is_answered) {
-                reply.apply(hdr, meta, standard, verdict);
-            } else {
+            verdicts.count(first_counter + (bit<32>) (bit<5>) verdict);
+            if (outcome == outcome_t.NOTHING) {
                 mark_to_drop(standard);
+            } else {
+                reply.apply(hdr, meta, standard, verdict, outcome);
             }
-            if (completes) {
+            if (outcome == outcome_t.MULTICAST) {
                 standard.mcast_grp = meta.job.group;
-                verdicts.count(first_counter + (bit<32>) (bit<4>) verdict_t.RESULTS);
+                verdicts.count(first_counter + (bit<32>) (bit<5>) verdict_t.RESULTS);
             }
         }
     }

@@ -10,7 +10,7 @@ from test_golden import SHORT_SCRIPTS, by_name, check_identities, num_packets, s
 
 from switch.config import JobConfig, SwitchConfig
 
-SCRIPTS = golden.scripts()
+SCRIPTS = golden.scripts(trees=True)
 
 
 def replay(script: Script, switch: Bmv2) -> None:
