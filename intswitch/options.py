@@ -250,6 +250,52 @@ Faults = Annotated[
     ),
 ]
 FaultSeed = Annotated[int | None, Option(metavar="N", min=0, help="Of these faults.")]
+SECURITY = "Who may join"
+TlsCertificate = Annotated[
+    Path | None,
+    Option(
+        metavar="FILE.pem",
+        dir_okay=False,
+        help="The switch's certificate: the control plane speaks TLS. Workers name it, "
+        "or its authority's, in INTSWITCH_CERTIFICATE.",
+        rich_help_panel=SECURITY,
+    ),
+]
+TlsKey = Annotated[
+    Path | None,
+    Option(
+        metavar="FILE.pem",
+        dir_okay=False,
+        help="Of the certificate.",
+        rich_help_panel=SECURITY,
+    ),
+]
+Tokens = Annotated[
+    Path | None,
+    Option(
+        metavar="FILE.yaml",
+        dir_okay=False,
+        help="Jobs that may be joined, and what their workers show: 'tokens: {name: "
+        "secret}'; for the reset of a fixed job its number. Workers have it in "
+        "INTSWITCH_TOKEN. Default: all jobs; a job's first worker chooses.",
+        rich_help_panel=SECURITY,
+    ),
+]
+Insecure = Annotated[
+    bool | None,
+    Option(
+        "--insecure",
+        help="Serve other machines without a certificate.",
+        rich_help_panel=SECURITY,
+    ),
+]
+Parent = Annotated[
+    str | None,
+    Option(
+        metavar="HOST:PORT",
+        help="The switch above, in a tree of switches: who joins here joins there.",
+    ),
+]
 Trace = Annotated[
     Path | None,
     Option(

@@ -7,7 +7,7 @@ switch:
   thrift_port: 9090           # of simple_switch, which has loaded the program; or
                               # p4runtime: 127.0.0.1:9559, of simple_switch_grpc
   loop: 5                     # a port wired to another; see p4/README.md. Or none
-control: {address: 10.0.0.254, port: 48864}
+control: {address: 10.0.0.254, port: 48864, insecure: true}   # or tls_certificate: ...
 stations:                     # every host: its address, and the port that leads to it
   - {address: 10.0.0.1, mac: "02:00:00:00:00:01", port: 0}
   - {address: 10.0.0.2, mac: "02:00:00:00:00:02", port: 1}
@@ -28,6 +28,7 @@ from typing import Annotated, Any
 
 from pydantic import Field
 
+from intswitch.access import FilePath, SecurityPart
 from intswitch.configuration import (
     JOB_DEFAULTS,
     JOBS,
@@ -85,6 +86,7 @@ def read_controller(path: Path | str) -> P4SwitchConfig:
             num_slots=NUM_SLOTS,
             slot_bytes=SLOT_BYTES,
             jobs=tuple(job_config(job, version=4) for job in file.jobs),
+            security=file.control.security(),
         ),
         mac=number_of_mac(file.switch.mac),
         control=(file.control.address, file.control.port),
@@ -143,7 +145,6 @@ def _is_address_port(value: object) -> bool:
 IPv4 = Annotated[str, expect("an IPv4 address, as in 10.0.0.1", _is_ipv4)]
 Mac = Annotated[str, expect(SIX_BYTES, _is_mac)]
 SwitchPort = Annotated[int, whole(0, MAX_PORT)]
-FilePath = Annotated[Path, Field(strict=False)]  # YAML has strings
 AddressPort = Annotated[
     str, expect("ADDRESS:PORT, as in 127.0.0.1:9559", _is_address_port)
 ]
@@ -163,7 +164,7 @@ class SwitchPart(Part):
     loop: SwitchPort | None = None
 
 
-class ControlPart(Part):
+class ControlPart(SecurityPart):
     address: IPv4
     port: Annotated[int, whole(0, MAX_TCP_PORT)] = DEFAULT_PORT
 
@@ -198,10 +199,6 @@ def contradictions(document: dict[str, Any]) -> Iterator[Mistake]:
     if switch.get("loop") is None:
         yield from _too_wide(jobs)
     yield from _too_many(jobs)
-    for number, job in jobs:
-        if "code8" in job:
-            text = "the P4 program looks up code4, and not code8"
-            yield ("jobs", number, "code8"), {}, text
 
 
 def _connection_mistakes(switch: dict[str, Any]) -> Iterator[Mistake]:

@@ -51,11 +51,12 @@ control Admission(
 
     // first_version: 2 * the first of the job's slots. epoch: another number for each
     // installation and each reset of a job; what a slot holds of another epoch is void.
-    // loop: where packets go to grow (grow.p4).
+    // loop: where packets go to grow (grow.p4). narrowest8: the result types from this
+    // one on hold any sum of what the job's codes of eight bits stand for.
     action set_job(
         row_t row, version_t first_version, bit<32> num_slots, bit<16> slot_bytes,
         bit<16> num_workers, bit<2> overflow, bit<1> rule, group_t group, epoch_t epoch,
-        port_t loop
+        port_t loop, bit<3> narrowest8
     ) {
         job.row = row;
         job.first_version = first_version;
@@ -67,6 +68,7 @@ control Admission(
         job.group = group;
         job.epoch = epoch;
         job.loop = loop;
+        job.narrowest8 = narrowest8;
     }
 
     action unknown_job() {
@@ -147,6 +149,8 @@ control Admission(
         result_type = result_type_of(hdr.aggregation.kind);
         if (element_type_of(hdr.aggregation.kind) == CODE4) {
             has_table = codes.apply().hit;
+        } else if (element_type_of(hdr.aggregation.kind) == CODE8) {
+            has_table = result_type >= job.narrowest8;
         }
     }
 }

@@ -117,14 +117,24 @@ struct headers_t {
     tail1_t        tail1;
 }
 
+const bit<8> LOOKING_UP = 1;            // number of a list of metadata fields
+
 // The payload of a packet, or the values of a slot: elements from the highest bits of
 // block 0 on, zeros behind the last.
 struct values_t {
-    block_t block0;
-    block_t block1;
-    block_t block2;
-    block_t block3;
-    block_t block4;
+    @field_list(LOOKING_UP) block_t block0;
+    @field_list(LOOKING_UP) block_t block1;
+    @field_list(LOOKING_UP) block_t block2;
+    @field_list(LOOKING_UP) block_t block3;
+    @field_list(LOOKING_UP) block_t block4;
+}
+
+// How far the codes of a packet have been looked up (codes8.p4): what a resubmitted
+// packet brings with it, beside its values.
+struct looking_up_t {
+    @field_list(LOOKING_UP) bit<4> parts;       // of the table, taken to the register
+    @field_list(LOOKING_UP) bool   is_unpacked; // payload into values
+    @field_list(LOOKING_UP) bit<3> left;        // blocks of codes before this pass's
 }
 
 // A table for codes, each of its 16 entries in every lane of a block: of each pair of
@@ -192,6 +202,7 @@ struct job_t {
     bit<16>   num_workers;
     bit<2>    overflow;
     bit<1>    rule;
+    bit<3>    narrowest8;   // result type of sums of codes of eight bits; 3: none
     group_t   group;
     epoch_t   epoch;
     port_t    loop;
@@ -208,6 +219,7 @@ struct metadata_t {
     port_t   receivers_port;
     job_t   job;
     slot_t  slot;               // as the packet has left it
+    looking_up_t looking_up;
     values_t values;            // the payload; then the values of the slot
     entries_t entries;          // what codes in the payload stand for
 }

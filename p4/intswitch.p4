@@ -9,6 +9,7 @@
 #include "parser.p4"
 #include "checksum.p4"
 #include "admission.p4"
+#include "codes8.p4"
 #include "slots.p4"
 #include "grow.p4"
 #include "replicate.p4"
@@ -24,6 +25,7 @@ control Aggregate(
     Damaged() check_damage;
     WellFormed() check_form;
     Fits() check_fit;
+    LookUp8() look_up8;
     ReachSlot() reach_slot;
     Room() how_much_room;
     Grow() grow;
@@ -38,6 +40,7 @@ control Aggregate(
     verdict_t verdict;
     bool completes = false;
     bool too_short = false;
+    bool is_ready = true;
 
     apply {
         bool from_switch = hdr.aggregation.opcode == RESULT
@@ -63,14 +66,25 @@ control Aggregate(
         } else if (from_switch) {
             verdict = verdict_t.WRONG_OPCODE;
         } else {
-            how_much_room.apply(hdr, room);
-            reach_slot.apply(hdr, meta.job, own_bit, meta.entries, room,
-                meta.slot, meta.values, verdict, completes, too_short);
+            if (element_type_of(hdr.aggregation.kind) == CODE8
+                && hdr.aggregation.opcode == CONTRIBUTE
+                && hdr.aggregation.element_count != 0) {
+                look_up8.apply(hdr, meta.job, meta.looking_up, meta.values, is_ready);
+            }
+            if (is_ready) {
+                how_much_room.apply(hdr, room);
+                reach_slot.apply(hdr, meta.job, own_bit, meta.entries, room,
+                    meta.slot, meta.values, verdict, completes, too_short);
+            } else {
+                verdict = verdict_t.REDUCE;     // perhaps; it is not counted yet
+            }
         }
 
         bool is_answered = verdict == verdict_t.REPLAY || verdict == verdict_t.ANSWER;
         bit<32> first_counter = (bit<32>) meta.job.row * COUNTERS_PER_JOB;
-        if (too_short) {
+        if (!is_ready) {
+            resubmit_preserving_field_list(LOOKING_UP);
+        } else if (too_short) {
             grow.apply(hdr, meta.job.loop, standard);
         } else {
             verdicts.count(first_counter + (bit<32>) (bit<4>) verdict);

@@ -223,7 +223,9 @@ control ReachSlot(
             bool has_result = completes || verdict == verdict_t.REPLAY;
             too_short = has_result && ALL_HEADERS_BYTES + bytes > room;
             if (!too_short) {
-                if (operation != operation_t.READ) {
+                // (codes of eight bits have been looked up before)
+                if (operation != operation_t.READ
+                    && element_type_of(packet.kind) != CODE8) {
                     unpack.apply(hdr, values);
                     widen.apply(values, packet.kind, packet.element_count);
                     if (element_type_of(packet.kind) == CODE4) {

@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field
 
 from switch.protocol import DEFAULT_PORT, Overflow, Rule
+from switch.security import Security
 
 Address = tuple[str, int]
 
@@ -162,5 +163,12 @@ class SwitchConfig:
 
     faults: FaultConfig = field(default_factory=FaultConfig)
 
+    parent: str = ""
+    """HOST:PORT of the control plane of the switch above, in a tree of switches: who
+    joins here joins there. Empty: there is none."""
+
     jobs: tuple[JobConfig, ...] = ()
     """Jobs that exist from the start, without the control plane."""
+
+    security: Security = field(default_factory=Security)
+    """Of the control plane."""

@@ -139,11 +139,7 @@ class P4Dataplane:
             )
         if job.tree is not None:
             raise ValueError(f"job {job.job}: the P4 program does not know trees")
-        if job.code8 is not None:
-            raise ValueError(
-                f"job {job.job}: the P4 program looks up code4, and not code8"
-            )
-        for objection in objections_to_tables(job.code4, None, len(job.workers)):
+        for objection in objections_to_tables(job.code4, job.code8, len(job.workers)):
             raise ValueError(f"job {job.job}: {objection}")
         for address, _ in job.workers:
             if address not in self._stations:

@@ -16,12 +16,14 @@ from switch.protocol import ELEMENT_BYTES, DropReason, Rule
 SLOT_BYTES = 1280  # sizes.p4
 SLOT_BYTES_WITHOUT_LOOP = 512  # grow.p4
 BLOCK_BYTES = 256
+PART = 16  # entries of a table for code8
 NUM_SLOTS = 32768
 MAX_JOBS = 255
 NUM_BINDINGS = 4096  # workers of all jobs together
 COUNTERS_PER_JOB = 16
 
 ADMISSION = "SwitchIngress.aggregate.admission"
+LOOK_UP8 = "SwitchIngress.aggregate.look_up8"
 REPLICATE = "SwitchEgress.replicate"
 OWN_ADDRESSES = "SwitchIngress.own_address.own_addresses"
 ARP_ANSWERS = "SwitchIngress.answer_arp.arp_answers"
@@ -121,6 +123,7 @@ def job_entry(job: JobConfig, rule: Rule, place: Place, loop: int) -> Entry:
             place.row,
             place.epoch,
             loop,
+            narrowest_result(job.code8, len(job.workers)),
         ),
     )
 
@@ -150,6 +153,11 @@ def worker_entries(
 
 
 def code_entries(job: JobConfig) -> list[Entry]:
+    """The job's code tables, as the program looks them up."""
+    return [*code4_entries(job), *code8_entries(job)]
+
+
+def code4_entries(job: JobConfig) -> list[Entry]:
     """The job's table for code4, for each result type that its sums fit: each entry as
     often as there are lanes in a block."""
     if job.code4 is None:
@@ -164,6 +172,22 @@ def code_entries(job: JobConfig) -> list[Entry]:
         )
         for lane, width in enumerate(ELEMENT_BYTES)
         if lane >= narrowest
+    ]
+
+
+def code8_entries(job: JobConfig) -> list[Entry]:
+    """The job's table for code8: the program takes it to its register, part by part."""
+    if job.code8 is None:
+        return []
+    table = [entry % 2**32 for entry in job.code8]
+    return [
+        Entry(
+            f"{LOOK_UP8}.codes8",
+            (job.job, part),
+            f"{LOOK_UP8}.write_part",
+            tuple(table[start : start + PART]),
+        )
+        for part, start in enumerate(range(0, len(table), PART))
     ]
 
 

@@ -8,17 +8,19 @@ from pathlib import Path
 import pytest
 
 from switch import p4_tables
+from switch.codes import NO_TABLE, TABLE_SIZES
 from switch.config import JobConfig, SwitchConfig, TreePlace
 from switch.p4_dataplane import P4Dataplane
 from switch.p4_tables import COUNTERS, Entry, Replica, Station
 from switch.pipeline import MAX_JOBS, Pipeline
 from switch.ports import COUNTED
-from switch.protocol import DEFAULT_PORT, Overflow, Rule
+from switch.protocol import DEFAULT_PORT, ElementType, Overflow, Rule
 from switch.slots import FIRST_DROP, NUM_VERDICTS
 
 P4 = Path(__file__).parent.parent / "p4"
 STATIONS = {f"10.0.0.{host}": Station(mac=0x10 + host, port=host) for host in range(4)}
 CODES = f"{p4_tables.ADMISSION}.codes"
+CODES8 = f"{p4_tables.LOOK_UP8}.codes8"
 JOBS, WORKERS = f"{p4_tables.ADMISSION}.jobs", f"{p4_tables.ADMISSION}.workers"
 RECEIVERS = f"{p4_tables.REPLICATE}.receivers"
 
@@ -93,7 +95,7 @@ def test_a_job_in_the_tables() -> None:
         JOBS,
         (7,),
         f"{p4_tables.ADMISSION}.set_job",
-        (2, 8, 2, 256, 2, Overflow.SATURATE, Rule.SWITCHML, 2, 2, 0),
+        (2, 8, 2, 256, 2, Overflow.SATURATE, Rule.SWITCHML, 2, 2, 0, NO_TABLE),
     )
     second = p4_tables.number_of("10.0.0.2")
     key = (7, 1, second, 5001)
@@ -126,14 +128,25 @@ def test_code_tables_for_the_result_types_that_their_sums_fit(
     assert tables.entries == {}
 
 
+def test_a_table_of_256_comes_in_parts() -> None:
+    tables = FakeTables()
+    table = (*range(-128, 127), 16384)
+    switch = dataplane(tables, jobs=(job_of(9, code8=table),))
+    parts = [tables.entries[CODES8, (9, part)].parameters for part in range(16)]
+    entries = [entry for part in parts for entry in part]
+    assert entries == [entry & 0xFFFFFFFF for entry in table]
+    assert tables.entries[JOBS, (9,)].parameters[-1] == ElementType.INT32
+    assert tables.log[-1] == f"insert {JOBS}"
+    switch.remove(9)
+    assert tables.entries == {}
+
+
 def test_tables_that_the_program_cannot_serve() -> None:
     switch = dataplane(FakeTables())
-    with pytest.raises(
-        ValueError, match="job 7: the P4 program looks up code4, and not"
-    ):
-        switch.install(job_of(7, code8=(0,) * 256))
-    with pytest.raises(ValueError, match="job 7: code4: 2 workers times the largest"):
-        switch.install(job_of(7, code4=(2**30, *[0] * 15)))
+    for name, size in TABLE_SIZES.items():
+        objection = f"job 7: {name}: 2 workers times the largest"
+        with pytest.raises(ValueError, match=objection):
+            switch.install(job_of(7, **{name: (2**30, *[0] * (size - 1))}))
 
 
 def test_the_jobs_entry_comes_last_and_goes_first() -> None:
@@ -243,7 +256,7 @@ def test_what_the_switch_cannot_serve_is_refused(job: JobConfig, message: str) -
 def test_wide_slots_with_a_loop() -> None:
     tables = FakeTables()
     dataplane(tables, loop=6, jobs=(job_of(1, slot_bytes=1280),))
-    assert tables.entries[JOBS, (1,)].parameters[-1] == 6
+    assert tables.entries[JOBS, (1,)].parameters[-2] == 6
 
 
 @pytest.mark.parametrize(

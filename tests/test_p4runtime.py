@@ -285,8 +285,8 @@ def test_the_server_opens_it(
 
 def test_every_entry_is_in_the_program(program: Program) -> None:
     schema = P4Schema(program.p4info)
-    table = tuple(range(-8, 8))
-    job = JobConfig(job=7, workers=(("10.0.0.1", 5000),), code4=table)
+    tables = {"code4": tuple(range(-8, 8)), "code8": tuple(range(-128, 128))}
+    job = JobConfig(job=7, workers=(("10.0.0.1", 5000),), **tables)
     place, stations = Place(1, 0, 1), {"10.0.0.1": Station(1, 2)}
     route = (p4_tables.ROUTES, ("167772160/8",), "SwitchIngress.forward.to_hop")
     entries = [
@@ -298,8 +298,8 @@ def test_every_entry_is_in_the_program(program: Program) -> None:
         p4_tables.flood_entry(1000),
         Entry(*route, (1, 2, 3)),
     ]
-    tables = {entity_of(schema, entry).table_entry.table_id for entry in entries}
-    assert tables == {table.id for table in schema.tables}
+    filled = {entity_of(schema, entry).table_entry.table_id for entry in entries}
+    assert filled == {table.id for table in schema.tables}
     for array, _ in p4_tables.COUNTERS.values():
         assert array in {counter.name for counter in schema.counters}
 

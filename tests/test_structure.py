@@ -40,6 +40,7 @@ SOCKETS = (
     "switch/messages.py",
     "switch/server.py",
     "switch/service.py",
+    "switch/relay.py",  # a name to an address
     "host/agent.py",
     "host/transport.py",
     "host/controller.py",
@@ -75,7 +76,10 @@ ONLY_IN: dict[str, tuple[str, ...]] = {
     "torch.distributed": (
         "host/ddp.py",
         "host/compressors/exact.py",
+        "intswitch/autoload.py",  # tells torch of the backend
         "intswitch/backend.py",
+        "intswitch/reductions.py",
+        "intswitch/work.py",
         "intswitch/gloo.py",  # starts and ends the process group that `exact` uses
     ),
     "pydantic": (
@@ -83,13 +87,24 @@ ONLY_IN: dict[str, tuple[str, ...]] = {
         "intswitch/configuration.py",
         "intswitch/p4_configuration.py",
         "intswitch/link_faults.py",
+        "intswitch/access.py",
         "intswitch/topology.py",
     ),
     "yaml": ("intswitch/yaml_model.py",),
-    "grpc": ("switch/service.py", "switch/p4runtime.py", "host/controller.py"),
+    "grpc": (
+        "switch/service.py",
+        "switch/relay.py",
+        "switch/p4runtime.py",
+        "host/controller.py",
+    ),
     "finsy": ("switch/p4runtime.py",),
     "pyroute2": ("intswitch/fabrics/namespaces.py",),
-    "switch.stubs": ("switch/service.py", "host/controller.py"),
+    "switch.stubs": (
+        "switch/service.py",
+        "switch/relay.py",
+        "switch/translation.py",
+        "host/controller.py",
+    ),
     # names to addresses, where YAML is read
     # ... and what sockets can do on this machine
     "socket": (*SOCKETS, "intswitch/configuration.py", "intswitch/doctor.py"),
