@@ -9,8 +9,9 @@ from real_switch import array_of, attempt, check_identities, running
 
 from host.agent import Network
 from host.recovery import Recovery
+from intswitch.sim.cables import Cable
 from intswitch.sim.report import Report, bound
-from intswitch.sim.simulation import Cable, Simulation, SimulationError
+from intswitch.sim.simulation import Simulation, SimulationError
 from intswitch.sim.tree import lay_out, tree_of
 from switch.config import JobConfig, LinkFaults
 from switch.protocol import ElementType, Rule

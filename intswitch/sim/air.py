@@ -96,7 +96,8 @@ def new_air(
 
 
 def enlarge(air: Air) -> Air:
-    """The same with twice the room for what fills more than half of it."""
+    """The same with twice the room for flights, or for blocks, or for both: where more
+    than half of it is taken."""
     if 2 * air.free[FREE_FLIGHTS] < air.idle.size:
         count, free = air.idle.size, air.free[FREE_FLIGHTS]
         flights = np.concatenate([air.flights, np.zeros(count, FLIGHT)])
@@ -123,9 +124,9 @@ def twice(stack: Integers, used: int) -> Integers:
 
 
 @kernel
-def has_room(air: Air, packets: int) -> bool:
-    flights, blocks = air.free[FREE_FLIGHTS], air.free[FREE_BLOCKS]
-    return bool(flights >= packets and blocks >= packets)
+def has_room(air: Air, flights: int, blocks: int) -> bool:
+    enough_flights = air.free[FREE_FLIGHTS] >= flights
+    return bool(enough_flights and air.free[FREE_BLOCKS] >= blocks)
 
 
 @kernel

@@ -107,7 +107,7 @@ def advance(world: World, plan: Any, end: float) -> int:
                     if not serve(world, plan, node, until):
                         return CROWDED
                     continue
-                if not has_room(world.air, 4 * ROOM):
+                if not has_room(world.air, 4 * ROOM, 4 * ROOM):
                     return CROWDED
                 take_turn(world, plan, node, until)
                 turns += 1

@@ -4,17 +4,16 @@ asked, and says what it cost."""
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from host import window as win
 from host.recovery import Recovery
 from intswitch.sim import payloads
-from intswitch.sim.air import LINK, enlarge, new_air
-from intswitch.sim.links import SMALLEST_FRAME
+from intswitch.sim.air import enlarge, new_air
+from intswitch.sim.cables import Cable, links_of, shortest
 from intswitch.sim.loop import CROWDED, DONE, LEFT, OVER, PAUSED, STUCK, loop_of
 from intswitch.sim.report import Report, new_report, start_counting
 from intswitch.sim.state import (
@@ -25,8 +24,7 @@ from intswitch.sim.state import (
     new_workers,
 )
 from intswitch.sim.tree import lay_out
-from switch.config import PERFECT, JobConfig, LinkFaults
-from switch.faults import IN, LINE, OUT, line_of
+from switch.config import JobConfig
 from switch.protocol import (
     ELEMENT_BYTES,
     HEADER_BYTES,
@@ -45,20 +43,7 @@ FAST = Recovery(initial=1e-3, floor=1e-4, ceiling=1e-2, patience=0.0)
 """For virtual time: nothing is late but what waits in a queue."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Cable:
-    """What connects a node to its parent."""
-
-    rate: float = 100e9
-    """bit/s, each way."""
-    delay: float = 1e-6
-    """Seconds, one way."""
-    queue: float = np.inf
-    """Bytes that may wait at a switch's end; a host waits for its own end instead."""
-    up: LinkFaults = PERFECT
-    """What happens to packets on the way to the parent. A delay here is added."""
-    down: LinkFaults = PERFECT
-    """The same on the way from the parent."""
+FAST_CABLE = Cable()
 
 
 class SimulationError(RuntimeError):
@@ -70,7 +55,7 @@ class Simulation:
     """One job on a tree of switches."""
 
     tree: Tree
-    cable: Cable = Cable()
+    cable: Cable = FAST_CABLE
     cables: Mapping[Path, Cable] = field(default_factory=dict)
     """By the path of the node below, where it is not `cable`."""
     num_slots: int = 128
@@ -94,43 +79,21 @@ class Simulation:
         self.layout = lay_out(self.tree, job)
         longest = HEADER_BYTES + max(self.slot_bytes, STATUS_BYTES)
         self.block_bytes = -(-longest // CACHE_LINE) * CACHE_LINE
-        links, lines = self._links()
+        nodes, paths = self.layout.nodes, self.layout.paths
+        links, lines = links_of(paths, nodes, self.cables, self.cable, self.seed)
         self.world = World(
-            self.layout.nodes,
+            nodes,
             new_air(links, lines, self.block_bytes, FLIGHTS, BLOCKS),
             new_switches(self.layout, self.rule),
             new_workers(self.layout, self.window or self.num_slots, self.recovery),
             new_desk(self.slot_bytes),
-            Totals(np.zeros(1, np.int64), np.array([0.0, self._shortest(links)])),
+            Totals(np.zeros(1, np.int64), np.array([0.0, shortest(links)])),
             np.zeros(HEADER_BYTES + self.slot_bytes, np.uint8),
             int(self.rule),
             self.block_bytes,
-            int(not lines[self.layout.nodes.at_rank]["corruption"].any()),
+            int(not lines[nodes.at_rank]["corruption"].any()),
         )
         self.now = 0.0
-
-    def _shortest(self, links: Any) -> float:
-        """No packet takes less from one node to the next."""
-        below = np.arange(links.size) % len(self.layout.paths) > 0  # the root has none
-        times = links.delay + links.byte_time * SMALLEST_FRAME
-        return float(np.min(times[below]))
-
-    def _links(self) -> tuple[Any, NDArray[Any]]:
-        """Records of LINK and of LINE, up and then down."""
-        paths = self.layout.paths
-        links = np.zeros(2 * len(paths), LINK).view(np.recarray)
-        lines = np.zeros(2 * len(paths), LINE)
-        for node, path in enumerate(paths):
-            cable = self.cables.get(path, self.cable)
-            ends = ((node, IN, cable.up), (len(paths) + node, OUT, cable.down))
-            for at, direction, faults in ends:
-                lines[at] = line_of(faults, self.seed, direction, node)
-                links[at].byte_time = 8 / cable.rate
-                links[at].delay = cable.delay + faults.delay
-                links[at].queue_bytes = cable.queue
-                links[at].is_faulty = replace(faults, delay=0.0) != PERFECT
-        links.queue_bytes[self.layout.nodes.at_rank] = np.inf
-        return links, lines.view(np.recarray)
 
     def aggregate(
         self,

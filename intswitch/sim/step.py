@@ -78,7 +78,7 @@ def serve(world: World, plan: Any, node: int, until: float) -> bool:
     occupancy = switches.occupancy[number]
     counts = switches.counters[number, 1]
     while ports.size[0] > 0:
-        if not has_room(air, MOST_COPIES):
+        if not has_room(air, MOST_COPIES, MOST_COPIES):
             return False
         port, now = ports.number[0], ports.time[0]
         flight = air.flights[land(air, ports.link[0])]

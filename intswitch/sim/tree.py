@@ -49,15 +49,22 @@ def lay_out(tree: Tree, job: JobConfig) -> Layout:
 
     Raises ValueError for a switch with more children than a bitmap has bits.
     """
+    nodes, paths = number(tree, MAX_WORKERS)
+    return Layout(nodes, _jobs(tree, job, paths, nodes), paths)
+
+
+def number(tree: Tree, most_children: int) -> tuple[Nodes, list[Path]]:
+    """The nodes of a tree, and the path of each. Raises ValueError for too many
+    children of a switch."""
     everything: list[tuple[Path, Tree | int]] = [((), tree)]
     first_child, num_children = [], []
     for at, below in everything:
         if isinstance(below, int):
             continue
-        if not 1 <= len(below) <= MAX_WORKERS:
+        if not 1 <= len(below) <= most_children:
             raise ValueError(
                 f"switch {at or 'root'} has {len(below)} children: allowed are 1 to "
-                f"{MAX_WORKERS}; take a tree of more switches"
+                f"{most_children}; take a tree of more switches"
             )
         first_child.append(len(everything))
         num_children.append(len(below))
@@ -72,7 +79,7 @@ def lay_out(tree: Tree, job: JobConfig) -> Layout:
         np.flatnonzero(switch != NOBODY), at_rank[np.argsort(rank[at_rank])],
     )  # fmt: skip
     paths = [path for path, _ in everything]
-    return Layout(nodes, _jobs(tree, job, paths, nodes), paths)
+    return nodes, paths
 
 
 def _jobs(
