@@ -117,8 +117,8 @@ Topology = Annotated[
     str,
     Option(
         metavar="NAME",
-        help="[b]star[/] (4 workers), [b]pair[/] (2), [b]star8[/] (8), [b]tree[/] (6 at "
-        "two switches below a third), or a YAML file.",
+        help="[b]star[/] (4 workers), [b]pair[/] (2), [b]star8[/] (8), [b]tree[/] (6 "
+        "at two switches below a third), or a YAML file.",
         rich_help_panel=NETWORK,
     ),
 ]
