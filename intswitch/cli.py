@@ -173,6 +173,44 @@ def reproduce(
 
 
 @app.command()
+def study(
+    name: options.Study,
+    quick: options.QuickStudy = False,
+    seed: options.PaperSeed = 0,
+    rate: options.LinkRate = "100 Gbit/s",
+    delay: options.LinkDelay = "1 us",
+    out: options.Out = None,
+) -> None:
+    """Study in virtual time what no laptop can hold: fast links, thousands of workers.
+
+    The switch pipeline and the host windows are those of every other command; only
+    links are simulated: rate, delay, queue, loss, reordering. Every sum is checked
+    to the last bit. Writes STUDY.csv and STUDY.png into runs/study-STUDY, or where
+    --out says. A run repeats from its seed.
+
+    \b
+    How loss slows an aggregation down, and what finds losses sooner:
+        intswitch study loss
+    How many slots fill a link of 400 Gbit/s:
+        intswitch study slots --rate "400 Gbit/s"
+    Switch, ring and parameter server, 4 to 4096 workers; first a quick look:
+        intswitch study collectives --quick
+        intswitch study collectives
+    What each level of switches costs:
+        intswitch study depth
+    """
+    from intswitch.link_faults import TIMES, quantity
+    from intswitch.study import command
+    from intswitch.study.base import Options
+    from intswitch.topology import RATES
+
+    wanted = Options(
+        quick=quick, seed=seed, rate=quantity(rate, RATES), delay=quantity(delay, TIMES)
+    )
+    command.run(name, wanted, out)
+
+
+@app.command()
 def explore(
     rule: options.Rule = None,
     workers: options.ExploredWorkers = None,

@@ -158,6 +158,19 @@ PaperSeed = Annotated[
 Quick = Annotated[
     bool, Option("--quick", help="Fewer draws and steps: sooner, with wider intervals.")
 ]
+Study = Annotated[
+    Literal["loss", "slots", "collectives", "depth"],
+    Argument(metavar="STUDY", help="loss, slots, collectives or depth."),
+]
+QuickStudy = Annotated[
+    bool, Option("--quick", help="Fewer cases and smaller vectors: seconds.")
+]
+LinkRate = Annotated[
+    str, Option("--rate", metavar="RATE", help="Of every link, each way.")
+]
+LinkDelay = Annotated[
+    str, Option("--delay", metavar="TIME", help="Of every link, one way.")
+]
 Data = Annotated[
     Path | None,
     Option(
