@@ -24,6 +24,7 @@ Outcomes = list[dict[str, str]]
 
 def checks() -> Iterator[str]:
     """Names of all checks, without importing them."""
+    yield "the_example_of_fsdp2"
     for file in FILES:
         for node in parse((HERE / file).read_text()).body:
             if isinstance(node, FunctionDef) and node.decorator_list:
@@ -45,6 +46,7 @@ def outcomes(tmp_path_factory: pytest.TempPathFactory) -> Outcomes:
         free_port(),
         "tests/torch_checks.py",
         str(folder),
+        str(free_port()),
         environment=environment,
     )
     for rank, (status, output) in enumerate(ended):
