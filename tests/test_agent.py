@@ -19,6 +19,7 @@ from real_switch import (
 
 from host.agent import AggregationError, AggregationOverflow, Network, join
 from host.controller import JoinRefused
+from switch.security import Security
 
 SOON = 2.0  # seconds
 FULL = 256  # int32 elements of a full packet of 1024 bytes
