@@ -10,7 +10,7 @@ from torch_checks import GROUPS, check, group, raised, rank
 
 import intswitch
 
-SIZES = (1, 3000)
+SIZES = (0, 1, 3000)
 INTEGERS = (torch.int8, torch.int16, torch.int32)
 WIDE = (torch.int64, torch.float64)
 ALL = (*INTEGERS, *WIDE, torch.float32, torch.bfloat16, torch.bool, torch.complex64)
