@@ -14,16 +14,18 @@ from host.packetizer import Contributions, Results, make_ready
 from intswitch.sim.air import NEVER, has_room
 from intswitch.sim.state import (
     CONTRIBUTIONS,
+    LANDED,
     RESULTS,
     ROOM,
     World,
 )
 from intswitch.sim.step import clear_desk, complete, listen, serve, speak
-from intswitch.sim.tree import NOBODY
+from intswitch.sim.tree import NOBODY, Nodes
 from switch.compiled import kernel, specialize
 from switch.protocol import HEADER_BYTES
 
 Integers = NDArray[np.int64]
+Times = NDArray[np.float64]
 
 # Why `advance` returned: all workers have their results; there is no room for packets;
 # nothing will ever happen; virtual time is over; the switch has gone on without a
@@ -34,38 +36,29 @@ TURNS = 20_000
 
 
 @kernel
-def next_event(world: World) -> float:
-    """When something happens next, or NEVER."""
+def next_event(due: Times, wake: Times) -> float:
+    """When something happens next, or NEVER. See `Air` and `Workers`."""
     earliest = NEVER
-    for at in range(world.air.due.size):
-        earliest = min(earliest, world.air.due[at])
-    for rank in range(world.workers.wake.size):
-        earliest = min(earliest, world.workers.wake[rank])
+    for at in range(due.size):
+        earliest = min(earliest, due[at])
+    for rank in range(wake.size):
+        earliest = min(earliest, wake[rank])
     return float(earliest)
 
 
 @kernel
-def is_due(world: World, node: int, until: float) -> bool:
+def is_due(nodes: Nodes, due: Times, wake: Times, node: int, until: float) -> bool:
     """Whether something happens at a node before `until`."""
-    due, number = world.air.due, world.nodes.switch[node]
-    if due[world.nodes.switch.size + node] < until:
+    number = nodes.switch[node]
+    if due[nodes.switch.size + node] < until:
         return True
     if number < 0:
-        return bool(world.workers.wake[world.nodes.rank[node]] < until)
-    first = world.nodes.first_child[number]
-    for child in range(first, first + world.nodes.num_children[number]):
+        return bool(wake[nodes.rank[node]] < until)
+    first = nodes.first_child[number]
+    for child in range(first, first + nodes.num_children[number]):
         if due[child] < until:
             return True
     return False
-
-
-@kernel
-def results_of(world: World) -> Results:
-    arrived = world.desk.arrived
-    return Results(
-        world.air.blocks, arrived.payload_at, arrived.element_count,
-        arrived.num_workers, arrived.exponent, arrived.flags,
-    )  # fmt: skip
 
 
 def make(plan: Any, worker: int, chunk: int, payload: Any) -> None:
@@ -94,10 +87,14 @@ def hear(world: World, plan: Any, node: int, until: float) -> None:
     """A worker's events before `until`, as many as there is room for."""
     desk, rank = world.desk, world.nodes.rank[node]
     listen(world, node, until)
-    count = desk.used[RESULTS]
+    count, arrived = desk.used[RESULTS], desk.arrived
     if count > 0:
-        drain_rows(plan, rank, desk.arrived.chunks[:count], results_of(world))
-    clear_desk(world.air, desk)
+        results = Results(
+            world.air.blocks, arrived.payload_at, arrived.element_count,
+            arrived.num_workers, arrived.exponent, arrived.flags,
+        )  # fmt: skip
+        drain_rows(plan, rank, arrived.chunks[:count], results)
+    clear_desk(world.air, desk.landed[: desk.used[LANDED]])
 
 
 def say(world: World, plan: Any, node: int) -> None:
@@ -118,6 +115,7 @@ def advance(world: World, plan: Any, end: float) -> int:
     """Go on until all workers have their results and nothing is under way any more, at
     most until `end`; why it ended."""
     totals, workers, desk = world.totals, world.workers, world.desk
+    due, wake = world.air.due, workers.wake
     turns = 0
     if totals.waits[0] != NOBODY:
         say(world, plan, totals.waits[0])
@@ -126,7 +124,7 @@ def advance(world: World, plan: Any, end: float) -> int:
         until = totals.now[0]
         for node in range(world.nodes.switch.size):
             rank = world.nodes.rank[node]
-            while is_due(world, node, until):
+            while is_due(world.nodes, due, wake, node, until):
                 if rank == NOBODY:
                     if not serve(world, plan, node, until):
                         return CROWDED
@@ -141,9 +139,9 @@ def advance(world: World, plan: Any, end: float) -> int:
                     totals.waits[0] = node
                     return WANTING
                 say(world, plan, node)
-        begins = next_event(world)
+        begins = next_event(due, wake)
         if begins == NEVER:
-            return DONE if totals.finished[0] == workers.wake.size else STUCK
+            return DONE if totals.finished[0] == wake.size else STUCK
         if begins > end:
             return OVER
         totals.now[0] = begins + totals.now[1]
