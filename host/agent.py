@@ -5,15 +5,22 @@ from types import TracebackType
 
 from host.codes import check_kind
 from host.collectives import AggregationOverflow, Collectives
-from host.controller import join_job, split_address
+from host.controller import Lateness, join_job, split_address
 from host.fixed_job import FixedPlace, Place
 from host.packetizer import Stream
-from host.transport import AggregationError, Statistics, Transport
+from host.transport import AggregationError, LeftBehind, Statistics, Transport
 from switch.codes import Table
 from switch.protocol import HEADER_BYTES
 from switch.udp import hears_groups, open_group, open_socket
 
-__all__ = ["AggregationError", "AggregationOverflow", "Network", "Statistics", "join"]
+__all__ = [
+    "AggregationError",
+    "AggregationOverflow",
+    "LeftBehind",
+    "Network",
+    "Statistics",
+    "join",
+]
 
 
 def join(
@@ -30,6 +37,8 @@ def join(
     overflow: str = "detect",
     code4: Table | None = None,
     code8: Table | None = None,
+    token: str = "",
+    straggler_timeout: float = 0.0,
 ) -> "Network":
     """Join a job at the switch, and wait until all its workers have.
 
@@ -38,23 +47,21 @@ def join(
     `num_workers`, `num_slots` (a power of two), `slot_bytes`, `overflow` (wrap,
     saturate, detect) and code tables: the 16 integers that code4 stands for, the 256 of
     code8, if such codes are to be summed; `num_workers` times the largest must fit an
-    int32. Raises ValueError, ConnectionError, TimeoutError (which names the missing
-    ranks) or JoinRefused, with the switch's reason.
+    int32. `token`: the job's secret, if it shall have one. `straggler_timeout`: seconds
+    after which a result goes out without the workers that are late (0: never); see
+    `Collectives.sum_of_some`. Raises ValueError, ConnectionError, TimeoutError (which
+    names the missing ranks) or JoinRefused, with the switch's reason.
     """
     host, port = split_address(address)
     sock = open_socket((bind or _own_address(host, port), 0))
     try:
-        ip_header = 40 if ":" in sock.getsockname()[0] else 20
-        largest = mtu - ip_header - 8 - HEADER_BYTES
-        if slot_bytes > largest:
-            raise ValueError(
-                f"slot_bytes {slot_bytes}: an MTU of {mtu} leaves room for {largest}"
-            )
+        _check_fits(slot_bytes, mtu, sock)
         membership = join_job(
             address, job=job, rank=rank, num_workers=num_workers,
             data_address=sock.getsockname()[:2], num_slots=num_slots,
             slot_bytes=slot_bytes, overflow=overflow, code4=code4, code8=code8,
             timeout=timeout, multicast=hears_groups(sock.getsockname()[:2]),
+            token=token, straggler_timeout=straggler_timeout,
         )  # fmt: skip
     except BaseException:
         sock.close()
@@ -82,6 +89,16 @@ def attach(place: FixedPlace, data: str) -> "Network":
     except BaseException:
         sock.close()
         raise
+
+
+def _check_fits(slot_bytes: int, mtu: int, sock: socket.socket) -> None:
+    """Raise ValueError if a full packet would not fit the MTU."""
+    ip_header = 40 if ":" in sock.getsockname()[0] else 20
+    largest = mtu - ip_header - 8 - HEADER_BYTES
+    if slot_bytes > largest:
+        raise ValueError(
+            f"slot_bytes {slot_bytes}: an MTU of {mtu} leaves room for {largest}"
+        )
 
 
 def _own_address(host: str, port: int) -> str:
@@ -150,6 +167,22 @@ class Network(Collectives):
         Raises ConnectionError when the switch does not answer.
         """
         return self._membership.counters()
+
+    def lateness(self) -> list[Lateness]:
+        """How late each worker of the job is, as its switch has seen it.
+
+        Raises ConnectionError when the switch does not answer.
+        """
+        return self._membership.lateness()
+
+    def rejoin_at(self, chunks: int) -> None:
+        """After LeftBehind: go on where the others are.
+
+        `chunks` is what `Network.chunks` of one of them says between two aggregations;
+        the next aggregation here must be their next one. What the job has agreed on
+        meanwhile (weights, scales) is for the caller to bring.
+        """
+        self._transport.skip_to(chunks)
 
     def close(self) -> None:
         """Leave the job. The others can go on until they need this worker."""

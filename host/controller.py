@@ -13,7 +13,7 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import Future
 from contextlib import contextmanager, suppress
 from ipaddress import ip_address
-from typing import Any
+from typing import Any, NamedTuple
 
 import grpc
 
@@ -43,6 +43,19 @@ OPTIONS = (
 )
 
 
+class Lateness(NamedTuple):
+    """What a switch has seen of one of a job's workers, or of a switch below it."""
+
+    ranks: tuple[int, ...]
+    """The worker, or those behind the switch."""
+    last: int
+    """Chunks that it was the last to contribute to."""
+    seconds: float
+    """That it was behind the others then, all together."""
+    missed: int
+    """Results that went out without it."""
+
+
 class SwitchRefused(RuntimeError):
     """The switch answered, and said no. The text is the switch's reason."""
 
@@ -65,15 +78,19 @@ def join_job(
     code8: Table | None = None,
     multicast: bool = False,
     timeout: float = 30.0,
+    token: str = "",
+    straggler_timeout: float = 0.0,
 ) -> "Membership":
     """Join `job` and wait for the other workers, `timeout` seconds at most.
 
     `switch_address` is HOST:PORT of the control plane (TCP), `data_address` the numeric
     address that this worker's packets come from; `multicast`: it can receive from a
     multicast group on the loopback interface; `code4`, `code8`: what 16 and 256 codes
-    stand for, or None. Raises ValueError for arguments that no switch could take,
-    ConnectionError if no switch answers, TimeoutError if workers are missing (the text
-    names their ranks), JoinRefused if the switch says no.
+    stand for, or None; `token`: the job's secret; `straggler_timeout`: seconds after
+    which results go out without those that are late, or 0. Raises ValueError for
+    arguments that no switch could take, ConnectionError if no switch answers,
+    TimeoutError if workers are missing (the text names their ranks), JoinRefused if the
+    switch says no.
     """
     started = time.monotonic()
     request = pb.JoinRequest(
@@ -90,6 +107,8 @@ def join_job(
         code4=_entries("code4", code4, num_workers),
         code8=_entries("code8", code8, num_workers),
         multicast=multicast,
+        token=token,
+        straggler_timeout=straggler_timeout,
     )
     channel = _connect(switch_address, min(timeout, CONNECT_TIMEOUT))
     request.timeout = max(0.0, timeout - (time.monotonic() - started))
@@ -107,10 +126,22 @@ def counters(switch_address: str, job: int | None = None) -> dict[str, int]:
 
     Raises ConnectionError, and SwitchRefused if there is no such job.
     """
+    return dict(_counters(switch_address, job).counters)
+
+
+def lateness(switch_address: str, job: int) -> list[Lateness]:
+    """Of each worker of a job, or switch below. Raises as `counters` does."""
+    return [
+        Lateness(tuple(each.ranks), each.last, each.seconds, each.missed)
+        for each in _counters(switch_address, job).lateness
+    ]
+
+
+def _counters(switch_address: str, job: int | None) -> pb.CountersResponse:
     number = None if job is None else _natural("job", job)
     with _stub(switch_address) as stub:
-        response = stub.Counters(pb.CountersRequest(job=number), timeout=CALL_TIMEOUT)
-    return dict(response.counters)
+        request = pb.CountersRequest(job=number)
+        return stub.Counters(request, timeout=CALL_TIMEOUT)  # type: ignore[no-any-return]
 
 
 def ping(switch_address: str) -> float:
@@ -206,6 +237,10 @@ class Membership:
     def counters(self) -> dict[str, int]:
         """Packets of this job by what became of them at the switch."""
         return counters(self._address, self.job)
+
+    def lateness(self) -> list[Lateness]:
+        """How late each worker is, as the switch has seen it."""
+        return lateness(self._address, self.job)
 
     def leave(self) -> None:
         """Say that this worker has every result it wants, and close."""

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import os
 import sys
-from contextlib import nullcontext
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from intswitch import options
+from intswitch import options, switch_commands
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -182,6 +181,7 @@ def explore(
     first: options.FirstSequence = 0,
     limit: options.ExploredLimit = None,
     tree: options.ExploredTree = None,
+    stragglers: options.ExploredStragglers = False,
     most_states: options.MostStates = 1_000_000,
     large: options.Large = False,
 ) -> None:
@@ -204,87 +204,13 @@ def explore(
 
     shapes = command.SHAPES + (command.LARGER if large else ())
     if workers is not None or tree is not None:
-        shape = command.shape(rule, workers or 0, slots, chunks, first, limit, tree)
+        shape = command.shape(
+            rule, workers or 0, slots, chunks, first, limit, tree, stragglers
+        )
         shapes = (shape,)
     elif rule is not None:
         shapes = tuple(each for each in shapes if each.rule.name == rule.upper())
     raise typer.Exit(command.run(shapes, most_states, new_console()))
-
-
-@app.command()
-def switch(
-    file: options.SwitchFile = None,
-    address: options.Address = None,
-    port: options.Port = None,
-    rule: options.Rule = None,
-    num_slots: options.NumSlots = None,
-    slot_bytes: options.SlotBytes = None,
-    loss_in: options.LossIn = None,
-    loss_out: options.LossOut = None,
-    faults: options.Faults = None,
-    fault_seed: options.FaultSeed = None,
-    parent: options.Parent = None,
-    trace: options.Trace = None,
-    until_stdin_closes: options.Hidden = False,
-) -> None:
-    """Start an emulated switch, and serve until Ctrl-C.
-
-    Prints `listening ADDRESS:PORT` when it is ready (the first start compiles
-    its kernels, which takes about a minute), and its counters when it stops.
-    Options given here go before what the file says.
-
-    \b
-    For workers that join by name:
-        intswitch switch
-    With jobs fixed in a file, for any program that can send UDP:
-        intswitch switch switch.yaml
-    One that loses packets:
-        intswitch switch --loss-in 0.01 --loss-out 0.01
-    One that writes down what it sees:
-        intswitch switch --trace packets.pcap
-    """
-    given = {name: value for name, value in locals().items() if value is not None}
-    if until_stdin_closes:
-        from intswitch.child import end_with_parent, stop_politely
-
-        end_with_parent(stop_politely)
-    from intswitch.configuration import DEFAULTS, read_switch
-    from intswitch.console import show_address, show_counters
-    from intswitch.standalone import with_options
-    from switch.server import serve
-
-    config = read_switch(file) if file else DEFAULTS
-    config = with_options(config, given)
-    opened = trace.open("wb") if trace else nullcontext()
-    with opened as file:
-        show_counters(serve(config, ready=show_address, trace=file))
-
-
-@app.command()
-def controller(
-    file: options.ControllerFile, until_stdin_closes: options.Hidden = False
-) -> None:
-    """Start the control plane of a BMv2 switch that runs our P4 program.
-
-    The file says where the switch is and what is attached to it. Prints
-    `listening ADDRESS:PORT` when workers can join, and the switch's counters
-    when it stops.
-
-    \b
-    With the ports of examples/controller.yaml:
-        simple_switch -i 0@veth0 -i 1@veth1 -i 2@control \\
-            -i 3@loop0 -i 4@loop1 intswitch.json
-        intswitch controller examples/controller.yaml
-    """
-    if until_stdin_closes:
-        from intswitch.child import end_with_parent, stop_politely
-
-        end_with_parent(stop_politely)
-    from intswitch.console import show_address, show_counters
-    from intswitch.p4_configuration import read_controller
-    from switch.p4_server import serve
-
-    show_counters(serve(read_controller(file), ready=show_address))
 
 
 @app.command()
@@ -304,81 +230,8 @@ def doctor() -> None:
         raise typer.Exit(1)
 
 
-@app.command()
-def reset(address: options.Endpoint, job: options.FixedJob) -> None:
-    """Start a job afresh: its slots empty, its sequences from 0 again.
-
-    For jobs fixed in the switch's file; a job that workers join starts afresh
-    anyway.
-
-    \b
-        intswitch reset 127.0.0.1:48864 7
-    """
-    import host.controller
-
-    host.controller.reset(address, job)
-    typer.echo(f"job {job}: its slots are empty, its sequences begin at 0 again")
-
-
-@app.command()
-def counters(address: options.Endpoint, job: options.AnyJob = None) -> None:
-    """Show what a running switch has counted; every packet is in exactly one line.
-
-    \b
-    The whole switch, then one job:
-        intswitch counters 127.0.0.1:48864
-        intswitch counters 127.0.0.1:48864 7
-    """
-    import host.controller
-    from intswitch.console import show_counters
-
-    show_counters(host.controller.counters(address, job))
-
-
-@app.command()
-def conformance(
-    target: options.Target = None,
-    rule: options.TargetRule = None,
-    only: options.Only = None,
-    excepted: options.Except = None,
-    timeout: options.AnswerTimeout = 1.0,
-    bind: options.Bind = None,
-    fixed: options.Fixed = None,
-    interface: options.Interface = None,
-    switch_mac: options.SwitchMac = None,
-    jobs: options.PrintJobs = False,
-    workers_at: options.WorkersAt = None,
-    num_slots: options.JobSlots = None,
-    list_scripts: options.ListScripts = False,
-    json: options.AsJson = False,
-) -> None:
-    """Hold another switch to the rules: replay the golden packets against it.
-
-    For who ports the switch to a device of his own. Every row is a script of
-    packets in, and the packets and counters that must come of them, to the byte.
-    Ends with status 1 if a row failed.
-
-    \b
-    A target with intswitch's control plane:
-        intswitch conformance --target 10.0.0.1:48864
-    One without: tell it these jobs first, then run against them:
-        intswitch conformance --jobs --workers-at 10.0.0.2:20000 > jobs.yaml
-        intswitch conformance --fixed jobs.yaml --target 10.0.0.1:48864
-    One row, or a few:
-        intswitch conformance --target 10.0.0.1:48864 --only safe_replay
-    """
-    from intswitch.conformance import command
-
-    scripts = command.chosen(only or [], excepted or [])
-    if list_scripts:
-        command.list_scripts(scripts, rule)
-    elif jobs:
-        command.print_jobs(scripts, rule, workers_at or [], num_slots)
-    else:
-        wanted = command.Wanted(
-            target, rule, scripts, timeout, bind, fixed, interface or [], switch_mac
-        )
-        raise typer.Exit(command.check(wanted, json))
+for command in switch_commands.COMMANDS:
+    app.command()(command)
 
 
 def main() -> None:

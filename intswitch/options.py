@@ -117,8 +117,8 @@ Topology = Annotated[
     str,
     Option(
         metavar="NAME",
-        help="[b]star[/] (4 workers), [b]pair[/] (2), [b]star8[/] (8), [b]tree[/] (6 at "
-        "two switches below a third), or a YAML file.",
+        help="[b]star[/] (4 workers), [b]pair[/] (2), [b]star8[/] (8), [b]tree[/] (6 "
+        "at two switches below a third), or a YAML file.",
         rich_help_panel=NETWORK,
     ),
 ]
@@ -191,6 +191,14 @@ ExploredTree = Annotated[
         metavar="TREE",
         help="Explore this tree of switches alone: ((0,1),(2,3)) is a root with two"
         " switches of two workers each.",
+    ),
+]
+ExploredStragglers = Annotated[
+    bool,
+    Option(
+        "--stragglers",
+        help="Let results go out without workers that are late, at any moment. With"
+        " --workers.",
     ),
 ]
 ExploredLimit = Annotated[

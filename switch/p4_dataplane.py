@@ -21,6 +21,7 @@ from switch.p4_tables import (
     Tables,
 )
 from switch.protocol import DEFAULT_PORT
+from switch.stragglers import Lateness
 
 NO_JOB = 0  # the row that counts packets of no known job
 
@@ -89,6 +90,10 @@ class P4Dataplane:
         self._tables.modify(self._entry(config, place))
         self._jobs[job] = config, place
 
+    def lateness(self, job: int) -> list[Lateness]:
+        """Nothing: the program has no clock."""
+        return []
+
     def counters(self, job: int | None = None) -> dict[str, int]:
         """Packets counted by what became of them: of one job, or of all.
 
@@ -139,6 +144,11 @@ class P4Dataplane:
             )
         if job.tree is not None:
             raise ValueError(f"job {job.job}: the P4 program does not know trees")
+        if job.straggler_timeout > 0:
+            raise ValueError(
+                f"job {job.job}: the P4 program waits for every worker: no"
+                " straggler_timeout"
+            )
         if job.code8 is not None:
             raise ValueError(
                 f"job {job.job}: the P4 program looks up code4, and not code8"

@@ -25,6 +25,8 @@ def read_request(request: pb.JoinRequest) -> JoinRequest:
         timeout=request.timeout,
         multicast=request.multicast,
         via=tuple(map(read_address, request.via)),
+        token=request.token,
+        straggler_timeout=request.straggler_timeout,
     )
 
 

@@ -141,10 +141,12 @@ class LeaveResponse(_message.Message):
     def __init__(self) -> None: ...
 
 class ResetRequest(_message.Message):
-    __slots__ = ("job",)
+    __slots__ = ("job", "token")
     JOB_FIELD_NUMBER: _ClassVar[int]
+    TOKEN_FIELD_NUMBER: _ClassVar[int]
     job: int
-    def __init__(self, job: _Optional[int] = ...) -> None: ...
+    token: str
+    def __init__(self, job: _Optional[int] = ..., token: _Optional[str] = ...) -> None: ...
 
 class ResetResponse(_message.Message):
     __slots__ = ()
@@ -157,7 +159,7 @@ class CountersRequest(_message.Message):
     def __init__(self, job: _Optional[int] = ...) -> None: ...
 
 class CountersResponse(_message.Message):
-    __slots__ = ("counters",)
+    __slots__ = ("counters", "lateness")
     class CountersEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -166,8 +168,22 @@ class CountersResponse(_message.Message):
         value: int
         def __init__(self, key: _Optional[str] = ..., value: _Optional[int] = ...) -> None: ...
     COUNTERS_FIELD_NUMBER: _ClassVar[int]
+    LATENESS_FIELD_NUMBER: _ClassVar[int]
     counters: _containers.ScalarMap[str, int]
-    def __init__(self, counters: _Optional[_Mapping[str, int]] = ...) -> None: ...
+    lateness: _containers.RepeatedCompositeFieldContainer[Lateness]
+    def __init__(self, counters: _Optional[_Mapping[str, int]] = ..., lateness: _Optional[_Iterable[_Union[Lateness, _Mapping]]] = ...) -> None: ...
+
+class Lateness(_message.Message):
+    __slots__ = ("ranks", "last", "seconds", "missed")
+    RANKS_FIELD_NUMBER: _ClassVar[int]
+    LAST_FIELD_NUMBER: _ClassVar[int]
+    SECONDS_FIELD_NUMBER: _ClassVar[int]
+    MISSED_FIELD_NUMBER: _ClassVar[int]
+    ranks: _containers.RepeatedScalarFieldContainer[int]
+    last: int
+    seconds: float
+    missed: int
+    def __init__(self, ranks: _Optional[_Iterable[int]] = ..., last: _Optional[int] = ..., seconds: _Optional[float] = ..., missed: _Optional[int] = ...) -> None: ...
 
 class PingRequest(_message.Message):
     __slots__ = ()
