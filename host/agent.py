@@ -3,16 +3,14 @@
 import socket
 from types import TracebackType
 
-from host.channel import split_address
 from host.codes import check_kind
 from host.collectives import AggregationOverflow, Collectives
-from host.controller import Lateness, Membership, join_job
+from host.controller import Lateness, join_job, split_address
 from host.fixed_job import FixedPlace, Place
 from host.packetizer import Stream
 from host.transport import AggregationError, LeftBehind, Statistics, Transport
 from switch.codes import Table
 from switch.protocol import HEADER_BYTES
-from switch.tls import Tls
 from switch.udp import hears_groups, open_group, open_socket
 
 __all__ = [
@@ -41,7 +39,6 @@ def join(
     code8: Table | None = None,
     token: str = "",
     straggler_timeout: float = 0.0,
-    tls: Tls | None = None,
 ) -> "Network":
     """Join a job at the switch, and wait until all its workers have.
 
@@ -50,10 +47,10 @@ def join(
     `num_workers`, `num_slots` (a power of two), `slot_bytes`, `overflow` (wrap,
     saturate, detect) and code tables: the 16 integers that code4 stands for, the 256 of
     code8, if such codes are to be summed; `num_workers` times the largest must fit an
-    int32. `token`: the job's secret, if it shall have one; `tls`: the switch's
-    certificates. `straggler_timeout`: seconds after which results go out without
-    workers that are late (0: never), see `sum_of_some`. Raises ValueError, OSError,
-    ConnectionError, TimeoutError (naming missing ranks) or JoinRefused (with reason).
+    int32. `token`: the job's secret, if it shall have one. `straggler_timeout`: seconds
+    after which a result goes out without the workers that are late (0: never); see
+    `Collectives.sum_of_some`. Raises ValueError, ConnectionError, TimeoutError (which
+    names the missing ranks) or JoinRefused, with the switch's reason.
     """
     host, port = split_address(address)
     sock = open_socket((bind or _own_address(host, port), 0))
@@ -64,15 +61,11 @@ def join(
             data_address=sock.getsockname()[:2], num_slots=num_slots,
             slot_bytes=slot_bytes, overflow=overflow, code4=code4, code8=code8,
             timeout=timeout, multicast=hears_groups(sock.getsockname()[:2]),
-            token=token, straggler_timeout=straggler_timeout, tls=tls,
+            token=token, straggler_timeout=straggler_timeout,
         )  # fmt: skip
     except BaseException:
         sock.close()
         raise
-    return _connected(sock, membership, job)
-
-
-def _connected(sock: socket.socket, membership: Membership, job: str) -> "Network":
     try:
         sock.connect(membership.switch)
         return Network(sock, membership, job)

@@ -24,7 +24,6 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict
 
 from intswitch.link_faults import Delay, FaultsPart, whole
-from intswitch.tls_files import TlsPart
 from intswitch.yaml_model import (
     Mistake,
     expect,
@@ -164,8 +163,6 @@ class SwitchPart(Part):
     num_slots: Annotated[int, whole(1, MAX_SLOTS)] = DEFAULTS.num_slots
     slot_bytes: Annotated[int, WIDTH] = DEFAULTS.slot_bytes
     parent: str = DEFAULTS.parent
-    open: bool = DEFAULTS.is_open
-    tls: Annotated[TlsPart, MAPPING] | None = None
 
 
 class LinkPart(Part):
@@ -197,7 +194,6 @@ class JobPart(Part):
     slot_bytes: Annotated[int, WIDTH] = JOB_DEFAULTS.slot_bytes
     overflow: OverflowName = "detect"
     straggler_timeout: Delay = JOB_DEFAULTS.straggler_timeout
-    token: str = JOB_DEFAULTS.token
     code4: Annotated[list[int] | None, _table("code4")] = None
     code8: Annotated[list[int] | None, _table("code8")] = None
     tree: Annotated[TreePart, MAPPING] | None = None
@@ -352,8 +348,6 @@ def _switch_config(file: SwitchFile) -> SwitchConfig:
         num_slots=file.switch.num_slots,
         slot_bytes=file.switch.slot_bytes,
         parent=file.switch.parent,
-        is_open=file.switch.open,
-        tls=file.switch.tls.files() if file.switch.tls else None,
         faults=fault_config(file.faults),
         jobs=tuple(job_config(job, version) for job in file.jobs),
     )
@@ -388,7 +382,6 @@ def job_config(job: JobPart, version: int) -> JobConfig:
         slot_bytes=job.slot_bytes,
         overflow=Overflow[job.overflow.upper()],
         straggler_timeout=job.straggler_timeout,
-        token=job.token,
         code4=None if job.code4 is None else tuple(job.code4),
         code8=None if job.code8 is None else tuple(job.code8),
         tree=None if job.tree is None else _tree_place(job.tree, version),

@@ -267,41 +267,6 @@ Parent = Annotated[
         help="The switch above, in a tree of switches: who joins here joins there.",
     ),
 ]
-TLS = "Certificates of the control plane"
-TlsCertificate = Annotated[
-    Path | None,
-    Option(
-        "--tls-certificate",
-        metavar="FILE.pem",
-        help="Who this end is.",
-        rich_help_panel=TLS,
-    ),
-]
-TlsKey = Annotated[
-    Path | None,
-    Option(
-        "--tls-key", metavar="FILE.pem", help="Of the certificate.", rich_help_panel=TLS
-    ),
-]
-TlsAuthority = Annotated[
-    Path | None,
-    Option(
-        "--tls-authority",
-        metavar="FILE.pem",
-        rich_help_panel=TLS,
-        help="Whose certificates the other end may have; a switch asks for none "
-        "without it.",
-    ),
-]
-Open = Annotated[
-    bool | None,
-    Option(
-        "--open",
-        help="Let the control plane listen beyond this machine without "
-        "certificates: whoever can reach it may use it.",
-    ),
-]
-Token = Annotated[str, Option(metavar="TEXT", help="The job's, if it has one.")]
 Trace = Annotated[
     Path | None,
     Option(

@@ -7,7 +7,7 @@ switch:
   thrift_port: 9090           # of simple_switch, which has loaded the program; or
                               # p4runtime: 127.0.0.1:9559, of simple_switch_grpc
   loop: 5                     # a port wired to another; see p4/README.md. Or none
-control: {address: 10.0.0.254, port: 48864, open: true}
+control: {address: 10.0.0.254, port: 48864}
 stations:                     # every host: its address, and the port that leads to it
   - {address: 10.0.0.1, mac: "02:00:00:00:00:01", port: 0}
   - {address: 10.0.0.2, mac: "02:00:00:00:00:02", port: 1}
@@ -42,7 +42,6 @@ from intswitch.configuration import (
 )
 from intswitch.configuration import contradictions as of_any_switch
 from intswitch.p4_program import compile_program
-from intswitch.tls_files import TlsPart
 from intswitch.yaml_model import (
     Mistake,
     Numbered,
@@ -89,8 +88,6 @@ def read_controller(path: Path | str) -> P4SwitchConfig:
         ),
         mac=number_of_mac(file.switch.mac),
         control=(file.control.address, file.control.port),
-        is_open=file.control.open,
-        tls=file.control.tls.files() if file.control.tls else None,
         connection=_connection(file.switch),
         stations={
             station.address: Station(number_of_mac(station.mac), station.port)
@@ -169,8 +166,6 @@ class SwitchPart(Part):
 class ControlPart(Part):
     address: IPv4
     port: Annotated[int, whole(0, MAX_TCP_PORT)] = DEFAULT_PORT
-    open: bool = False
-    tls: Annotated[TlsPart, MAPPING] | None = None
 
 
 class StationPart(Part):

@@ -10,7 +10,7 @@ from intswitch.configuration import read_faults, resolve_host
 from switch.config import FaultConfig, SwitchConfig
 from switch.protocol import Rule
 
-PLAIN = ("port", "num_slots", "slot_bytes", "parent", "is_open", "tls")
+PLAIN = ("port", "num_slots", "slot_bytes", "parent")
 LOSSES = {"loss_in": "inward", "loss_out": "outward"}
 
 

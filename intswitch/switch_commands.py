@@ -3,26 +3,10 @@
 from __future__ import annotations
 
 from contextlib import nullcontext
-from pathlib import Path
-from typing import TYPE_CHECKING
 
 import typer
 
 from intswitch import options
-
-if TYPE_CHECKING:
-    from switch.tls import Tls
-
-
-def tls_of(
-    certificate: Path | None, key: Path | None, authority: Path | None
-) -> Tls | None:
-    """None without any of them."""
-    from switch.tls import Tls
-
-    if not (certificate or key or authority):
-        return None
-    return Tls(certificate=certificate, key=key, authority=authority)
 
 
 def switch(
@@ -37,10 +21,6 @@ def switch(
     faults: options.Faults = None,
     fault_seed: options.FaultSeed = None,
     parent: options.Parent = None,
-    certificate: options.TlsCertificate = None,
-    key: options.TlsKey = None,
-    authority: options.TlsAuthority = None,
-    is_open: options.Open = None,
     trace: options.Trace = None,
     until_stdin_closes: options.Hidden = False,
 ) -> None:
@@ -71,9 +51,9 @@ def switch(
     from switch.server import serve
 
     config = read_switch(file) if file else DEFAULTS
-    tls = tls_of(certificate, key, authority)
-    config = with_options(config, given | ({"tls": tls} if tls else {}))
-    with trace.open("wb") if trace else nullcontext() as file:
+    config = with_options(config, given)
+    opened = trace.open("wb") if trace else nullcontext()
+    with opened as file:
         show_counters(serve(config, ready=show_address, trace=file))
 
 
@@ -103,14 +83,7 @@ def controller(
     show_counters(serve(read_controller(file), ready=show_address))
 
 
-def reset(
-    address: options.Endpoint,
-    job: options.FixedJob,
-    token: options.Token = "",
-    certificate: options.TlsCertificate = None,
-    key: options.TlsKey = None,
-    authority: options.TlsAuthority = None,
-) -> None:
+def reset(address: options.Endpoint, job: options.FixedJob) -> None:
     """Start a job afresh: its slots empty, its sequences from 0 again.
 
     For jobs fixed in the switch's file; a job that workers join starts afresh
@@ -121,18 +94,11 @@ def reset(
     """
     import host.controller
 
-    tls = tls_of(certificate, key, authority)
-    host.controller.reset(address, job, token, tls)
+    host.controller.reset(address, job)
     typer.echo(f"job {job}: its slots are empty, its sequences begin at 0 again")
 
 
-def counters(
-    address: options.Endpoint,
-    job: options.AnyJob = None,
-    certificate: options.TlsCertificate = None,
-    key: options.TlsKey = None,
-    authority: options.TlsAuthority = None,
-) -> None:
+def counters(address: options.Endpoint, job: options.AnyJob = None) -> None:
     """Show what a running switch has counted; every packet is in exactly one line.
 
     \b
@@ -143,10 +109,9 @@ def counters(
     import host.controller
     from intswitch.console import show_counters, show_lateness
 
-    tls = tls_of(certificate, key, authority)
-    show_counters(host.controller.counters(address, job, tls))
+    show_counters(host.controller.counters(address, job))
     if job is not None:
-        show_lateness(host.controller.lateness(address, job, tls))
+        show_lateness(host.controller.lateness(address, job))
 
 
 def conformance(

@@ -6,11 +6,11 @@ then all have asked.
 """
 
 from dataclasses import replace
+from itertools import count
 
 from switch.admission import JoinRequest, Refusal
 from switch.control import Control
 from switch.events import Joined
-from switch.joined_jobs import new_member
 
 
 class Branch:
@@ -18,6 +18,7 @@ class Branch:
 
     def __init__(self, control: Control) -> None:
         self._control = control
+        self._members = count(1)
         self._waiting: dict[str, dict[int, JoinRequest]] = {}
         """By job name: who has asked and has no answer, by member."""
         self._above: dict[int, int] = {}
@@ -26,7 +27,7 @@ class Branch:
     def open(self, request: JoinRequest) -> int:
         """A worker asks; the number of its stream. Raises Refusal."""
         self._control.check(request)
-        member = new_member()
+        member = next(self._members)
         self._waiting.setdefault(request.job, {})[member] = request
         return member
 

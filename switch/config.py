@@ -3,7 +3,6 @@
 from dataclasses import dataclass, field
 
 from switch.protocol import DEFAULT_PORT, Overflow, Rule
-from switch.tls import Tls
 
 Address = tuple[str, int]
 
@@ -59,9 +58,6 @@ class JobConfig:
 
     tree: TreePlace | None = None
     """None: all workers of the job are at this switch."""
-
-    token: str = ""
-    """Who knows it may reset a fixed job. (Of joined ones, requests have it.)"""
 
     straggler_timeout: float = 0.0
     """Seconds after a chunk's first contribution at which its result goes out without
@@ -169,12 +165,6 @@ class SwitchConfig:
     """The widest slot that a job can ask for: what fits an MTU of 1500."""
 
     faults: FaultConfig = field(default_factory=FaultConfig)
-
-    tls: Tls | None = None
-    """Of the control plane."""
-
-    is_open: bool = False
-    """The control plane may listen beyond this machine without TLS."""
 
     parent: str = ""
     """HOST:PORT of the control plane of the switch above, in a tree of switches: who

@@ -6,7 +6,7 @@ Driven by three sources: requests (join, leave, reset, counters), streams that b
 """
 
 from collections.abc import Collection, Iterable, Iterator
-from hmac import compare_digest
+from itertools import count
 from typing import Protocol
 
 from switch.admission import JoinRequest, Refusal, check_alone, check_together, numeric
@@ -21,7 +21,6 @@ from switch.joined_jobs import (
     left,
     listed,
     missing_text,
-    new_member,
 )
 from switch.joined_tree import jobs_at, way_to
 from switch.protocol import HEADER_BYTES, Overflow
@@ -80,12 +79,13 @@ class Control:
         self._running: dict[int, Running] = {}
         self._adopted: dict[int, Adopted] = {}
         self._places: dict[int, tuple[Gathering | Running, int]] = {}
+        self._members = count(1)
         self._last_job = 0
         self._events: list[tuple[int, Event]] = []
 
     def join(self, request: JoinRequest, now: float) -> int:
         """Number of the new member. Joined or Refused follows as an event."""
-        member = new_member()
+        member = next(self._members)
         try:
             self._admit(request, member, now)
         except Refusal as refusal:
@@ -117,17 +117,14 @@ class Control:
             self._part(waiting.member, died=True)
             self._tell([waiting.member], Refused(reason, timed_out=True))
 
-    def reset(self, job: int, token: str = "") -> None:
-        """Start a fixed job afresh. Raises Refusal for any other, or a wrong token."""
+    def reset(self, job: int) -> None:
+        """Start a fixed job afresh. Raises Refusal for any other."""
         if job in self._running:
             raise Refusal(
                 f"job {job} ({self._running[job].name!r}) was joined by its workers:"
                 " let them leave and join again"
             )
         self._check_known(job)
-        right = self._fixed[job].token if job in self._fixed else ""
-        if not compare_digest(token.encode(), right.encode()):
-            raise Refusal(f"job {job}: the token is not that of the job")
         self._dataplane.reset(job)
 
     def counters(self, job: int | None = None) -> dict[str, int]:

@@ -1,18 +1,11 @@
 """Jobs that workers join, from the first that asks to the last that goes; in words."""
 
-import secrets
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from switch.admission import JoinRequest
 from switch.config import JobConfig
 from switch.events import Death, Left
-
-
-def new_member() -> int:
-    """The number of a worker's stream. Who knows it may say that the worker leaves, so
-    nobody shall guess it."""
-    return secrets.randbits(63)
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,9 +20,8 @@ from switch.control import Control
 from switch.p4_dataplane import P4Dataplane
 from switch.p4_tables import Replica, Station, Tables
 from switch.server import stop_signals
-from switch.service import ControlService, check_exposure, try_to_listen
+from switch.service import ControlService, try_to_listen
 from switch.simple_switch import SimpleSwitch, SimpleSwitchError
-from switch.tls import Tls
 
 if TYPE_CHECKING:
     from switch import p4runtime
@@ -70,12 +69,6 @@ class P4SwitchConfig:
     control: Address
     """TCP; numeric IP."""
 
-    tls: Tls | None = None
-    """Of the control plane."""
-
-    is_open: bool = False
-    """The control plane may listen beyond this machine without TLS."""
-
     connection: Thrift | P4Runtime
 
     stations: Mapping[str, Station]
@@ -94,7 +87,6 @@ def serve(
     OSError if the control plane's address is taken.
     """
     # before the switch is emptied, which may be another's
-    check_exposure(config.control[0], config.tls, config.is_open)
     try_to_listen(config.control)
     with (
         stop_signals() as stop,
@@ -146,9 +138,7 @@ def open_control(
         attach(config, tables)
         dataplane = P4Dataplane(tables, config.switch, config.stations, config.loop)
         control = Control(config.switch, dataplane, most_outstanding=MOST_OUTSTANDING)
-        service = ControlService(
-            control, threading.Lock(), *config.control, tls=config.tls
-        )
+        service = ControlService(control, threading.Lock(), *config.control)
         service.start()
     except BaseException:
         with suppress(ValueError):  # the switch is gone

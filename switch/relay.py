@@ -16,7 +16,6 @@ from switch.control import Control
 from switch.events import Death, Refused
 from switch.stubs import control_pb2 as pb
 from switch.stubs import control_pb2_grpc as pb_grpc
-from switch.tls import Tls
 from switch.translation import read_joined, read_request, write_address, write_event
 
 Context = grpc.aio.ServicerContext[Any, Any]
@@ -35,18 +34,12 @@ OPTIONS = (
 class Relay:
     """Lives in the service's event loop."""
 
-    def __init__(
-        self, parent: str, control: Control, run: Run, tls: Tls | None = None
-    ) -> None:
+    def __init__(self, parent: str, control: Control, run: Run) -> None:
         self._parent = parent
         self._own: Address = control.data
         self._branch = Branch(control)
         self._run = run
-        if tls is None:
-            self._channel = grpc.aio.insecure_channel(parent, options=OPTIONS)
-        else:
-            credentials = grpc.ssl_channel_credentials(*tls.read())
-            self._channel = grpc.aio.secure_channel(parent, credentials, OPTIONS)
+        self._channel = grpc.aio.insecure_channel(parent, options=OPTIONS)
         self._stub: Any = pb_grpc.ControlStub(self._channel)  # type: ignore[no-untyped-call]
 
     async def close(self) -> None:

@@ -41,7 +41,7 @@ from switch.protocol import (
     emit,
     kind_of,
 )
-from switch.service import ControlService, check_exposure
+from switch.service import ControlService
 from switch.system import POLL, POLL_IN, clock, poll, sched_yield
 from switch.tap import PcapTap
 from switch.udp import Integers, couple, open_socket, reaches_groups
@@ -229,9 +229,8 @@ def open_switch(config: SwitchConfig) -> Iterator[tuple[DataPath, Address]]:
     """Both sockets of a switch, and its control plane at work; call `loop` for data.
 
     Raises OSError if an address cannot be used, ValueError if the fixed jobs do not
-    fit, or the control plane would be open to all.
+    fit.
     """
-    check_exposure(config.address, config.tls, config.is_open)
     pipeline = Pipeline(config)
     with (
         open_socket((config.address, config.port)) as sock,
@@ -247,9 +246,7 @@ def open_switch(config: SwitchConfig) -> Iterator[tuple[DataPath, Address]]:
             # a copy of its own for everyone who may lose it
             multicast=not config.faults.any("outward") and reaches_groups(sock),
         )
-        service = ControlService(
-            control, path.lock, *address, config.parent, config.tls
-        )
+        service = ControlService(control, path.lock, *address, config.parent)
         service.start()
         try:
             yield path, address

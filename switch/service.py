@@ -12,7 +12,6 @@ import threading
 from collections.abc import AsyncIterator, Callable
 from concurrent.futures import Future
 from contextlib import AbstractContextManager, asynccontextmanager
-from ipaddress import ip_address
 from typing import Any, TypeVar
 
 import grpc
@@ -25,7 +24,6 @@ from switch.protocol import FORMAT
 from switch.relay import Relay
 from switch.stubs import control_pb2 as pb
 from switch.stubs import control_pb2_grpc as pb_grpc
-from switch.tls import Tls
 from switch.translation import read_request, write_event
 
 Context = grpc.aio.ServicerContext[Any, Any]
@@ -50,15 +48,8 @@ class ControlService:
     """Serves `control` on TCP at `address`:`port` between `start` and `stop`."""
 
     def __init__(
-        self,
-        control: Control,
-        lock: Lock,
-        address: str,
-        port: int,
-        parent: str = "",
-        tls: Tls | None = None,
+        self, control: Control, lock: Lock, address: str, port: int, parent: str = ""
     ) -> None:
-        self.tls = tls
         self.address = address
         self.parent = parent
         """HOST:PORT of the switch above, to which joins are passed on; or empty."""
@@ -100,9 +91,7 @@ class ControlService:
         server = grpc.aio.server(options=OPTIONS)
         relay = None
         if self.parent:
-            relay = Relay(
-                self.parent, self._switchboard.control, self._switchboard.run, self.tls
-            )
+            relay = Relay(self.parent, self._switchboard.control, self._switchboard.run)
         servicer = _Servicer(self._switchboard, relay)
         pb_grpc.add_ControlServicer_to_server(servicer, server)  # type: ignore[no-untyped-call]
         self.port = self._bind(server)
@@ -118,32 +107,9 @@ class ControlService:
         address = self.address, self.port
         try_to_listen(address)
         try:
-            if self.tls is None:
-                return server.add_insecure_port(text_of(address))
-            return server.add_secure_port(text_of(address), _credentials(self.tls))
+            return server.add_insecure_port(text_of(address))
         except RuntimeError as error:
             raise _cannot_listen(address, errno.EADDRINUSE) from error
-
-
-def check_exposure(address: str, tls: Tls | None, is_open: bool) -> None:
-    """Raise ValueError for a control plane that anybody on the network could use."""
-    if tls is not None and not (tls.certificate and tls.key):
-        raise ValueError("tls: a switch needs a certificate, and its key")
-    if not (tls or is_open or ip_address(address).is_loopback):
-        raise ValueError(
-            f"the control plane would listen at {address} without TLS: give a"
-            " certificate and its key (tls), or say that it is open to whoever can"
-            " reach it (open)"
-        )
-
-
-def _credentials(tls: Tls) -> grpc.ServerCredentials:
-    authority, key, certificate = tls.read()
-    assert key
-    assert certificate
-    return grpc.ssl_server_credentials(
-        [(key, certificate)], authority, require_client_auth=authority is not None
-    )
 
 
 def try_to_listen(address: Address) -> None:
@@ -248,8 +214,7 @@ class _Servicer(pb_grpc.ControlServicer):
         return pb.LeaveResponse()
 
     async def Reset(self, request: pb.ResetRequest, context: Context) -> Any:
-        job, token = request.job, request.token
-        await self._answer(context, lambda control: control.reset(job, token))
+        await self._answer(context, lambda control: control.reset(request.job))
         return pb.ResetResponse()
 
     async def Counters(self, request: pb.CountersRequest, context: Context) -> Any:

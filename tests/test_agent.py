@@ -384,7 +384,7 @@ def test_a_named_address() -> None:
 
 def test_bind_chooses_the_address() -> None:
     with (
-        running(address="0.0.0.0", is_open=True) as switch,
+        running(address="0.0.0.0") as switch,
         join(
             f"127.0.0.1:{switch.address[1]}",
             job="bound", rank=0, num_workers=1, bind="127.0.0.9",

@@ -16,10 +16,10 @@ from typing import Any
 import pytest
 from fake_dataplane import FakeDataplane
 
-from host.channel import SwitchRefused
 from host.controller import (
     JoinRefused,
     Membership,
+    SwitchRefused,
     counters,
     join_job,
     ping,

@@ -32,7 +32,6 @@ HOST_MAY_IMPORT = (
     "switch.system",
     "switch.compiled",
     "switch.stubs",
-    "switch.tls",
 )
 
 SOCKETS = (
@@ -85,7 +84,6 @@ ONLY_IN: dict[str, tuple[str, ...]] = {
         "intswitch/configuration.py",
         "intswitch/p4_configuration.py",
         "intswitch/link_faults.py",
-        "intswitch/tls_files.py",
         "intswitch/topology.py",
     ),
     "yaml": ("intswitch/yaml_model.py",),
@@ -93,7 +91,6 @@ ONLY_IN: dict[str, tuple[str, ...]] = {
         "switch/service.py",
         "switch/relay.py",
         "switch/p4runtime.py",
-        "host/channel.py",
         "host/controller.py",
     ),
     "finsy": ("switch/p4runtime.py",),
@@ -102,7 +99,6 @@ ONLY_IN: dict[str, tuple[str, ...]] = {
         "switch/service.py",
         "switch/relay.py",
         "switch/translation.py",
-        "host/channel.py",
         "host/controller.py",
     ),
     # names to addresses, where YAML is read

@@ -184,11 +184,7 @@ class Bmv2(Fabric):
                 **self.connection(program),
                 "loop": count + 1,
             },
-            "control": {
-                "address": CONTROL_ADDRESS,
-                "port": DEFAULT_PORT,
-                "open": True,  # to the namespaces
-            },
+            "control": {"address": CONTROL_ADDRESS, "port": DEFAULT_PORT},
             "stations": [
                 {"address": address, "mac": mac_of(number), "port": number}
                 for number, address in enumerate(addresses)

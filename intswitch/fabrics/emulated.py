@@ -21,7 +21,6 @@ class Emulated(Fabric):
     trees = True
     port = DEFAULT_PORT
     """Of every switch; 0: any free one."""
-    switch_options: Mapping[str, bool] = {}
     environment: Mapping[str, str] = {}
     """Of the workers."""
 
@@ -71,7 +70,6 @@ class Emulated(Fabric):
             slot_bytes=part.slot_bytes,
             faults=json.dumps(self.topology.faults_at(name, self.addresses)),
             **above,
-            **self.switch_options,
         )
 
     def stop(self) -> None:

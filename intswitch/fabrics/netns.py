@@ -27,7 +27,6 @@ class Netns(Emulated):
 
     name = "netns"
     cannot = ()
-    switch_options = {"open": True}  # noqa: RUF012 - to the namespaces
     environment = {"GLOO_SOCKET_IFNAME": "eth0"}  # noqa: RUF012 - is not changed
 
     def __init__(self, topology: Topology, **options: Any) -> None:
