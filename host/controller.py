@@ -9,38 +9,30 @@ import os
 import socket
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from concurrent.futures import Future
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from ipaddress import ip_address
 from typing import Any, NamedTuple
 
 import grpc
 
+from host.access import Access
+from host.channel import (
+    CONNECT_TIMEOUT,
+    SwitchRefused,
+    connect,
+    stub_at,
+)
 from switch.codes import Table, objection_to_table
 from switch.protocol import FORMAT, Overflow
 from switch.stubs import control_pb2 as pb
 from switch.stubs import control_pb2_grpc as pb_grpc
 
-# Else every fork of a data loader prints a line. Read when the first channel opens.
-os.environ.setdefault("GRPC_VERBOSITY", "ERROR")
-
 Address = tuple[str, int]
 
-CONNECT_TIMEOUT = 5.0  # seconds for a switch that is starting to begin to listen
 CALL_TIMEOUT = 5.0  # seconds for an answer that depends on nobody else
 ANSWER_MARGIN = 2.0  # seconds beyond the join timeout, which the switch keeps
-
-OPTIONS = (
-    ("grpc.enable_http_proxy", 0),
-    ("grpc.use_local_subchannel_pool", 1),  # no backoff inherited from an earlier try
-    ("grpc.initial_reconnect_backoff_ms", 100),
-    ("grpc.min_reconnect_backoff_ms", 1_000),
-    ("grpc.max_reconnect_backoff_ms", 1_000),
-    ("grpc.keepalive_time_ms", 10_000),
-    ("grpc.keepalive_timeout_ms", 20_000),
-    ("grpc.http2.max_pings_without_data", 0),
-)
 
 
 class Lateness(NamedTuple):
@@ -54,10 +46,6 @@ class Lateness(NamedTuple):
     """That it was behind the others then, all together."""
     missed: int
     """Results that went out without it."""
-
-
-class SwitchRefused(RuntimeError):
-    """The switch answered, and said no. The text is the switch's reason."""
 
 
 class JoinRefused(SwitchRefused):
@@ -78,19 +66,19 @@ def join_job(
     code8: Table | None = None,
     multicast: bool = False,
     timeout: float = 30.0,
-    token: str = "",
     straggler_timeout: float = 0.0,
+    access: Access | None = None,
 ) -> "Membership":
     """Join `job` and wait for the other workers, `timeout` seconds at most.
 
     `switch_address` is HOST:PORT of the control plane (TCP), `data_address` the numeric
     address that this worker's packets come from; `multicast`: it can receive from a
     multicast group on the loopback interface; `code4`, `code8`: what 16 and 256 codes
-    stand for, or None; `token`: the job's secret; `straggler_timeout`: seconds after
-    which results go out without those that are late, or 0. Raises ValueError for
-    arguments that no switch could take, ConnectionError if no switch answers,
-    TimeoutError if workers are missing (the text names their ranks), JoinRefused if the
-    switch says no.
+    stand for, or None; `straggler_timeout`: seconds after which results go out without
+    those that are late, or 0; `access`: None takes what the environment says. Raises
+    ValueError for arguments that no switch could take, ConnectionError if no switch
+    answers, TimeoutError if workers are missing (the text names their ranks),
+    JoinRefused if the switch says no.
     """
     started = time.monotonic()
     request = pb.JoinRequest(
@@ -107,46 +95,54 @@ def join_job(
         code4=_entries("code4", code4, num_workers),
         code8=_entries("code8", code8, num_workers),
         multicast=multicast,
-        token=token,
         straggler_timeout=straggler_timeout,
     )
-    channel = _connect(switch_address, min(timeout, CONNECT_TIMEOUT))
+    access = access or Access.from_environment()
+    channel = connect(switch_address, min(timeout, CONNECT_TIMEOUT), access)
     request.timeout = max(0.0, timeout - (time.monotonic() - started))
-    return Membership(switch_address, channel, request)
+    return Membership(switch_address, channel, request, access)
 
 
-def reset(switch_address: str, job: int) -> None:
+def reset(switch_address: str, job: int, access: Access | None = None) -> None:
     """Start a fixed job afresh. Raises ConnectionError, SwitchRefused."""
-    with _stub(switch_address) as stub:
-        stub.Reset(pb.ResetRequest(job=_natural("job", job)), timeout=CALL_TIMEOUT)
+    access = access or Access.from_environment()
+    request = pb.ResetRequest(job=_natural("job", job))
+    with stub_at(switch_address, access) as stub:
+        stub.Reset(request, timeout=CALL_TIMEOUT, metadata=access.metadata())
 
 
-def counters(switch_address: str, job: int | None = None) -> dict[str, int]:
+def counters(
+    switch_address: str, job: int | None = None, access: Access | None = None
+) -> dict[str, int]:
     """Packets by what became of them, of one job or (None) of the whole switch.
 
     Raises ConnectionError, and SwitchRefused if there is no such job.
     """
-    return dict(_counters(switch_address, job).counters)
+    return dict(_counters(switch_address, job, access).counters)
 
 
-def lateness(switch_address: str, job: int) -> list[Lateness]:
+def lateness(
+    switch_address: str, job: int, access: Access | None = None
+) -> list[Lateness]:
     """Of each worker of a job, or switch below. Raises as `counters` does."""
     return [
         Lateness(tuple(each.ranks), each.last, each.seconds, each.missed)
-        for each in _counters(switch_address, job).lateness
+        for each in _counters(switch_address, job, access).lateness
     ]
 
 
-def _counters(switch_address: str, job: int | None) -> pb.CountersResponse:
+def _counters(
+    switch_address: str, job: int | None, access: Access | None
+) -> pb.CountersResponse:
     number = None if job is None else _natural("job", job)
-    with _stub(switch_address) as stub:
-        request = pb.CountersRequest(job=number)
+    request = pb.CountersRequest(job=number)
+    with stub_at(switch_address, access) as stub:
         return stub.Counters(request, timeout=CALL_TIMEOUT)  # type: ignore[no-any-return]
 
 
-def ping(switch_address: str) -> float:
+def ping(switch_address: str, access: Access | None = None) -> float:
     """Seconds that the control plane takes to answer. Raises ConnectionError."""
-    with _stub(switch_address) as stub:
+    with stub_at(switch_address, access) as stub:
         started = time.perf_counter()
         stub.Ping(pb.PingRequest(), timeout=CALL_TIMEOUT)
         return time.perf_counter() - started
@@ -160,7 +156,11 @@ class Membership:
     """
 
     def __init__(
-        self, switch_address: str, channel: grpc.Channel, request: pb.JoinRequest
+        self,
+        switch_address: str,
+        channel: grpc.Channel,
+        request: pb.JoinRequest,
+        access: Access,
     ) -> None:
         self.rank = request.rank
         self.num_workers = request.num_workers
@@ -178,13 +178,14 @@ class Membership:
         self.left: tuple[int, ...] = ()
         """Ranks of the workers that need nothing more: they send nothing either."""
         self._address = switch_address
+        self._access = access
         self._failure: str | None = None
         self._closed = False
         self._wakeup = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
         self._channel = channel
         self._stub: Any = pb_grpc.ControlStub(channel)  # type: ignore[no-untyped-call]
         self._answer: Future[pb.Joined] = Future()
-        self._stream = self._stub.Join(request)
+        self._stream = self._stub.Join(request, metadata=access.metadata())
         self._reader = threading.Thread(
             target=self._read, name="join stream", daemon=True
         )
@@ -236,11 +237,11 @@ class Membership:
 
     def counters(self) -> dict[str, int]:
         """Packets of this job by what became of them at the switch."""
-        return counters(self._address, self.job)
+        return counters(self._address, self.job, self._access)
 
     def lateness(self) -> list[Lateness]:
         """How late each worker is, as the switch has seen it."""
-        return lateness(self._address, self.job)
+        return lateness(self._address, self.job, self._access)
 
     def leave(self) -> None:
         """Say that this worker has every result it wants, and close."""
@@ -315,49 +316,6 @@ class Membership:
         if not self._answer.done():
             self._answer.set_exception(ConnectionError(text))
         os.eventfd_write(self._wakeup, 1)
-
-
-def _connect(address: str, timeout: float) -> grpc.Channel:
-    """A channel to a switch that answers."""
-    split_address(address)
-    channel = grpc.insecure_channel(address, options=OPTIONS)
-    stub = pb_grpc.ControlStub(channel)  # type: ignore[no-untyped-call]
-    try:
-        stub.Ping(pb.PingRequest(), timeout=timeout, wait_for_ready=True)
-    except grpc.RpcError:
-        channel.close()
-        raise _no_switch(address) from None
-    except BaseException:
-        channel.close()
-        raise
-    return channel
-
-
-@contextmanager
-def _stub(address: str) -> Iterator[Any]:
-    with _connect(address, CONNECT_TIMEOUT) as channel:
-        try:
-            yield pb_grpc.ControlStub(channel)  # type: ignore[no-untyped-call]
-        except grpc.RpcError as error:
-            if error.code() == grpc.StatusCode.FAILED_PRECONDITION:
-                raise SwitchRefused(error.details()) from None
-            raise _no_switch(address) from error
-
-
-def _no_switch(address: str) -> ConnectionError:
-    return ConnectionError(
-        f"no switch answers at {address} (TCP): start one with `intswitch switch`"
-    )
-
-
-def split_address(address: str) -> Address:
-    """HOST:PORT -> host, port. Raises ValueError, with what is expected."""
-    host, _, port = address.rpartition(":")
-    if not host or not port.isdecimal() or not 1 <= int(port) <= 65535:
-        raise ValueError(
-            f"switch address {address!r}: expected HOST:PORT, such as 127.0.0.1:48864"
-        )
-    return host.strip("[]"), int(port)
 
 
 def _resolve(address: str, version: int) -> str:

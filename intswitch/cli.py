@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from intswitch import options, switch_commands
+from intswitch import cli_switch, explore_options, options
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -173,17 +173,55 @@ def reproduce(
 
 
 @app.command()
+def study(
+    name: options.Study,
+    quick: options.QuickStudy = False,
+    seed: options.PaperSeed = 0,
+    rate: options.LinkRate = "100 Gbit/s",
+    delay: options.LinkDelay = "1 us",
+    out: options.Out = None,
+) -> None:
+    """Study in virtual time what no laptop can hold: fast links, thousands of workers.
+
+    The switch pipeline and the host windows are those of every other command; only
+    links are simulated: rate, delay, queue, loss, reordering. Every sum is checked
+    to the last bit. Writes STUDY.csv and STUDY.png into runs/study-STUDY, or where
+    --out says. A run repeats from its seed.
+
+    \b
+    How loss slows an aggregation down, and what finds losses sooner:
+        intswitch study loss
+    How many slots fill a link of 400 Gbit/s:
+        intswitch study slots --rate "400 Gbit/s"
+    Switch, ring and parameter server, 4 to 4096 workers; first a quick look:
+        intswitch study collectives --quick
+        intswitch study collectives
+    What each level of switches costs:
+        intswitch study depth
+    """
+    from intswitch.link_faults import TIMES, quantity
+    from intswitch.study import command
+    from intswitch.study.base import Options
+    from intswitch.topology import RATES
+
+    wanted = Options(
+        quick=quick, seed=seed, rate=quantity(rate, RATES), delay=quantity(delay, TIMES)
+    )
+    command.run(name, wanted, out)
+
+
+@app.command()
 def explore(
     rule: options.Rule = None,
-    workers: options.ExploredWorkers = None,
-    slots: options.ExploredSlots = 1,
-    chunks: options.ExploredChunks = "4",
-    first: options.FirstSequence = 0,
-    limit: options.ExploredLimit = None,
-    tree: options.ExploredTree = None,
-    stragglers: options.ExploredStragglers = False,
-    most_states: options.MostStates = 1_000_000,
-    large: options.Large = False,
+    workers: explore_options.Workers = None,
+    slots: explore_options.Slots = 1,
+    chunks: explore_options.Chunks = "4",
+    first: explore_options.FirstSequence = 0,
+    limit: explore_options.Limit = None,
+    tree: explore_options.Tree = None,
+    stragglers: explore_options.Stragglers = False,
+    most_states: explore_options.MostStates = 1_000_000,
+    large: explore_options.Large = False,
 ) -> None:
     """Try every order in which a network can lose, repeat and delay the packets.
 
@@ -213,6 +251,10 @@ def explore(
     raise typer.Exit(command.run(shapes, most_states, new_console()))
 
 
+app.command()(cli_switch.switch)
+app.command()(cli_switch.controller)
+
+
 @app.command()
 def doctor() -> None:
     """Say what can run on this machine, and what to install for the rest.
@@ -230,8 +272,54 @@ def doctor() -> None:
         raise typer.Exit(1)
 
 
-for command in switch_commands.COMMANDS:
-    app.command()(command)
+app.command()(cli_switch.reset)
+app.command()(cli_switch.counters)
+
+
+@app.command()
+def conformance(
+    target: options.Target = None,
+    rule: options.TargetRule = None,
+    only: options.Only = None,
+    excepted: options.Except = None,
+    timeout: options.AnswerTimeout = 1.0,
+    bind: options.Bind = None,
+    fixed: options.Fixed = None,
+    interface: options.Interface = None,
+    switch_mac: options.SwitchMac = None,
+    jobs: options.PrintJobs = False,
+    workers_at: options.WorkersAt = None,
+    num_slots: options.JobSlots = None,
+    list_scripts: options.ListScripts = False,
+    json: options.AsJson = False,
+) -> None:
+    """Hold another switch to the rules: replay the golden packets against it.
+
+    For who ports the switch to a device of his own. Every row is a script of
+    packets in, and the packets and counters that must come of them, to the byte.
+    Ends with status 1 if a row failed.
+
+    \b
+    A target with intswitch's control plane:
+        intswitch conformance --target 10.0.0.1:48864
+    One without: tell it these jobs first, then run against them:
+        intswitch conformance --jobs --workers-at 10.0.0.2:20000 > jobs.yaml
+        intswitch conformance --fixed jobs.yaml --target 10.0.0.1:48864
+    One row, or a few:
+        intswitch conformance --target 10.0.0.1:48864 --only safe_replay
+    """
+    from intswitch.conformance import command
+
+    scripts = command.chosen(only or [], excepted or [])
+    if list_scripts:
+        command.list_scripts(scripts, rule)
+    elif jobs:
+        command.print_jobs(scripts, rule, workers_at or [], num_slots)
+    else:
+        wanted = command.Wanted(
+            target, rule, scripts, timeout, bind, fixed, interface or [], switch_mac
+        )
+        raise typer.Exit(command.check(wanted, json))
 
 
 def main() -> None:

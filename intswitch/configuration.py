@@ -1,6 +1,7 @@
 """The YAML file of a stand-alone switch -> SwitchConfig; all mistakes at once.
 
 switch: {address: 127.0.0.1, port: 48864, rule: safe}
+control: {tls_certificate: switch.pem, tls_key: switch.key, tokens: tokens.yaml}
 faults: {inward: {loss: 0.01}, outward: {loss: 0.01}, seed: 7}    # may be left out
 jobs:                                                 # may be left out
   - job: 7
@@ -23,6 +24,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict
 
+from intswitch.access import SecurityPart
 from intswitch.link_faults import Delay, FaultsPart, whole
 from intswitch.yaml_model import (
     Mistake,
@@ -202,6 +204,7 @@ class JobPart(Part):
 class SwitchFile(Part):
     switch: Annotated[SwitchPart, MAPPING] = SwitchPart()
     faults: Annotated[PortsPart, MAPPING] = PortsPart()
+    control: Annotated[SecurityPart, MAPPING] = SecurityPart()
     jobs: Annotated[list[Annotated[JobPart, MAPPING]], JOBS] = []
 
 
@@ -350,6 +353,7 @@ def _switch_config(file: SwitchFile) -> SwitchConfig:
         parent=file.switch.parent,
         faults=fault_config(file.faults),
         jobs=tuple(job_config(job, version) for job in file.jobs),
+        security=file.control.security(),
     )
 
 

@@ -158,6 +158,19 @@ PaperSeed = Annotated[
 Quick = Annotated[
     bool, Option("--quick", help="Fewer draws and steps: sooner, with wider intervals.")
 ]
+Study = Annotated[
+    Literal["loss", "slots", "collectives", "depth"],
+    Argument(metavar="STUDY", help="loss, slots, collectives or depth."),
+]
+QuickStudy = Annotated[
+    bool, Option("--quick", help="Fewer cases and smaller vectors: seconds.")
+]
+LinkRate = Annotated[
+    str, Option("--rate", metavar="RATE", help="Of every link, each way.")
+]
+LinkDelay = Annotated[
+    str, Option("--delay", metavar="TIME", help="Of every link, one way.")
+]
 Data = Annotated[
     Path | None,
     Option(
@@ -169,45 +182,6 @@ Data = Annotated[
 Out = Annotated[
     Path | None,
     Option("--out", "--output", metavar="DIR", help="Write table and figure here."),
-]
-
-ExploredWorkers = Annotated[
-    int | None,
-    Option(metavar="N", min=1, max=4, help="Explore this shape alone: N workers."),
-]
-ExploredSlots = Annotated[
-    int, Option(metavar="N", min=1, help="A power of two. With --workers.")
-]
-ExploredChunks = Annotated[
-    str, Option(metavar="N+N", help="Of each aggregation, one after the other.")
-]
-FirstSequence = Annotated[
-    int,
-    Option(metavar="N", min=0, max=2**32 - 1, help="Of the job's first chunk."),
-]
-ExploredTree = Annotated[
-    str | None,
-    Option(
-        metavar="TREE",
-        help="Explore this tree of switches alone: ((0,1),(2,3)) is a root with two"
-        " switches of two workers each.",
-    ),
-]
-ExploredStragglers = Annotated[
-    bool,
-    Option(
-        "--stragglers",
-        help="Let results go out without workers that are late, at any moment. With"
-        " --workers.",
-    ),
-]
-ExploredLimit = Annotated[
-    int | None,
-    Option(metavar="N", min=1, help="Packets in flight of a worker: its window."),
-]
-Large = Annotated[bool, Option("--large", help="Larger shapes too: minutes each.")]
-MostStates = Annotated[
-    int, Option(metavar="N", min=1, help="Stop after so many states.")
 ]
 
 SwitchFile = Annotated[
@@ -260,6 +234,45 @@ Faults = Annotated[
     ),
 ]
 FaultSeed = Annotated[int | None, Option(metavar="N", min=0, help="Of these faults.")]
+SECURITY = "Who may join"
+TlsCertificate = Annotated[
+    Path | None,
+    Option(
+        metavar="FILE.pem",
+        dir_okay=False,
+        help="The switch's certificate: the control plane speaks TLS. Workers name it, "
+        "or its authority's, in INTSWITCH_CERTIFICATE.",
+        rich_help_panel=SECURITY,
+    ),
+]
+TlsKey = Annotated[
+    Path | None,
+    Option(
+        metavar="FILE.pem",
+        dir_okay=False,
+        help="Of the certificate.",
+        rich_help_panel=SECURITY,
+    ),
+]
+Tokens = Annotated[
+    Path | None,
+    Option(
+        metavar="FILE.yaml",
+        dir_okay=False,
+        help="Jobs that may be joined, and what their workers show: 'tokens: {name: "
+        "secret}'; for the reset of a fixed job its number. Workers have it in "
+        "INTSWITCH_TOKEN. Default: all jobs; a job's first worker chooses.",
+        rich_help_panel=SECURITY,
+    ),
+]
+Insecure = Annotated[
+    bool | None,
+    Option(
+        "--insecure",
+        help="Serve other machines without a certificate.",
+        rich_help_panel=SECURITY,
+    ),
+]
 Parent = Annotated[
     str | None,
     Option(

@@ -7,8 +7,9 @@ switch:
   thrift_port: 9090           # of simple_switch, which has loaded the program; or
                               # p4runtime: 127.0.0.1:9559, of simple_switch_grpc
   loop: 5                     # a port wired to another; see p4/README.md. Or none
-control: {address: 10.0.0.254, port: 48864}
-stations:                     # every host: its address, and the port that leads to it
+control: {address: 10.0.0.254, port: 48864, insecure: true}   # or tls_certificate: ...
+stations:                     # every host, and other switches of trees: the address,
+                              # and the port that leads to it
   - {address: 10.0.0.1, mac: "02:00:00:00:00:01", port: 0}
   - {address: 10.0.0.2, mac: "02:00:00:00:00:02", port: 1}
 jobs: []                      # fixed ones, as in the file of `intswitch switch`
@@ -28,6 +29,7 @@ from typing import Annotated, Any
 
 from pydantic import Field
 
+from intswitch.access import FilePath, SecurityPart
 from intswitch.configuration import (
     JOB_DEFAULTS,
     JOBS,
@@ -85,6 +87,7 @@ def read_controller(path: Path | str) -> P4SwitchConfig:
             num_slots=NUM_SLOTS,
             slot_bytes=SLOT_BYTES,
             jobs=tuple(job_config(job, version=4) for job in file.jobs),
+            security=file.control.security(),
         ),
         mac=number_of_mac(file.switch.mac),
         control=(file.control.address, file.control.port),
@@ -143,7 +146,6 @@ def _is_address_port(value: object) -> bool:
 IPv4 = Annotated[str, expect("an IPv4 address, as in 10.0.0.1", _is_ipv4)]
 Mac = Annotated[str, expect(SIX_BYTES, _is_mac)]
 SwitchPort = Annotated[int, whole(0, MAX_PORT)]
-FilePath = Annotated[Path, Field(strict=False)]  # YAML has strings
 AddressPort = Annotated[
     str, expect("ADDRESS:PORT, as in 127.0.0.1:9559", _is_address_port)
 ]
@@ -163,7 +165,7 @@ class SwitchPart(Part):
     loop: SwitchPort | None = None
 
 
-class ControlPart(Part):
+class ControlPart(SecurityPart):
     address: IPv4
     port: Annotated[int, whole(0, MAX_TCP_PORT)] = DEFAULT_PORT
 
@@ -192,16 +194,13 @@ def contradictions(document: dict[str, Any]) -> Iterator[Mistake]:
         yield from _connection_mistakes(switch)
     for field in ("address", "mac", "port"):
         yield from _repeated(field, switch, stations)
-    yield from of_any_switch({"switch": LIMITS, "jobs": document.get("jobs")})
+    as_emulated = LIMITS | {"rule": switch.get("rule", "safe")}
+    yield from of_any_switch({"switch": as_emulated, "jobs": document.get("jobs")})
     if isinstance(document.get("stations"), list):
         yield from _unreachable(stations, jobs)
     if switch.get("loop") is None:
         yield from _too_wide(jobs)
     yield from _too_many(jobs)
-    for number, job in jobs:
-        if "code8" in job:
-            text = "the P4 program looks up code4, and not code8"
-            yield ("jobs", number, "code8"), {}, text
 
 
 def _connection_mistakes(switch: dict[str, Any]) -> Iterator[Mistake]:
@@ -244,10 +243,15 @@ def _unreachable(stations: Numbered, jobs: Numbered) -> Iterator[Mistake]:
     hosts = [station.get("address") for _, station in stations]
     for number, job in jobs:
         workers = job.get("workers")
-        for rank, worker in enumerate(workers if isinstance(workers, list) else ()):
-            if isinstance(worker, str) and _host(worker) not in (None, *hosts):
+        named: dict[tuple[str | int, ...], object] = {
+            ("workers", rank): worker
+            for rank, worker in enumerate(workers if isinstance(workers, list) else ())
+        }
+        named["tree", "parent"] = mapping(job, "tree").get("parent")
+        for place, address in named.items():
+            if isinstance(address, str) and _host(address) not in (None, *hosts):
                 text = "no station has this address"
-                yield ("jobs", number, "workers", rank), worker, text
+                yield ("jobs", number, *place), address, text
 
 
 def _too_wide(jobs: Numbered) -> Iterator[Mistake]:

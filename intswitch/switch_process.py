@@ -17,6 +17,7 @@ PATIENCE = 3.0
 
 OPTIONS = (
     "rule", "num_slots", "slot_bytes", "loss_in", "loss_out", "faults", "fault_seed",
+    "tls_certificate", "tls_key", "tokens", "insecure",
     "parent",
 )  # fmt: skip
 
@@ -32,9 +33,9 @@ class Switch:
             network = intswitch.join(switch.endpoint, job="demo", rank=0, num_workers=2)
 
     `options` are those of `intswitch switch`: rule, num_slots, slot_bytes, loss_in,
-    loss_out, faults, fault_seed, parent; another one is a ValueError. Port 0 takes any
-    free one, and `port` tells which. The process ends with this one, even if this one
-    is killed.
+    loss_out, faults, fault_seed, parent, tls_certificate, tls_key, tokens, insecure;
+    another one is a ValueError. Port 0 takes any free one, and `port` tells which. The
+    process ends with this one, even if that is killed.
     Raises RuntimeError, with the switch's own words, when it does not start.
     """
 
@@ -72,7 +73,8 @@ class Switch:
         """Start the process; return when it listens."""
         arguments = ["--address", self.address, "--port", str(self.port)]
         for name, value in self.options.items():
-            arguments += [f"--{name.replace('_', '-')}", str(value)]
+            flag = f"--{name.replace('_', '-')}"
+            arguments += [flag] if value is True else [flag, str(value)]
         command = ["intswitch", "switch", "--until-stdin-closes", *arguments]
         self.child = Child(self.name, [*self.enter, *python(*command)])
         try:

@@ -19,6 +19,7 @@ Numbered = list[tuple[int, dict[str, Any]]]
 # What pydantic says, in words of the file. In braces: what it knows of the limit.
 WORDS = {
     "missing": "is missing",
+    "bool_type": "expected true or false",
     "dict_type": "expected a mapping",
     "greater_than_equal": "expected at least {ge:g}",
     "int_from_float": "expected an integer",

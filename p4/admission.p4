@@ -40,33 +40,37 @@ control Fits(in aggregation_t packet, in job_t job, in bool has_table, out bool 
     }
 }
 
-// Whose packet it is: which job, and whether it comes from the worker that it names; and
-// what its codes stand for. The tables are filled by the control plane. `own_bit` is 0
-// for a stranger. `has_table`: codes can be looked up and summed in this result type.
+// Whose packet it is: which job, and whether it comes from the child that it names, or
+// from the switch above; and what its codes stand for. The tables are filled by the
+// control plane. `has_table`: codes can be looked up and summed in this result type.
 control Admission(
-    in headers_t hdr, inout job_t job, out bitmap_t own_bit, inout port_t port,
+    in headers_t hdr, inout job_t job, inout child_t child, out bool from_parent,
     out bool has_table, inout entries_t entries
 ) {
     bit<3> result_type;
 
     // first_version: 2 * the first of the job's slots. epoch: another number for each
     // installation and each reset of a job; what a slot holds of another epoch is void.
-    // loop: where packets go to grow (grow.p4).
+    // loop: where packets go to grow (grow.p4). narrowest8: the result types from this
+    // one on hold any sum of what the job's codes of eight bits stand for.
     action set_job(
         row_t row, version_t first_version, bit<32> num_slots, bit<16> slot_bytes,
-        bit<16> num_workers, bit<2> overflow, bit<1> rule, group_t group, epoch_t epoch,
-        port_t loop
+        bit<16> num_workers, bit<16> below, bit<2> overflow, bit<1> rule, group_t group,
+        epoch_t epoch, port_t loop, bit<3> narrowest8, port_t parent
     ) {
         job.row = row;
         job.first_version = first_version;
         job.num_slots = num_slots;
         job.slot_bytes = slot_bytes;
         job.num_workers = num_workers;
+        job.below = below;
         job.overflow = overflow;
         job.rule = rule;
         job.group = group;
         job.epoch = epoch;
         job.loop = loop;
+        job.narrowest8 = narrowest8;
+        job.parent = parent;
     }
 
     action unknown_job() {
@@ -82,26 +86,41 @@ control Admission(
         size = NUM_JOBS;
     }
 
-    action set_worker(bitmap_t bit_of_worker, port_t port_of_worker) {
-        own_bit = bit_of_worker;
-        port = port_of_worker;
+    action set_child(
+        worker_t number, bitmap_t own_bit, bit<16> stands_for, port_t port
+    ) {
+        child.number = number;
+        child.own_bit = own_bit;
+        child.stands_for = stands_for;
+        child.port = port;
     }
 
     action unknown_source() {
-        own_bit = 0;
-        port = 0;
+        child.own_bit = 0;
     }
 
-    table workers {
+    // A worker says its rank, a switch how many workers it stands for.
+    table children {
         key = {
             hdr.aggregation.job: exact @name("job");
             hdr.aggregation.worker: exact @name("worker");
             hdr.ipv4.source: exact @name("address");
             hdr.udp.source: exact @name("port");
         }
-        actions = { set_worker; @defaultonly unknown_source; }
+        actions = { set_child; @defaultonly unknown_source; }
         const default_action = unknown_source();
         size = NUM_BINDINGS;
+    }
+
+    table parents {
+        key = {
+            hdr.aggregation.job: exact @name("job");
+            hdr.ipv4.source: exact @name("address");
+            hdr.udp.source: exact @name("port");
+        }
+        actions = { NoAction; }
+        const default_action = NoAction();
+        size = NUM_JOBS;
     }
 
     // Entries of the code table, each in every lane of a block.
@@ -142,11 +161,17 @@ control Admission(
 
     apply {
         jobs.apply();
-        workers.apply();
+        children.apply();
+        from_parent = false;
+        if (hdr.aggregation.opcode == RESULT || hdr.aggregation.opcode == STATUS) {
+            from_parent = parents.apply().hit;
+        }
         has_table = false;
         result_type = result_type_of(hdr.aggregation.kind);
         if (element_type_of(hdr.aggregation.kind) == CODE4) {
             has_table = codes.apply().hit;
+        } else if (element_type_of(hdr.aggregation.kind) == CODE8) {
+            has_table = result_type >= job.narrowest8;
         }
     }
 }

@@ -16,6 +16,10 @@ typedef bit<32> epoch_t;
 typedef bit<32> version_t;      // index of a version of a slot: into the registers
 typedef bit<2048> block_t;
 
+const port_t NO_PORT = 511;
+const worker_t PARENT = 0xFFFF;         // among the receivers of a job's packets
+const worker_t NOBODY = 0xFFFE;
+
 const bit<16> TYPE_IPV4 = 0x0800;
 const bit<16> TYPE_ARP = 0x0806;
 const bit<16> TYPE_GROWN = 0x88B5;      // for local experiments (IEEE 802)
@@ -117,14 +121,24 @@ struct headers_t {
     tail1_t        tail1;
 }
 
+const bit<8> LOOKING_UP = 1;            // number of a list of metadata fields
+
 // The payload of a packet, or the values of a slot: elements from the highest bits of
 // block 0 on, zeros behind the last.
 struct values_t {
-    block_t block0;
-    block_t block1;
-    block_t block2;
-    block_t block3;
-    block_t block4;
+    @field_list(LOOKING_UP) block_t block0;
+    @field_list(LOOKING_UP) block_t block1;
+    @field_list(LOOKING_UP) block_t block2;
+    @field_list(LOOKING_UP) block_t block3;
+    @field_list(LOOKING_UP) block_t block4;
+}
+
+// How far the codes of a packet have been looked up (codes8.p4): what a resubmitted
+// packet brings with it, beside its values.
+struct looking_up_t {
+    @field_list(LOOKING_UP) bit<4> parts;       // of the table, taken to the register
+    @field_list(LOOKING_UP) bool   is_unpacked; // payload into values
+    @field_list(LOOKING_UP) bit<3> left;        // blocks of codes before this pass's
 }
 
 // A table for codes, each of its 16 entries in every lane of a block: of each pair of
@@ -149,26 +163,36 @@ struct entries_t {
     block_t change7;
 }
 
-// What a packet is counted as. In the order of switch/slots.py, but for what trees of
-// switches have; the first three accept a contribution. The last three count what
-// follows, and what is no datagram.
-enum bit<4> verdict_t {
+// What a packet is counted as, in the order of switch/slots.py: the first three accept a
+// contribution, FINISH the parent's result, and SEND_UP contributes to the parent once
+// more. The last three count what follows, and what is no datagram.
+enum bit<5> verdict_t {
     TAKE_OVER = 0,
     REDUCE = 1,
     START_AGAIN = 2,
     REPLAY = 3,
     ANSWER = 4,
-    MALFORMED = 5,
-    UNKNOWN_JOB = 6,
-    UNKNOWN_SOURCE = 7,
-    WRONG_OPCODE = 8,
-    AHEAD = 9,
-    STALE = 10,
-    MISMATCH = 11,
-    DUPLICATE = 12,
-    RESULTS = 13,
-    COPIES = 14,
-    DAMAGED = 15
+    FINISH = 5,
+    SEND_UP = 6,
+    MALFORMED = 7,
+    UNKNOWN_JOB = 8,
+    UNKNOWN_SOURCE = 9,
+    WRONG_OPCODE = 10,
+    AHEAD = 11,
+    STALE = 12,
+    MISMATCH = 13,
+    DUPLICATE = 14,
+    RESULTS = 15,
+    COPIES = 16,
+    DAMAGED = 17
+}
+
+// What leaves the switch because of a packet.
+enum bit<2> outcome_t {
+    NOTHING = 0,
+    REPLY = 1,          // to the child that sent it
+    MULTICAST = 2,      // the result, to every child
+    CONTRIBUTION = 3    // what the children came to, to the parent
 }
 
 // One version of a slot, but for its values.
@@ -176,6 +200,7 @@ struct slot_t {
     sequence_t      sequence;
     bitmap_t        bitmap;
     bit<16>         received;       // workers in it; 0: nothing held yet
+    bit<16>         final;          // workers in the job's result; 0: there is none yet
     kind_t          kind;
     worker_t        recipient;
     element_count_t element_count;  // 0 until a payload has come
@@ -183,18 +208,30 @@ struct slot_t {
     flags_t         flags;
 }
 
-// A job as the control plane describes it.
+// A job as the control plane describes it. Its children are workers, and in a tree of
+// switches (switch/tree.py) also the switches below.
 struct job_t {
     row_t     row;
     version_t first_version;
     bit<32>   num_slots;
     bit<16>   slot_bytes;
-    bit<16>   num_workers;
+    bit<16>   num_workers;  // of the whole job
+    bit<16>   below;        // that the switch's children stand for
     bit<2>    overflow;
     bit<1>    rule;
+    bit<3>    narrowest8;   // result type of sums of codes of eight bits; 3: none
     group_t   group;
     epoch_t   epoch;
     port_t    loop;
+    port_t    parent;       // port that leads to the switch above; NO_PORT: a root
+}
+
+// What a packet is from: a child of the switch, as the control plane describes it.
+struct child_t {
+    bitmap_t own_bit;           // in the bitmaps; 0: it is no child
+    worker_t number;
+    bit<16>  stands_for;        // workers
+    port_t   port;
 }
 
 struct metadata_t {
@@ -204,10 +241,12 @@ struct metadata_t {
     bool    is_reply;           // the packet goes out as a result or a status
     bool    is_flooded;
     bool    is_routed;
-    worker_t receiver;          // of a reply by unicast
-    port_t   receivers_port;
+    worker_t receiver;          // of a copy: the number of a child, or PARENT
+    worker_t toward;            // the child that gets the payload, or EVERY_WORKER
     job_t   job;
+    child_t child;
     slot_t  slot;               // as the packet has left it
+    looking_up_t looking_up;
     values_t values;            // the payload; then the values of the slot
     entries_t entries;          // what codes in the payload stand for
 }

@@ -9,6 +9,7 @@
 #include "parser.p4"
 #include "checksum.p4"
 #include "admission.p4"
+#include "codes8.p4"
 #include "slots.p4"
 #include "grow.p4"
 #include "replicate.p4"
@@ -24,28 +25,30 @@ control Aggregate(
     Damaged() check_damage;
     WellFormed() check_form;
     Fits() check_fit;
+    LookUp8() look_up8;
     ReachSlot() reach_slot;
     Room() how_much_room;
     Grow() grow;
     Reply() reply;
 
-    bitmap_t own_bit = 0;
+    bool from_parent = false;
     bool has_table = false;
     bool damaged;
     bool well_formed;
     bool fits;
     bit<16> room;
     verdict_t verdict;
-    bool completes = false;
+    outcome_t outcome = outcome_t.NOTHING;
     bool too_short = false;
+    bool is_ready = true;
 
     apply {
         bool from_switch = hdr.aggregation.opcode == RESULT
             || hdr.aggregation.opcode == STATUS;
         check_damage.apply(hdr, standard, damaged);
         if (hdr.aggregation.isValid() && !damaged) {
-            admission.apply(hdr, meta.job, own_bit, meta.receivers_port,
-                has_table, meta.entries);
+            admission.apply(hdr, meta.job, meta.child, from_parent, has_table,
+                meta.entries);
         }
         check_form.apply(hdr, well_formed);
         check_fit.apply(hdr.aggregation, meta.job, has_table, fits);
@@ -58,30 +61,42 @@ control Aggregate(
             verdict = verdict_t.UNKNOWN_JOB;
         } else if (!fits) {
             verdict = verdict_t.MALFORMED;
-        } else if (own_bit == 0) {
+        } else if (meta.child.own_bit == 0 && !from_parent) {
             verdict = verdict_t.UNKNOWN_SOURCE;
-        } else if (from_switch) {
+        } else if (from_switch
+            && !(from_parent && hdr.aggregation.opcode == RESULT)) {
+            // a switch asks nobody, so that no status answers it
             verdict = verdict_t.WRONG_OPCODE;
         } else {
-            how_much_room.apply(hdr, room);
-            reach_slot.apply(hdr, meta.job, own_bit, meta.entries, room,
-                meta.slot, meta.values, verdict, completes, too_short);
+            if (element_type_of(hdr.aggregation.kind) == CODE8
+                && hdr.aggregation.opcode == CONTRIBUTE
+                && hdr.aggregation.element_count != 0) {
+                look_up8.apply(hdr, meta.job, meta.looking_up, meta.values, is_ready);
+            }
+            if (is_ready) {
+                how_much_room.apply(hdr, room);
+                reach_slot.apply(hdr, meta.job, meta.child, meta.entries, room,
+                    meta.slot, meta.values, verdict, outcome, too_short);
+            } else {
+                verdict = verdict_t.REDUCE;     // perhaps; it is not counted yet
+            }
         }
 
-        bool is_answered = verdict == verdict_t.REPLAY || verdict == verdict_t.ANSWER;
         bit<32> first_counter = (bit<32>) meta.job.row * COUNTERS_PER_JOB;
-        if (too_short) {
+        if (!is_ready) {
+            resubmit_preserving_field_list(LOOKING_UP);
+        } else if (too_short) {
             grow.apply(hdr, meta.job.loop, standard);
         } else {
-            verdicts.count(first_counter + (bit<32>) (bit<4>) verdict);
-            if (completes || is_answered) {
-                reply.apply(hdr, meta, standard, verdict);
-            } else {
+            verdicts.count(first_counter + (bit<32>) (bit<5>) verdict);
+            if (outcome == outcome_t.NOTHING) {
                 mark_to_drop(standard);
+            } else {
+                reply.apply(hdr, meta, standard, verdict, outcome);
             }
-            if (completes) {
+            if (outcome == outcome_t.MULTICAST) {
                 standard.mcast_grp = meta.job.group;
-                verdicts.count(first_counter + (bit<32>) (bit<4>) verdict_t.RESULTS);
+                verdicts.count(first_counter + (bit<32>) (bit<5>) verdict_t.RESULTS);
             }
         }
     }

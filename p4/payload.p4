@@ -8,22 +8,22 @@
 
 // The tail goes where the block after the last whole one is. Its pieces are put
 // together from the last and smallest on: each pushes the others to the right.
-control Unpack(in headers_t hdr, inout values_t values) {
-    block_t tail = 0;
-
+control Unpack(in headers_t hdr, out values_t values) {
 #define PUSH(bytes)                                             \
     if (hdr.tail##bytes.isValid()) {                            \
-        tail = hdr.tail##bytes.value ++ tail[2047:8 * bytes];   \
+        values.block4 = hdr.tail##bytes.value                   \
+            ++ values.block4[2047:8 * bytes];                   \
     }
 #define BLOCK_OR_TAIL(number)                                   \
     if (hdr.block##number.isValid()) {                          \
         values.block##number = hdr.block##number.value;         \
     } else {                                                    \
-        values.block##number = tail;                            \
-        tail = 0;                                               \
+        values.block##number = values.block4;                   \
+        values.block4 = 0;                                      \
     }
 
     apply {
+        values.block4 = 0;
         PUSH(1)
         PUSH(2)
         PUSH(4)
@@ -36,7 +36,9 @@ control Unpack(in headers_t hdr, inout values_t values) {
         BLOCK_OR_TAIL(1)
         BLOCK_OR_TAIL(2)
         BLOCK_OR_TAIL(3)
-        BLOCK_OR_TAIL(4)
+        if (hdr.block4.isValid()) {
+            values.block4 = hdr.block4.value;
+        }
     }
 }
 

@@ -77,6 +77,11 @@ bool exceeds(in exponent_t one, in exponent_t other) {
     return (one ^ 0x80) > (other ^ 0x80);
 }
 
+// The kind of what was summed: codes and narrow elements have become its result type.
+kind_t reduced_kind(in kind_t kind) {
+    return kind[7:6] ++ kind[2:0] ++ kind[2:0];
+}
+
 bool is_code(in kind_t kind) {
     return kind[5:3] == CODE4 || kind[5:3] == CODE8;
 }

@@ -14,7 +14,7 @@
 // Ingress: the packet becomes the reply, payload included, addressed to its sender.
 control Reply(
     inout headers_t hdr, inout metadata_t meta, inout standard_metadata_t standard,
-    in verdict_t verdict
+    in verdict_t verdict, in outcome_t outcome
 ) {
     Pack() pack;
     bit<16> bytes;
@@ -32,9 +32,10 @@ control Reply(
         port = hdr.udp.source;
         hdr.udp.source = hdr.udp.destination;
         hdr.udp.destination = port;
-        meta.receiver = hdr.aggregation.worker;
+        meta.receiver = meta.child.number;
+        meta.toward = meta.slot.recipient;
         meta.is_reply = true;
-        standard.egress_spec = meta.receivers_port;
+        standard.egress_spec = meta.child.port;
     }
 
     // It has the sequence of the packet that caused it, which differs from the one held
@@ -42,11 +43,21 @@ control Reply(
     action make_result() {
         hdr.aggregation.opcode = RESULT;
         hdr.aggregation.kind = meta.slot.kind;
-        hdr.aggregation.worker = meta.slot.received;
+        hdr.aggregation.worker = meta.slot.final;
         hdr.aggregation.recipient = meta.slot.recipient;
         hdr.aggregation.element_count = meta.slot.element_count;
         hdr.aggregation.exponent = meta.slot.exponent;
         hdr.aggregation.flags = meta.slot.flags;
+    }
+
+    // Of a result: what the children came to is one contribution to the parent.
+    action make_contribution() {
+        hdr.aggregation.opcode = CONTRIBUTE;
+        hdr.aggregation.kind = reduced_kind(meta.slot.kind);
+        hdr.aggregation.worker = meta.slot.received;
+        meta.receiver = PARENT;
+        meta.toward = EVERY_WORKER;
+        standard.egress_spec = meta.job.parent;
     }
 
     action make_status() {
@@ -57,7 +68,23 @@ control Reply(
         hdr.aggregation.element_count = STATUS_BYTES;
         hdr.aggregation.exponent = NO_EXPONENT;
         hdr.aggregation.flags = 0;
+        meta.toward = EVERY_WORKER;
         meta.values.block0 = meta.slot.bitmap ++ 1984w0;
+    }
+
+    action to_child(worker_t child) {
+        meta.toward = child;
+    }
+
+    // In a tree: the child that leads to a recipient, by its rank in the whole job.
+    table ranks {
+        key = {
+            hdr.aggregation.job: exact @name("job");
+            meta.slot.recipient: exact @name("rank");
+        }
+        actions = { to_child; @defaultonly NoAction; }
+        const default_action = NoAction();
+        size = NUM_RANKS;
     }
 
     apply {
@@ -69,7 +96,15 @@ control Reply(
             }
         } else {
             make_result();
-            if (verdict == verdict_t.REPLAY) {
+            if (meta.slot.recipient != EVERY_WORKER) {
+                if (!ranks.apply().hit && meta.job.below != meta.job.num_workers) {
+                    meta.toward = NOBODY;
+                }
+            }
+            if (outcome == outcome_t.CONTRIBUTION) {
+                make_contribution();
+            }
+            if (verdict == verdict_t.REPLAY || verdict == verdict_t.SEND_UP) {
                 hdr.aggregation.flags = hdr.aggregation.flags | REPEATED;
             }
         }
@@ -100,11 +135,11 @@ control Replicate(
     }
 
     // Filled by the control plane, as are the multicast groups: a copy's instance
-    // number is the rank of the worker that it goes to.
+    // number is the number of the child that it goes to.
     table receivers {
         key = {
             meta.job.group: exact @name("group");
-            standard.egress_rid: exact @name("worker");
+            meta.receiver: exact @name("receiver");
         }
         actions = { address; @defaultonly nowhere; }
         const default_action = nowhere();
@@ -131,10 +166,11 @@ control Replicate(
     apply {
         if (standard.mcast_grp != 0) {
             meta.receiver = standard.egress_rid;
+        }
+        if (standard.mcast_grp != 0 || meta.receiver == PARENT) {
             receivers.apply();
         }
-        if (hdr.aggregation.recipient != EVERY_WORKER
-            && hdr.aggregation.recipient != meta.receiver) {
+        if (meta.toward != EVERY_WORKER && meta.toward != meta.receiver) {
             hdr.aggregation.element_count = 0;
             strip.apply(hdr);
         }
@@ -144,7 +180,7 @@ control Replicate(
         set_lengths();
         udp_checksum.apply(hdr);
         copies.count((bit<32>) meta.job.row * COUNTERS_PER_JOB
-            + (bit<32>) (bit<4>) verdict_t.COPIES);
+            + (bit<32>) (bit<5>) verdict_t.COPIES);
     }
 }
 

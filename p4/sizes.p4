@@ -11,7 +11,10 @@
 #define NUM_JOBS 255            // at once
 #endif
 #ifndef NUM_BINDINGS
-#define NUM_BINDINGS 4096       // workers of all jobs together
+#define NUM_BINDINGS 4096       // children and parents of all jobs together
+#endif
+#ifndef NUM_RANKS
+#define NUM_RANKS 16384         // workers behind the children of all jobs in trees
 #endif
 #ifndef NUM_HOSTS
 #define NUM_HOSTS 1024          // entries of each table that forwards
@@ -40,7 +43,7 @@ const bit<16> ALL_HEADERS_BYTES =
 const bit<16> GROWTH = 512;
 
 // Counters of a job: one for each verdict, the multicasts and the copies.
-const bit<32> COUNTERS_PER_JOB = 16;
+const bit<32> COUNTERS_PER_JOB = 32;
 const bit<32> NUM_COUNTERS = (NUM_JOBS + 1) * COUNTERS_PER_JOB;
 
 #endif

@@ -15,12 +15,13 @@
 
 const sequence_t HALF_OF_SEQUENCES = 0x80000000;
 
-// The verdict of the rule `safe`, whose rows stand here in their order.
+// The verdict of the rule `safe`, whose rows stand here in their order. In the root of a
+// tree, and so in a job of one switch, complete is final.
 control DecideSafe(
     in aggregation_t packet, in job_t job, in bitmap_t own_bit, in slot_t slot,
     in bool matches, out verdict_t verdict
 ) {
-    bool complete = slot.received == job.num_workers;
+    bool final = slot.final != 0;
     sequence_t behind = slot.sequence - packet.sequence;
 
     apply {
@@ -30,7 +31,7 @@ control DecideSafe(
             verdict = verdict_t.TAKE_OVER;
         } else if (slot.received == 0) {
             verdict = verdict_t.AHEAD;
-        } else if (complete && packet.sequence == slot.sequence + 2 * job.num_slots) {
+        } else if (final && packet.sequence == slot.sequence + 2 * job.num_slots) {
             // A worker sends chunk c + 2S only with the result of c + S in hand, which
             // took everybody's c + S, sent only after the result of c: nobody needs c.
             verdict = verdict_t.TAKE_OVER;
@@ -42,10 +43,30 @@ control DecideSafe(
             verdict = verdict_t.MISMATCH;
         } else if (slot.bitmap & own_bit == 0) {
             verdict = verdict_t.REDUCE;
-        } else if (complete) {
+        } else if (final) {
             verdict = verdict_t.REPLAY;
+        } else if (slot.received == job.below) {
+            // the contribution upward may have been lost; nobody else would miss it
+            verdict = verdict_t.SEND_UP;
         } else {
             verdict = verdict_t.DUPLICATE;
+        }
+    }
+}
+
+// The verdict on a result of the parent: is it the one that is waited for?
+control DecideResult(
+    in aggregation_t packet, in job_t job, in slot_t slot, out verdict_t verdict
+) {
+    apply {
+        bool waits = slot.received == job.below && slot.final == 0
+            && packet.worker != 0;
+        if (waits && packet.sequence == slot.sequence
+            && packet.kind == reduced_kind(slot.kind)
+            && packet.recipient == slot.recipient) {
+            verdict = verdict_t.FINISH;
+        } else {
+            verdict = verdict_t.STALE;
         }
     }
 }
@@ -56,7 +77,7 @@ control DecideSwitchml(
     in aggregation_t packet, in job_t job, in bitmap_t own_bit, in slot_t slot,
     in bool matches, out verdict_t verdict
 ) {
-    bool complete = slot.received == job.num_workers;
+    bool complete = slot.received == job.below;
     bool has_contributed = slot.bitmap & own_bit != 0;
 
     apply {
@@ -82,6 +103,7 @@ control Decide(
     in aggregation_t packet, in job_t job, in bitmap_t own_bit, in slot_t slot,
     out verdict_t verdict
 ) {
+    DecideResult() decide_result;
     DecideSafe() decide_safe;
     DecideSwitchml() decide_switchml;
 
@@ -90,7 +112,9 @@ control Decide(
             || slot.element_count == 0 || packet.element_count == 0;
         bool matches = slot.kind == packet.kind
             && slot.recipient == packet.recipient && same_count;
-        if (job.rule == SAFE) {
+        if (packet.opcode == RESULT) {
+            decide_result.apply(packet, job, slot, verdict);
+        } else if (job.rule == SAFE) {
             decide_safe.apply(packet, job, own_bit, slot, matches, verdict);
         } else {
             decide_switchml.apply(packet, job, own_bit, slot, matches, verdict);
@@ -99,17 +123,18 @@ control Decide(
 }
 
 // What an admitted packet does to its slot. `slot` and `values` are left as they are
-// after it: what a reply is made of. `too_short`: it does nothing yet, for there is no
+// after it: what leaves the switch is made of them. `too_short`: it does nothing yet, for there is no
 // room for its result (grow.p4).
 control ReachSlot(
-    in headers_t hdr, in job_t job, in bitmap_t own_bit, in entries_t entries,
+    in headers_t hdr, in job_t job, in child_t child, in entries_t entries,
     in bit<16> room, inout slot_t slot, inout values_t values,
-    out verdict_t verdict, out bool completes, out bool too_short
+    out verdict_t verdict, out outcome_t outcome, out bool too_short
 ) {
     register<epoch_t>(NUM_VERSIONS) epochs;
     register<sequence_t>(NUM_VERSIONS) sequences;
     register<bitmap_t>(NUM_VERSIONS) bitmaps;
     register<bit<16>>(NUM_VERSIONS) received;
+    register<bit<16>>(NUM_VERSIONS) finals;
     register<kind_t>(NUM_VERSIONS) kinds;
     register<worker_t>(NUM_VERSIONS) recipients;
     register<element_count_t>(NUM_VERSIONS) element_counts;
@@ -135,6 +160,7 @@ control ReachSlot(
         sequences.read(slot.sequence, version);
         bitmaps.read(slot.bitmap, version);
         received.read(slot.received, version);
+        finals.read(slot.final, version);
         kinds.read(slot.kind, version);
         recipients.read(slot.recipient, version);
         element_counts.read(slot.element_count, version);
@@ -147,6 +173,7 @@ control ReachSlot(
         sequences.write(version, slot.sequence);
         bitmaps.write(version, slot.bitmap);
         received.write(version, slot.received);
+        finals.write(version, slot.final);
         kinds.write(version, slot.kind);
         recipients.write(version, slot.recipient);
         element_counts.write(version, slot.element_count);
@@ -158,6 +185,7 @@ control ReachSlot(
     action begin() {
         slot.sequence = packet.sequence;
         slot.received = 0;
+        slot.final = 0;
         slot.kind = packet.kind;
         slot.recipient = packet.recipient;
         slot.element_count = 0;
@@ -167,9 +195,18 @@ control ReachSlot(
 
     // Count one more contribution; its payload and exponent come separately.
     action join_slot() {
-        slot.bitmap = slot.bitmap | own_bit;
-        slot.received = slot.received + 1;
+        slot.bitmap = slot.bitmap | child.own_bit;
+        slot.received = slot.received + child.stands_for;
         slot.flags = slot.flags | (packet.flags & KEPT_FLAGS);
+    }
+
+    // Begin the job's result, in place of what the children came to; its payload comes
+    // separately.
+    action finish() {
+        slot.final = packet.worker;
+        slot.element_count = 0;
+        slot.exponent = packet.exponent;
+        slot.flags = packet.flags & KEPT_FLAGS;
     }
 
     // `switchml`: whoever contributes has no part in the other version any more.
@@ -178,7 +215,7 @@ control ReachSlot(
             + ((packet.sequence + job.num_slots) & (2 * job.num_slots - 1));
         bitmap_t others_bitmap;
         bitmaps.read(others_bitmap, other);
-        bitmaps.write(other, others_bitmap & ~own_bit);
+        bitmaps.write(other, others_bitmap & ~child.own_bit);
     }
 
     // What is read of a slot must hold until it is written: one packet at a time.
@@ -189,25 +226,44 @@ control ReachSlot(
             if (epoch != job.epoch) {
                 // of another job, or of this one before its reset: nothing is held
                 slot.received = 0;
+                slot.final = 0;
                 slot.bitmap = 0;
             }
-            decide.apply(packet, job, own_bit, slot, verdict);
+            decide.apply(packet, job, child.own_bit, slot, verdict);
 
-            bool accepted = verdict == verdict_t.TAKE_OVER
+            bool contributes = verdict == verdict_t.TAKE_OVER
                 || verdict == verdict_t.START_AGAIN || verdict == verdict_t.REDUCE;
+            bool accepted = contributes || verdict == verdict_t.FINISH;
             if (verdict == verdict_t.TAKE_OVER) {
                 slot.bitmap = 0;
             }
-            if (accepted && verdict != verdict_t.REDUCE) {
+            if (contributes && verdict != verdict_t.REDUCE) {
                 begin();
             }
-            if (accepted) {
+            if (verdict == verdict_t.FINISH) {
+                finish();
+            }
+            if (contributes) {
                 join_slot();
                 if (exceeds(packet.exponent, slot.exponent)) {
                     slot.exponent = packet.exponent;
                 }
             }
-            completes = accepted && slot.received == job.num_workers;
+            outcome = outcome_t.NOTHING;
+            if (verdict == verdict_t.SEND_UP) {
+                outcome = outcome_t.CONTRIBUTION;
+            } else if (verdict == verdict_t.REPLAY || verdict == verdict_t.ANSWER) {
+                outcome = outcome_t.REPLY;
+            } else if (accepted && slot.received == job.below) {
+                if (slot.final == 0 && job.parent == NO_PORT) {
+                    slot.final = slot.received;
+                }
+                if (slot.final != 0) {
+                    outcome = outcome_t.MULTICAST;
+                } else {
+                    outcome = outcome_t.CONTRIBUTION;
+                }
+            }
 
             if (accepted && packet.element_count != 0) {
                 if (slot.element_count == 0) {
@@ -220,17 +276,20 @@ control ReachSlot(
 
             bytes =
                 (bit<16>) bytes_of(slot.element_count, result_type_of(slot.kind));
-            bool has_result = completes || verdict == verdict_t.REPLAY;
-            too_short = has_result && ALL_HEADERS_BYTES + bytes > room;
+            bool has_values =
+                outcome != outcome_t.NOTHING && verdict != verdict_t.ANSWER;
+            too_short = has_values && ALL_HEADERS_BYTES + bytes > room;
             if (!too_short) {
-                if (operation != operation_t.READ) {
+                // (codes of eight bits have been looked up before)
+                if (operation != operation_t.READ
+                    && element_type_of(packet.kind) != CODE8) {
                     unpack.apply(hdr, values);
                     widen.apply(values, packet.kind, packet.element_count);
                     if (element_type_of(packet.kind) == CODE4) {
                         look_up.apply(values, entries, packet.kind, bytes);
                     }
                 }
-                if (operation != operation_t.READ || has_result) {
+                if (operation != operation_t.READ || has_values) {
                     reduce_values.apply(values, operation, version, bytes, slot.kind,
                         job.overflow, left_range);
                 }

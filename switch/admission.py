@@ -3,15 +3,16 @@
 Pure functions; every objection names the field, the value and what is allowed.
 """
 
+import dataclasses
 import math
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from hmac import compare_digest
 from ipaddress import IPv4Address, IPv6Address, ip_address
 
 from switch.codes import TABLE_SIZES, Table, objections_to_tables
 from switch.config import Address, SwitchConfig
 from switch.protocol import FORMAT, MAX_WORKERS, Overflow, Rule
+from switch.security import same, wrong_token
 from switch.tree import MAX_JOB_WORKERS
 
 MAX_JOB_NAME = 255  # characters
@@ -57,11 +58,11 @@ class JoinRequest:
     multicast: bool = False
     """The worker can receive from a multicast group on the loopback interface."""
 
+    token: str = dataclasses.field(default="", repr=False)
+    """The job's; see `security.py`."""
+
     via: tuple[Address, ...] = ()
     """Data addresses of the switches between the worker and this one, its own first."""
-
-    token: str = ""
-    """The job's: the first worker that asks sets it, and the others must know it."""
 
     straggler_timeout: float = 0.0
     """Seconds after which a result goes out without those that are late; 0: never."""
@@ -75,6 +76,9 @@ COMMON_FIELDS = (
 
 def check_alone(request: JoinRequest, config: SwitchConfig) -> None:
     """Refuse what no switch, or not this one, could grant. All objections at once."""
+    objection = config.security.objection(request.job, request.token)
+    if objection is not None:  # and no word more to a stranger
+        raise Refusal(objection)
     objections = [
         *_object_to_worker(request, config),
         *_object_to_slots(request, config),
@@ -93,6 +97,8 @@ def nearest(request: JoinRequest) -> Address:
 def check_together(request: JoinRequest, others: Iterable[JoinRequest]) -> None:
     """Refuse what contradicts a worker of the same job that waits already."""
     for other in others:
+        if not same(request.token, other.token):
+            raise Refusal(wrong_token(request.job, request.token))
         _refuse(_contradictions(request, other))
 
 
@@ -177,9 +183,6 @@ def _object_to_patience(request: JoinRequest, config: SwitchConfig) -> Iterator[
 
 
 def _contradictions(request: JoinRequest, other: JoinRequest) -> Iterator[str]:
-    if not compare_digest(request.token.encode(), other.token.encode()):
-        yield "token: it is not that of the job"
-        return
     for field in COMMON_FIELDS:
         mine, theirs = _shown(request, field), _shown(other, field)
         if mine != theirs:

@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field
 
 from switch.protocol import DEFAULT_PORT, Overflow, Rule
+from switch.security import Security
 
 Address = tuple[str, int]
 
@@ -172,3 +173,6 @@ class SwitchConfig:
 
     jobs: tuple[JobConfig, ...] = ()
     """Jobs that exist from the start, without the control plane."""
+
+    security: Security = field(default_factory=Security)
+    """Of the control plane."""

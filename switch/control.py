@@ -6,7 +6,7 @@ Driven by three sources: requests (join, leave, reset, counters), streams that b
 """
 
 from collections.abc import Collection, Iterable, Iterator
-from itertools import count
+from secrets import randbits
 from typing import Protocol
 
 from switch.admission import JoinRequest, Refusal, check_alone, check_together, numeric
@@ -79,13 +79,12 @@ class Control:
         self._running: dict[int, Running] = {}
         self._adopted: dict[int, Adopted] = {}
         self._places: dict[int, tuple[Gathering | Running, int]] = {}
-        self._members = count(1)
         self._last_job = 0
         self._events: list[tuple[int, Event]] = []
 
     def join(self, request: JoinRequest, now: float) -> int:
         """Number of the new member. Joined or Refused follows as an event."""
-        member = next(self._members)
+        member = randbits(63)  # who knows it may leave in its name
         try:
             self._admit(request, member, now)
         except Refusal as refusal:
@@ -117,8 +116,11 @@ class Control:
             self._part(waiting.member, died=True)
             self._tell([waiting.member], Refused(reason, timed_out=True))
 
-    def reset(self, job: int) -> None:
+    def reset(self, job: int, token: str = "") -> None:
         """Start a fixed job afresh. Raises Refusal for any other."""
+        objection = self._config.security.objection(str(job), token)
+        if objection is not None:
+            raise Refusal(objection)
         if job in self._running:
             raise Refusal(
                 f"job {job} ({self._running[job].name!r}) was joined by its workers:"

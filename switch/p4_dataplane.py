@@ -9,7 +9,7 @@ from dataclasses import replace
 
 from switch import p4_tables
 from switch.codes import objections_to_tables
-from switch.config import JobConfig, SwitchConfig
+from switch.config import Address, JobConfig, SwitchConfig
 from switch.p4_tables import (
     COUNTERS,
     COUNTERS_PER_JOB,
@@ -20,8 +20,9 @@ from switch.p4_tables import (
     Station,
     Tables,
 )
-from switch.protocol import DEFAULT_PORT
+from switch.protocol import DEFAULT_PORT, Rule
 from switch.stragglers import Lateness
+from switch.tree import objections_to_tree, ranks_behind
 
 NO_JOB = 0  # the row that counts packets of no known job
 
@@ -109,12 +110,14 @@ class P4Dataplane:
         return {name: counted[name] - before[name] for name in COUNTERS}
 
     def _entry(self, job: JobConfig, place: Place) -> Entry:
-        return p4_tables.job_entry(job, self.config.rule, place, self._loop or 0)
+        loop, stations = self._loop or 0, self._stations
+        return p4_tables.job_entry(job, self.config.rule, place, loop, stations)
 
     def _own_entries(self, job: JobConfig, place: Place) -> list[Entry]:
         """Beside the job's entry itself."""
-        workers = p4_tables.worker_entries(job, place, self._stations)
-        return [*workers, *p4_tables.code_entries(job)]
+        children = p4_tables.child_entries(job, place, self._stations)
+        tree = p4_tables.tree_entries(job, place, self._stations)
+        return [*children, *tree, *p4_tables.code_entries(job)]
 
     def _count(self, row: int) -> dict[str, int]:
         first = row * COUNTERS_PER_JOB
@@ -142,28 +145,36 @@ class P4Dataplane:
                 f"job {job.job}: slot_bytes {job.slot_bytes} is more than"
                 f" {SLOT_BYTES_WITHOUT_LOOP}, which takes two ports wired to each other"
             )
-        if job.tree is not None:
-            raise ValueError(f"job {job.job}: the P4 program does not know trees")
         if job.straggler_timeout > 0:
             raise ValueError(
                 f"job {job.job}: the P4 program waits for every worker: no"
                 " straggler_timeout"
             )
-        if job.code8 is not None:
-            raise ValueError(
-                f"job {job.job}: the P4 program looks up code4, and not code8"
-            )
-        for objection in objections_to_tables(job.code4, None, len(job.workers)):
+        if job.tree is not None and self.config.rule != Rule.SAFE:
+            raise ValueError(f"job {job.job}: trees of switches take the rule safe")
+        for objection in (
+            *objections_to_tree(job),
+            *objections_to_tables(job.code4, job.code8, job.num_workers),
+        ):
             raise ValueError(f"job {job.job}: {objection}")
-        for address, _ in job.workers:
+        for address, _ in bound_addresses(job):
             if address not in self._stations:
                 raise ValueError(f"job {job.job}: no port leads to {address}")
-        bound = sum(len(config.workers) for config, _ in self._jobs.values())
-        if bound + len(job.workers) > p4_tables.NUM_BINDINGS:
-            raise ValueError(
-                f"job {job.job}: {len(job.workers)} workers, but the P4 program's"
-                f" tables have room for {p4_tables.NUM_BINDINGS - bound} more"
-            )
+        self._check_room(job)
+
+    def _check_room(self, job: JobConfig) -> None:
+        """For the job's entries in the program's tables."""
+        others = [config for config, _ in self._jobs.values()]
+        for what, size, count in (
+            ("workers and switches", p4_tables.NUM_BINDINGS, num_bindings),
+            ("ranks", p4_tables.NUM_RANKS, num_ranks),
+        ):
+            left = size - sum(map(count, others))
+            if count(job) > left:
+                raise ValueError(
+                    f"job {job.job}: {count(job)} {what}, but the P4 program's tables"
+                    f" have room for {left} more"
+                )
 
     def _next_epoch(self) -> int:
         """Never one that a register may still have."""
@@ -196,6 +207,21 @@ class P4Dataplane:
                 f"{self.config.num_slots} slots {used} are in use"
             )
         return start
+
+
+def bound_addresses(job: JobConfig) -> list[Address]:
+    """Of the job's children, and of its parent."""
+    parent = p4_tables.parent_of(job)
+    return [*job.workers, *([parent] if parent else [])]
+
+
+def num_bindings(job: JobConfig) -> int:
+    return len(bound_addresses(job))
+
+
+def num_ranks(job: JobConfig) -> int:
+    """That the program has to know the children of."""
+    return sum(map(len, ranks_behind(job))) if job.tree else 0
 
 
 def _check_switch(config: SwitchConfig) -> None:

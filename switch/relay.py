@@ -14,9 +14,16 @@ from switch.branch import Branch
 from switch.config import Address
 from switch.control import Control
 from switch.events import Death, Refused
+from switch.protocol import TOKEN
 from switch.stubs import control_pb2 as pb
 from switch.stubs import control_pb2_grpc as pb_grpc
-from switch.translation import read_joined, read_request, write_address, write_event
+from switch.translation import (
+    read_joined,
+    read_request,
+    read_token,
+    write_address,
+    write_event,
+)
 
 Context = grpc.aio.ServicerContext[Any, Any]
 Run = Callable[[Callable[[], Any]], Any]
@@ -34,12 +41,18 @@ OPTIONS = (
 class Relay:
     """Lives in the service's event loop."""
 
-    def __init__(self, parent: str, control: Control, run: Run) -> None:
+    def __init__(
+        self, parent: str, control: Control, run: Run, certificate: bytes | None
+    ) -> None:
+        """certificate: PEM, of who vouches for the switch above; None: no TLS."""
         self._parent = parent
         self._own: Address = control.data
         self._branch = Branch(control)
         self._run = run
         self._channel = grpc.aio.insecure_channel(parent, options=OPTIONS)
+        if certificate is not None:
+            credentials = grpc.ssl_channel_credentials(certificate)
+            self._channel = grpc.aio.secure_channel(parent, credentials, OPTIONS)
         self._stub: Any = pb_grpc.ControlStub(self._channel)  # type: ignore[no-untyped-call]
 
     async def close(self) -> None:
@@ -47,7 +60,8 @@ class Relay:
 
     async def join(self, request: pb.JoinRequest, context: Context) -> None:
         """Serve a worker's stream to its end, whoever ends it."""
-        asked = read_request(request)
+        token = read_token(context.invocation_metadata())
+        asked = read_request(request, token)
         try:
             member: int = self._run(lambda: self._branch.open(asked))
         except Refusal as refusal:
@@ -56,7 +70,7 @@ class Relay:
         upward = pb.JoinRequest()
         upward.CopyFrom(request)
         upward.via.append(write_address(self._own))
-        stream = self._stub.Join(upward)
+        stream = self._stub.Join(upward, metadata=((TOKEN, token),))
         try:
             await self._pass_down(stream, member, request, context)
         finally:

@@ -246,7 +246,13 @@ def open_switch(config: SwitchConfig) -> Iterator[tuple[DataPath, Address]]:
             # a copy of its own for everyone who may lose it
             multicast=not config.faults.any("outward") and reaches_groups(sock),
         )
-        service = ControlService(control, path.lock, *address, config.parent)
+        service = ControlService(
+            control,
+            path.lock,
+            *address,
+            parent=config.parent,
+            security=config.security,
+        )
         service.start()
         try:
             yield path, address

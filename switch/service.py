@@ -22,13 +22,17 @@ from switch.control import Control
 from switch.events import Closing, Event, Refused
 from switch.protocol import FORMAT
 from switch.relay import Relay
+from switch.security import Security
 from switch.stubs import control_pb2 as pb
 from switch.stubs import control_pb2_grpc as pb_grpc
-from switch.translation import read_request, write_event
+from switch.translation import read_request, read_token, write_event
 
 Context = grpc.aio.ServicerContext[Any, Any]
 Answer = TypeVar("Answer")
 Lock = AbstractContextManager[object]
+
+# Else every stranger prints a line. Read when the first server is made.
+os.environ.setdefault("GRPC_VERBOSITY", "ERROR")
 
 GRACE = 0.5  # seconds for open streams to take their last event
 
@@ -48,11 +52,19 @@ class ControlService:
     """Serves `control` on TCP at `address`:`port` between `start` and `stop`."""
 
     def __init__(
-        self, control: Control, lock: Lock, address: str, port: int, parent: str = ""
+        self,
+        control: Control,
+        lock: Lock,
+        address: str,
+        port: int,
+        *,
+        parent: str = "",
+        security: Security | None = None,
     ) -> None:
         self.address = address
         self.parent = parent
         """HOST:PORT of the switch above, to which joins are passed on; or empty."""
+        self.security = security or Security()
         self.port = port
         """0 means any free port; the one that was found is here after `start`."""
         self._switchboard = _Switchboard(control, lock)
@@ -61,7 +73,9 @@ class ControlService:
         self._stopping = asyncio.Event()
 
     def start(self) -> None:
-        """Listen. Raises OSError if the port is taken or the address is not ours."""
+        """Listen. Raises OSError if the port is taken or the address is not ours, and
+        ValueError if there should be a certificate, or is none."""
+        self.security.check_address(self.address)
         listening: Future[None] = Future()
         self._thread = threading.Thread(
             target=self._run, args=(listening,), name="control plane", daemon=True
@@ -91,7 +105,12 @@ class ControlService:
         server = grpc.aio.server(options=OPTIONS)
         relay = None
         if self.parent:
-            relay = Relay(self.parent, self._switchboard.control, self._switchboard.run)
+            relay = Relay(
+                self.parent,
+                self._switchboard.control,
+                self._switchboard.run,
+                self.security.above,
+            )
         servicer = _Servicer(self._switchboard, relay)
         pb_grpc.add_ControlServicer_to_server(servicer, server)  # type: ignore[no-untyped-call]
         self.port = self._bind(server)
@@ -107,6 +126,9 @@ class ControlService:
         address = self.address, self.port
         try_to_listen(address)
         try:
+            credentials = _credentials(self.security)
+            if credentials is not None:
+                return server.add_secure_port(text_of(address), credentials)
             return server.add_insecure_port(text_of(address))
         except RuntimeError as error:
             raise _cannot_listen(address, errno.EADDRINUSE) from error
@@ -199,7 +221,7 @@ class _Servicer(pb_grpc.ControlServicer):
         if self._relay is not None:
             await self._relay.join(request, context)
             return
-        asked = read_request(request)
+        asked = read_request(request, read_token(context.invocation_metadata()))
         async with self._switchboard.membership(asked) as outbox:
             while True:
                 event = await outbox.get()
@@ -214,7 +236,8 @@ class _Servicer(pb_grpc.ControlServicer):
         return pb.LeaveResponse()
 
     async def Reset(self, request: pb.ResetRequest, context: Context) -> Any:
-        await self._answer(context, lambda control: control.reset(request.job))
+        token = read_token(context.invocation_metadata())
+        await self._answer(context, lambda control: control.reset(request.job, token))
         return pb.ResetResponse()
 
     async def Counters(self, request: pb.CountersRequest, context: Context) -> Any:
@@ -237,3 +260,9 @@ class _Servicer(pb_grpc.ControlServicer):
         except Refusal as refusal:
             await context.abort(grpc.StatusCode.FAILED_PRECONDITION, str(refusal))
             raise
+
+
+def _credentials(security: Security) -> grpc.ServerCredentials | None:
+    """For TLS, or None."""
+    pair = security.certified()
+    return None if pair is None else grpc.ssl_server_credentials([pair])

@@ -1,17 +1,25 @@
 """Between the control plane's data and what gRPC carries: control.proto, both ways."""
 
+from collections.abc import Iterable
 from ipaddress import ip_address
 
 from switch.admission import JoinRequest
 from switch.config import Address, JobConfig, TreePlace
 from switch.events import Closing, Death, Event, Joined, Left, Refused
-from switch.protocol import Overflow
+from switch.protocol import TOKEN, Overflow
 from switch.stubs import control_pb2 as pb
 from switch.tree import ranks_behind
 
 
-def read_request(request: pb.JoinRequest) -> JoinRequest:
+def read_token(metadata: Iterable[tuple[str, str | bytes]] | None) -> str:
+    """The job's token that a call shows; empty: none."""
+    shown = dict(metadata or ()).get(TOKEN, "")
+    return shown if isinstance(shown, str) else shown.decode(errors="replace")
+
+
+def read_request(request: pb.JoinRequest, token: str = "") -> JoinRequest:
     return JoinRequest(
+        token=token,
         job=request.job,
         rank=request.rank,
         num_workers=request.num_workers,
@@ -25,7 +33,6 @@ def read_request(request: pb.JoinRequest) -> JoinRequest:
         timeout=request.timeout,
         multicast=request.multicast,
         via=tuple(map(read_address, request.via)),
-        token=request.token,
         straggler_timeout=request.straggler_timeout,
     )
 

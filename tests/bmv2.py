@@ -23,7 +23,7 @@ from golden import Datagram
 
 from switch import p4_tables
 from switch.config import Address, SwitchConfig
-from switch.p4_dataplane import P4Dataplane
+from switch.p4_dataplane import P4Dataplane, bound_addresses
 from switch.p4_tables import Entry, Station
 from switch.protocol import DEFAULT_PORT, HEADER_BYTES
 from switch.simple_switch import CLI, SimpleSwitch, SimpleSwitchError
@@ -348,7 +348,7 @@ class Bmv2:
 
 def stations_of(config: SwitchConfig) -> dict[str, Station]:
     """Hosts spread over the ports, so that some of them share one."""
-    addresses = [address for job in config.jobs for address, _ in job.workers]
+    addresses = [address for job in config.jobs for address, _ in bound_addresses(job)]
     return {
         address: Station(0x02_00_00_00_00_00 + number, number % NUM_PORTS)
         for number, address in enumerate(dict.fromkeys(addresses))

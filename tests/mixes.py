@@ -1,7 +1,6 @@
 """Job mixes for differential runs: which jobs share a switch, and their traffic."""
 
 import random
-from dataclasses import replace
 
 from golden import STRANGER, Datagram
 from traffic import KINDS, LARGE_JOB, SMALL_JOB, Traffic
@@ -24,17 +23,19 @@ def workers(place: int, count: int, port: int = 5000) -> tuple[Address, ...]:
 
 
 # Two small jobs, as the property tests of the emulator have them.
-SMALL = tuple(replace(job, code8=None) for job in (SMALL_JOB, LARGE_JOB))
+SMALL = (SMALL_JOB, LARGE_JOB)
 # One job for each width that a slot is usually given, and each overflow policy; code
 # tables that fit from an int8, an int16 and an int32 on, and none.
 BLOCKS = (
     JobConfig(
         job=1, workers=workers(0, 2), num_slots=1, slot_bytes=256,
         overflow=Overflow.DETECT, code4=(*range(-7, 7), 63, -63),
+        code8=(*range(-120, 120), *[2**30 - 1, 1 - 2**30] * 8),
     ),
     JobConfig(
         job=2, workers=workers(1, 3), num_slots=2, slot_bytes=512,
         overflow=Overflow.WRAP, code4=(*range(-1000, -986), 10922, -10922),
+        code8=(*range(-42, 42), *range(-42, 42), *range(-42, 42), 0, 0, 0, -42),
     ),
     JobConfig(
         job=0xFFFF, workers=workers(2, 1), num_slots=4, slot_bytes=1024,
@@ -42,7 +43,7 @@ BLOCKS = (
     ),
     JobConfig(
         job=0x0100, workers=workers(3, 4), num_slots=2, slot_bytes=1280,
-        overflow=Overflow.DETECT,
+        overflow=Overflow.DETECT, code8=(*range(-31, 31), *range(-31, 31), *[31] * 132),
     ),
 )  # fmt: skip
 # Widths between whole blocks, many workers, hosts that are in two jobs.
@@ -54,6 +55,7 @@ ODD = (
     JobConfig(
         job=8, workers=workers(0, 2, port=5001), num_slots=8, slot_bytes=1276,
         overflow=Overflow.SATURATE, code4=(*range(8), *range(-8, 0)),
+        code8=(*range(7000, 7250), *[16383, -16383] * 3),
     ),
     JobConfig(
         job=9, workers=workers(1, 3), num_slots=1, slot_bytes=300,

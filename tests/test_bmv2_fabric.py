@@ -9,6 +9,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 
@@ -78,6 +79,16 @@ def test_loss_changes_nothing_in_them(fabric: str) -> None:
     result = train(fabric, load("star").with_loss(0.02))
     assert result.workers[0].weights == weights_of_the_emulator("star")
     assert result.total("retransmissions") > 0
+
+
+@pytest.mark.parametrize("compressor", ["natural", "fastsgd"])
+@pytest.mark.parametrize("fabric", [BMV2])
+def test_codes_of_eight_bits_are_looked_up(fabric: str, compressor: str) -> None:
+    """The workers join with a table of 256 integers."""
+    codes = replace(SHORT, compressor=compressor, options={"wire": "codes"})
+    result = train(fabric, load("pair"), codes)
+    emulated = train("loopback", load("pair"), codes)
+    assert result.workers[0].weights == emulated.workers[0].weights
 
 
 @pytest.mark.parametrize("fabric", [BMV2])

@@ -157,7 +157,10 @@ def test_all_mistakes_at_once(write: Write) -> None:
         ("faults: {seed: -1}", "faults.seed: expected an integer from 0"),
         ("jobs: {job: 1}", "jobs: expected a list of jobs"),
         ("jobs: [5]", "jobs.0: expected a mapping of fields (found 5)"),
-        ("workers: []", "workers: no such field; allowed: switch, faults, jobs"),
+        (
+            "workers: []",
+            "workers: no such field; allowed: switch, faults, control, jobs",
+        ),
     ],
 )
 def test_fields(write: Write, text: str, mistake: str) -> None:

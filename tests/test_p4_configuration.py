@@ -9,7 +9,7 @@ from intswitch import p4_configuration, p4_program
 from intswitch.p4_configuration import number_of_mac, read_controller
 from intswitch.p4_program import CompilerError, Program, compile_program
 from intswitch.yaml_model import FileError
-from switch.config import JobConfig
+from switch.config import JobConfig, TreePlace
 from switch.p4_server import P4Runtime, Thrift
 from switch.p4_tables import MAX_JOBS, NUM_SLOTS, SLOT_BYTES, Station
 from switch.protocol import DEFAULT_PORT, Overflow, Rule
@@ -310,10 +310,33 @@ def test_code_tables(file: File) -> None:
     table = list(range(-8, 8))
     path = file.with_switch(THRIFT, REST + f"jobs: [{job}, code4: {table}}}]")
     assert read_controller(path).switch.jobs[0].code4 == tuple(table)
-    file.with_switch(THRIFT, REST + f"jobs: [{job}, code8: {[0] * 256}}}]")
+    table = list(range(256))
+    path = file.with_switch(THRIFT, REST + f"jobs: [{job}, code8: {table}}}]")
+    assert read_controller(path).switch.jobs[0].code8 == tuple(table)
+
+
+TREE = """
+jobs:
+  - job: 7
+    workers: ["10.0.0.1:5000", "10.0.0.2:48864"]
+    slot_bytes: 256
+    tree: {num_workers: 5, ranks: [0, [3, 1]], parent: PARENT}
+"""
+
+
+def test_a_place_in_a_tree(file: File) -> None:
+    """The switches above and below are stations, too."""
+    there = REST + TREE.replace("PARENT", "10.0.0.1:48864")
+    [job] = read_controller(file.with_switch(THRIFT, there)).switch.jobs
+    assert job.tree == TreePlace(
+        num_workers=5, ranks=(0, (3, 1)), parent=("10.0.0.1", 48864)
+    )
+    file.with_switch(THRIFT, REST + TREE.replace("PARENT", "10.0.0.9:48864"))
     assert file.mistakes() == [
-        "9: jobs.0.code8: the P4 program looks up code4, and not code8"
+        "14: jobs.0.tree.parent: no station has this address (found '10.0.0.9:48864')"
     ]
+    file.with_switch(f"{THRIFT}\nrule: switchml", there)
+    assert file.mistakes() == ["15: jobs.0.tree: trees of switches take the rule safe"]
 
 
 @pytest.mark.parametrize("part", ["switch", "control", "stations"])

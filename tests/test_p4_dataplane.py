@@ -8,18 +8,22 @@ from pathlib import Path
 import pytest
 
 from switch import p4_tables
+from switch.codes import NO_TABLE, TABLE_SIZES
 from switch.config import JobConfig, SwitchConfig, TreePlace
 from switch.p4_dataplane import P4Dataplane
 from switch.p4_tables import COUNTERS, Entry, Replica, Station
 from switch.pipeline import MAX_JOBS, Pipeline
 from switch.ports import COUNTED
-from switch.protocol import DEFAULT_PORT, Overflow, Rule
+from switch.protocol import DEFAULT_PORT, ElementType, Overflow, Rule
 from switch.slots import FIRST_DROP, NUM_VERDICTS
 
 P4 = Path(__file__).parent.parent / "p4"
 STATIONS = {f"10.0.0.{host}": Station(mac=0x10 + host, port=host) for host in range(4)}
 CODES = f"{p4_tables.ADMISSION}.codes"
-JOBS, WORKERS = f"{p4_tables.ADMISSION}.jobs", f"{p4_tables.ADMISSION}.workers"
+CODES8 = f"{p4_tables.LOOK_UP8}.codes8"
+JOBS, CHILDREN = f"{p4_tables.ADMISSION}.jobs", f"{p4_tables.ADMISSION}.children"
+PARENTS = f"{p4_tables.ADMISSION}.parents"
+RANKS = f"{p4_tables.REPLY}.ranks"
 RECEIVERS = f"{p4_tables.REPLICATE}.receivers"
 
 
@@ -93,13 +97,54 @@ def test_a_job_in_the_tables() -> None:
         JOBS,
         (7,),
         f"{p4_tables.ADMISSION}.set_job",
-        (2, 8, 2, 256, 2, Overflow.SATURATE, Rule.SWITCHML, 2, 2, 0),
+        (
+            *(2, 8, 2, 256, 2, 2, Overflow.SATURATE, Rule.SWITCHML, 2, 2, 0),
+            *(NO_TABLE, p4_tables.NO_PORT),
+        ),
     )
     second = p4_tables.number_of("10.0.0.2")
     key = (7, 1, second, 5001)
-    assert tables.entries[WORKERS, key].parameters == (0b10, 2)
+    assert tables.entries[CHILDREN, key].parameters == (1, 0b10, 1, 2)
     assert tables.entries[RECEIVERS, (2, 1)].parameters == (0x12, second, 5001)
     assert tables.groups[2] == [Replica(0, 1), Replica(1, 2)]
+
+
+def test_a_job_in_a_tree() -> None:
+    """A worker, and a switch that leads to three others, below another switch."""
+    tables = FakeTables()
+    place = TreePlace(num_workers=6, ranks=(1, (0, 2, 5)), parent=("10.0.0.3", 48864))
+    switch = dataplane(tables, rule=Rule.SAFE)
+    switch.install(job_of(7, tree=place))
+    job = tables.entries[JOBS, (7,)].parameters
+    assert (job[4], job[5], job[12]) == (6, 4, 3), "all, those below, the parent's port"
+    first, second, parent = (p4_tables.number_of(f"10.0.0.{n}") for n in (1, 2, 3))
+    assert {
+        key: entry.parameters
+        for (table, key), entry in tables.entries.items()
+        if table == CHILDREN
+    } == {(7, 1, first, 5000): (0, 1, 1, 1), (7, 3, second, 5001): (1, 2, 3, 2)}
+    assert tables.entries[PARENTS, (7, parent, 48864)].parameters == ()
+    key = (1, p4_tables.PARENT)
+    assert tables.entries[RECEIVERS, key].parameters == (0x13, parent, 48864)
+    for rank, child in {1: 0, 0: 1, 2: 1, 5: 1}.items():
+        assert tables.entries[RANKS, (7, rank)].parameters == (child,)
+    assert tables.groups[1] == [Replica(0, 1), Replica(1, 2)]
+    switch.remove(7)
+    assert tables.entries == {}
+
+
+def test_trees_that_the_program_cannot_serve() -> None:
+    switch = dataplane(FakeTables(), rule=Rule.SAFE)
+    root = TreePlace(num_workers=16385, ranks=(0, tuple(range(1, 16385))))
+    with pytest.raises(ValueError, match="job 7: 16385 ranks, but the P4 program's"):
+        switch.install(job_of(7, tree=root))
+    for ranks, parent, message in (
+        ((0, 1), None, "no child of the root leads to rank 2"),
+        ((0, 1), ("10.9.9.9", 48864), "no port leads to 10.9.9.9"),
+    ):
+        place = TreePlace(num_workers=3, ranks=ranks, parent=parent)
+        with pytest.raises(ValueError, match=f"job 7: {message}"):
+            switch.install(job_of(7, tree=place))
 
 
 @pytest.mark.parametrize(
@@ -126,14 +171,25 @@ def test_code_tables_for_the_result_types_that_their_sums_fit(
     assert tables.entries == {}
 
 
+def test_a_table_of_256_comes_in_parts() -> None:
+    tables = FakeTables()
+    table = (*range(-128, 127), 16384)
+    switch = dataplane(tables, jobs=(job_of(9, code8=table),))
+    parts = [tables.entries[CODES8, (9, part)].parameters for part in range(16)]
+    entries = [entry for part in parts for entry in part]
+    assert entries == [entry & 0xFFFFFFFF for entry in table]
+    assert tables.entries[JOBS, (9,)].parameters[11] == ElementType.INT32
+    assert tables.log[-1] == f"insert {JOBS}"
+    switch.remove(9)
+    assert tables.entries == {}
+
+
 def test_tables_that_the_program_cannot_serve() -> None:
     switch = dataplane(FakeTables())
-    with pytest.raises(
-        ValueError, match="job 7: the P4 program looks up code4, and not"
-    ):
-        switch.install(job_of(7, code8=(0,) * 256))
-    with pytest.raises(ValueError, match="job 7: code4: 2 workers times the largest"):
-        switch.install(job_of(7, code4=(2**30, *[0] * 15)))
+    for name, size in TABLE_SIZES.items():
+        objection = f"job 7: {name}: 2 workers times the largest"
+        with pytest.raises(ValueError, match=objection):
+            switch.install(job_of(7, **{name: (2**30, *[0] * (size - 1))}))
 
 
 def test_the_jobs_entry_comes_last_and_goes_first() -> None:
@@ -155,11 +211,11 @@ def test_a_reset_is_a_new_epoch() -> None:
     switch.reset(7)
     assert tables.log[-1] == f"modify {JOBS}"
     after = tables.entries[JOBS, (7,)].parameters
-    assert before[:8] == after[:8]
-    assert (before[8], after[8]) == (1, 2)
+    assert before[:9] == after[:9]
+    assert (before[9], after[9]) == (1, 2)
     switch.remove(7)
     switch.install(job_of(7))
-    assert tables.entries[JOBS, (7,)].parameters[8] == 3
+    assert tables.entries[JOBS, (7,)].parameters[9] == 3
 
 
 def test_counters_of_a_job_and_of_all() -> None:
@@ -212,7 +268,7 @@ def test_places_for_workers_run_out() -> None:
     many = tuple(("10.0.0.1", port) for port in range(64))
     for number in range(1, 65):
         switch.install(job_of(number, num_slots=1, workers=many))
-    with pytest.raises(ValueError, match=r"2 workers, but .* have room for 0 more"):
+    with pytest.raises(ValueError, match=r"2 workers and switches, but .* room for 0"):
         switch.install(job_of(65, num_slots=1))
     switch.remove(1)
     switch.install(job_of(65, num_slots=1))
@@ -225,7 +281,7 @@ def test_places_for_workers_run_out() -> None:
         (job_of(2, slot_bytes=1408), "slot_bytes 1408 is more than the P4 program's"),
         (
             job_of(2, tree=TreePlace(num_workers=2, ranks=(0, 1))),
-            "job 2: the P4 program does not know trees",
+            "job 2: trees of switches take the rule safe",
         ),
         (job_of(2, slot_bytes=516), "more than 512, which takes two ports wired to"),
         (job_of(2, workers=(("10.9.9.9", 1),)), "no port leads to 10.9.9.9"),
@@ -243,7 +299,7 @@ def test_what_the_switch_cannot_serve_is_refused(job: JobConfig, message: str) -
 def test_wide_slots_with_a_loop() -> None:
     tables = FakeTables()
     dataplane(tables, loop=6, jobs=(job_of(1, slot_bytes=1280),))
-    assert tables.entries[JOBS, (1,)].parameters[-1] == 6
+    assert tables.entries[JOBS, (1,)].parameters[10] == 6
 
 
 @pytest.mark.parametrize(
@@ -286,6 +342,8 @@ def test_sizes_are_those_of_the_program() -> None:
     assert number_in("sizes.p4", r"#define NUM_JOBS (\d+)") == p4_tables.MAX_JOBS
     bindings = number_in("sizes.p4", r"#define NUM_BINDINGS (\d+)")
     assert bindings == p4_tables.NUM_BINDINGS
+    ranks = number_in("sizes.p4", r"#define NUM_RANKS (\d+)")
+    assert ranks == p4_tables.NUM_RANKS
     assert number_in("sizes.p4", r"#define SWITCH_PORT (\d+)") == DEFAULT_PORT
     per_job = number_in("sizes.p4", r"COUNTERS_PER_JOB = (\d+);")
     assert per_job == p4_tables.COUNTERS_PER_JOB
@@ -296,16 +354,16 @@ def test_sizes_are_those_of_the_program() -> None:
 
 def test_verdicts_are_those_of_the_program() -> None:
     text = (P4 / "headers.p4").read_text()
-    verdicts = re.search(r"enum bit<4> verdict_t \{(.*?)\}", text, re.DOTALL)
+    verdicts = re.search(r"enum bit<5> verdict_t \{(.*?)\}", text, re.DOTALL)
     assert verdicts
     names = dict(re.findall(r"(\w+) = (\d+)", verdicts[1]))
-    # the program has no trees and no clock: not the three verdicts that they take
-    assert int(names["MALFORMED"]) == FIRST_DROP - 3 == p4_tables.FIRST_DROP
-    assert int(names["RESULTS"]) == NUM_VERDICTS - 3
+    # the program has no clock: not the verdict on who is late
+    assert int(names["MALFORMED"]) == FIRST_DROP - 1 == p4_tables.FIRST_DROP
+    assert int(names["RESULTS"]) == NUM_VERDICTS - 1
     for name, (_, places) in COUNTERS.items():
         expected = {
-            "accepted": ("TAKE_OVER", "REDUCE", "START_AGAIN"),
-            "replays": ("REPLAY",),
+            "accepted": ("TAKE_OVER", "REDUCE", "START_AGAIN", "FINISH"),
+            "replays": ("REPLAY", "SEND_UP"),
             "statuses": ("ANSWER",),
             "opcode": ("WRONG_OPCODE",),
         }.get(name, (name.upper(),))

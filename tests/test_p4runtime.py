@@ -16,7 +16,7 @@ import pytest
 from bmv2 import Bmv2, Program
 
 from switch import p4_server, p4_tables
-from switch.config import JobConfig, SwitchConfig
+from switch.config import JobConfig, SwitchConfig, TreePlace
 from switch.p4_tables import VERDICTS, Entry, Place, Replica, Station
 from switch.protocol import Rule
 
@@ -285,21 +285,25 @@ def test_the_server_opens_it(
 
 def test_every_entry_is_in_the_program(program: Program) -> None:
     schema = P4Schema(program.p4info)
-    table = tuple(range(-8, 8))
-    job = JobConfig(job=7, workers=(("10.0.0.1", 5000),), code4=table)
-    place, stations = Place(1, 0, 1), {"10.0.0.1": Station(1, 2)}
+    tables = {"code4": tuple(range(-8, 8)), "code8": tuple(range(-128, 128))}
+    workers, parent = (("10.0.0.1", 5000),), ("10.0.0.2", 48864)
+    tree = TreePlace(num_workers=2, ranks=(0,), parent=parent)
+    job = JobConfig(job=7, workers=workers, tree=tree, **tables)
+    place = Place(1, 0, 1)
+    stations = {"10.0.0.1": Station(1, 2), "10.0.0.2": Station(3, 4)}
     route = (p4_tables.ROUTES, ("167772160/8",), "SwitchIngress.forward.to_hop")
     entries = [
-        p4_tables.job_entry(job, Rule.SAFE, place, 0),
-        *p4_tables.worker_entries(job, place, stations),
+        p4_tables.job_entry(job, Rule.SAFE, place, 0, stations),
+        *p4_tables.child_entries(job, place, stations),
+        *p4_tables.tree_entries(job, place, stations),
         *p4_tables.code_entries(job),
         *p4_tables.own_entries("10.0.0.253", 3),
         STATION,
         p4_tables.flood_entry(1000),
         Entry(*route, (1, 2, 3)),
     ]
-    tables = {entity_of(schema, entry).table_entry.table_id for entry in entries}
-    assert tables == {table.id for table in schema.tables}
+    filled = {entity_of(schema, entry).table_entry.table_id for entry in entries}
+    assert filled == {table.id for table in schema.tables}
     for array, _ in p4_tables.COUNTERS.values():
         assert array in {counter.name for counter in schema.counters}
 

@@ -76,7 +76,10 @@ ONLY_IN: dict[str, tuple[str, ...]] = {
     "torch.distributed": (
         "host/ddp.py",
         "host/compressors/exact.py",
+        "intswitch/autoload.py",  # tells torch of the backend
         "intswitch/backend.py",
+        "intswitch/reductions.py",
+        "intswitch/work.py",
         "intswitch/gloo.py",  # starts and ends the process group that `exact` uses
     ),
     "pydantic": (
@@ -84,10 +87,12 @@ ONLY_IN: dict[str, tuple[str, ...]] = {
         "intswitch/configuration.py",
         "intswitch/p4_configuration.py",
         "intswitch/link_faults.py",
+        "intswitch/access.py",
         "intswitch/topology.py",
     ),
     "yaml": ("intswitch/yaml_model.py",),
     "grpc": (
+        "host/channel.py",
         "switch/service.py",
         "switch/relay.py",
         "switch/p4runtime.py",
@@ -96,6 +101,7 @@ ONLY_IN: dict[str, tuple[str, ...]] = {
     "finsy": ("switch/p4runtime.py",),
     "pyroute2": ("intswitch/fabrics/namespaces.py",),
     "switch.stubs": (
+        "host/channel.py",
         "switch/service.py",
         "switch/relay.py",
         "switch/translation.py",

@@ -152,7 +152,7 @@ def scripts(trees: bool = False) -> list[Path]:
     """The files of the golden packets, by name.
 
     Those about trees only where asked for: a switch in a tree has jobs that workers do
-    not join, and the P4 program has no trees.
+    not join.
     """
     found = {path.name: path for folder in FOLDERS for path in folder.glob("*.txt")}
     wanted = sorted(name for name in found if trees or not name.startswith("tree_"))

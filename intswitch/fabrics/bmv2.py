@@ -184,7 +184,11 @@ class Bmv2(Fabric):
                 **self.connection(program),
                 "loop": count + 1,
             },
-            "control": {"address": CONTROL_ADDRESS, "port": DEFAULT_PORT},
+            "control": {
+                "address": CONTROL_ADDRESS,
+                "port": DEFAULT_PORT,
+                "insecure": True,  # nobody else is in this network
+            },
             "stations": [
                 {"address": address, "mac": mac_of(number), "port": number}
                 for number, address in enumerate(addresses)

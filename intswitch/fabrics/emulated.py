@@ -69,6 +69,7 @@ class Emulated(Fabric):
             num_slots=part.num_slots,
             slot_bytes=part.slot_bytes,
             faults=json.dumps(self.topology.faults_at(name, self.addresses)),
+            insecure=True,  # who reaches it is of this fabric
             **above,
         )
 

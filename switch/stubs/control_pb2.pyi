@@ -25,7 +25,7 @@ class DataAddress(_message.Message):
     def __init__(self, address: _Optional[str] = ..., port: _Optional[int] = ...) -> None: ...
 
 class JoinRequest(_message.Message):
-    __slots__ = ("job", "rank", "num_workers", "data", "format", "num_slots", "slot_bytes", "overflow", "timeout", "multicast", "code4", "code8", "via", "token", "straggler_timeout")
+    __slots__ = ("job", "rank", "num_workers", "data", "format", "num_slots", "slot_bytes", "overflow", "timeout", "multicast", "code4", "code8", "via", "straggler_timeout")
     JOB_FIELD_NUMBER: _ClassVar[int]
     RANK_FIELD_NUMBER: _ClassVar[int]
     NUM_WORKERS_FIELD_NUMBER: _ClassVar[int]
@@ -39,7 +39,6 @@ class JoinRequest(_message.Message):
     CODE4_FIELD_NUMBER: _ClassVar[int]
     CODE8_FIELD_NUMBER: _ClassVar[int]
     VIA_FIELD_NUMBER: _ClassVar[int]
-    TOKEN_FIELD_NUMBER: _ClassVar[int]
     STRAGGLER_TIMEOUT_FIELD_NUMBER: _ClassVar[int]
     job: str
     rank: int
@@ -54,9 +53,8 @@ class JoinRequest(_message.Message):
     code4: _containers.RepeatedScalarFieldContainer[int]
     code8: _containers.RepeatedScalarFieldContainer[int]
     via: _containers.RepeatedCompositeFieldContainer[DataAddress]
-    token: str
     straggler_timeout: float
-    def __init__(self, job: _Optional[str] = ..., rank: _Optional[int] = ..., num_workers: _Optional[int] = ..., data: _Optional[_Union[DataAddress, _Mapping]] = ..., format: _Optional[int] = ..., num_slots: _Optional[int] = ..., slot_bytes: _Optional[int] = ..., overflow: _Optional[_Union[Overflow, str]] = ..., timeout: _Optional[float] = ..., multicast: _Optional[bool] = ..., code4: _Optional[_Iterable[int]] = ..., code8: _Optional[_Iterable[int]] = ..., via: _Optional[_Iterable[_Union[DataAddress, _Mapping]]] = ..., token: _Optional[str] = ..., straggler_timeout: _Optional[float] = ...) -> None: ...
+    def __init__(self, job: _Optional[str] = ..., rank: _Optional[int] = ..., num_workers: _Optional[int] = ..., data: _Optional[_Union[DataAddress, _Mapping]] = ..., format: _Optional[int] = ..., num_slots: _Optional[int] = ..., slot_bytes: _Optional[int] = ..., overflow: _Optional[_Union[Overflow, str]] = ..., timeout: _Optional[float] = ..., multicast: _Optional[bool] = ..., code4: _Optional[_Iterable[int]] = ..., code8: _Optional[_Iterable[int]] = ..., via: _Optional[_Iterable[_Union[DataAddress, _Mapping]]] = ..., straggler_timeout: _Optional[float] = ...) -> None: ...
 
 class JoinEvent(_message.Message):
     __slots__ = ("joined", "refused", "death", "left", "closing")
@@ -141,12 +139,10 @@ class LeaveResponse(_message.Message):
     def __init__(self) -> None: ...
 
 class ResetRequest(_message.Message):
-    __slots__ = ("job", "token")
+    __slots__ = ("job",)
     JOB_FIELD_NUMBER: _ClassVar[int]
-    TOKEN_FIELD_NUMBER: _ClassVar[int]
     job: int
-    token: str
-    def __init__(self, job: _Optional[int] = ..., token: _Optional[str] = ...) -> None: ...
+    def __init__(self, job: _Optional[int] = ...) -> None: ...
 
 class ResetResponse(_message.Message):
     __slots__ = ()

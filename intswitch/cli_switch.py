@@ -1,4 +1,7 @@
-"""The part of the command line that is about switches: to run, ask and test them."""
+"""The commands that run a switch, or ask one: switch, controller, reset, counters.
+
+Like those of `cli.py`, each imports what it needs when it is called.
+"""
 
 from __future__ import annotations
 
@@ -21,6 +24,10 @@ def switch(
     faults: options.Faults = None,
     fault_seed: options.FaultSeed = None,
     parent: options.Parent = None,
+    tls_certificate: options.TlsCertificate = None,
+    tls_key: options.TlsKey = None,
+    tokens: options.Tokens = None,
+    insecure: options.Insecure = None,
     trace: options.Trace = None,
     until_stdin_closes: options.Hidden = False,
 ) -> None:
@@ -39,12 +46,12 @@ def switch(
         intswitch switch --loss-in 0.01 --loss-out 0.01
     One that writes down what it sees:
         intswitch switch --trace packets.pcap
+    For other machines, which then set INTSWITCH_CERTIFICATE=switch.pem:
+        intswitch switch --address 192.0.2.1 \\
+            --tls-certificate switch.pem --tls-key switch.key
     """
     given = {name: value for name, value in locals().items() if value is not None}
-    if until_stdin_closes:
-        from intswitch.child import end_with_parent, stop_politely
-
-        end_with_parent(stop_politely)
+    _watch_parent(until_stdin_closes)
     from intswitch.configuration import DEFAULTS, read_switch
     from intswitch.console import show_address, show_counters
     from intswitch.standalone import with_options
@@ -72,15 +79,19 @@ def controller(
             -i 3@loop0 -i 4@loop1 intswitch.json
         intswitch controller examples/controller.yaml
     """
-    if until_stdin_closes:
-        from intswitch.child import end_with_parent, stop_politely
-
-        end_with_parent(stop_politely)
+    _watch_parent(until_stdin_closes)
     from intswitch.console import show_address, show_counters
     from intswitch.p4_configuration import read_controller
     from switch.p4_server import serve
 
     show_counters(serve(read_controller(file), ready=show_address))
+
+
+def _watch_parent(until_stdin_closes: bool) -> None:
+    if until_stdin_closes:
+        from intswitch.child import end_with_parent, stop_politely
+
+        end_with_parent(stop_politely)
 
 
 def reset(address: options.Endpoint, job: options.FixedJob) -> None:
@@ -112,51 +123,3 @@ def counters(address: options.Endpoint, job: options.AnyJob = None) -> None:
     show_counters(host.controller.counters(address, job))
     if job is not None:
         show_lateness(host.controller.lateness(address, job))
-
-
-def conformance(
-    target: options.Target = None,
-    rule: options.TargetRule = None,
-    only: options.Only = None,
-    excepted: options.Except = None,
-    timeout: options.AnswerTimeout = 1.0,
-    bind: options.Bind = None,
-    fixed: options.Fixed = None,
-    interface: options.Interface = None,
-    switch_mac: options.SwitchMac = None,
-    jobs: options.PrintJobs = False,
-    workers_at: options.WorkersAt = None,
-    num_slots: options.JobSlots = None,
-    list_scripts: options.ListScripts = False,
-    json: options.AsJson = False,
-) -> None:
-    """Hold another switch to the rules: replay the golden packets against it.
-
-    For who ports the switch to a device of his own. Every row is a script of
-    packets in, and the packets and counters that must come of them, to the byte.
-    Ends with status 1 if a row failed.
-
-    \b
-    A target with intswitch's control plane:
-        intswitch conformance --target 10.0.0.1:48864
-    One without: tell it these jobs first, then run against them:
-        intswitch conformance --jobs --workers-at 10.0.0.2:20000 > jobs.yaml
-        intswitch conformance --fixed jobs.yaml --target 10.0.0.1:48864
-    One row, or a few:
-        intswitch conformance --target 10.0.0.1:48864 --only safe_replay
-    """
-    from intswitch.conformance import command
-
-    scripts = command.chosen(only or [], excepted or [])
-    if list_scripts:
-        command.list_scripts(scripts, rule)
-    elif jobs:
-        command.print_jobs(scripts, rule, workers_at or [], num_slots)
-    else:
-        wanted = command.Wanted(
-            target, rule, scripts, timeout, bind, fixed, interface or [], switch_mac
-        )
-        raise typer.Exit(command.check(wanted, json))
-
-
-COMMANDS = (switch, controller, reset, counters, conformance)
