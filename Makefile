@@ -47,8 +47,9 @@ lint: $(STAMP)
 	$(BIN)/ruff format --check $(SOURCES)
 	$(BIN)/mypy
 
+# two processes: much of the time goes into compiling and into waiting
 pytest: lint
-	$(BIN)/pytest
+	$(BIN)/pytest --numprocesses 2 --dist loadgroup
 
 bench: $(STAMP)
 	$(BIN)/python -m benchmarks

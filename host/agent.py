@@ -3,6 +3,7 @@
 import socket
 from types import TracebackType
 
+from host.access import Access
 from host.codes import check_kind
 from host.collectives import AggregationOverflow, Collectives
 from host.controller import join_job, split_address
@@ -30,6 +31,7 @@ def join(
     overflow: str = "detect",
     code4: Table | None = None,
     code8: Table | None = None,
+    access: Access | None = None,
 ) -> "Network":
     """Join a job at the switch, and wait until all its workers have.
 
@@ -38,23 +40,20 @@ def join(
     `num_workers`, `num_slots` (a power of two), `slot_bytes`, `overflow` (wrap,
     saturate, detect) and code tables: the 16 integers that code4 stands for, the 256 of
     code8, if such codes are to be summed; `num_workers` times the largest must fit an
-    int32. Raises ValueError, ConnectionError, TimeoutError (which names the missing
-    ranks) or JoinRefused, with the switch's reason.
+    int32. `access`: None takes what the environment says. Raises ValueError,
+    ConnectionError, TimeoutError (which names the missing ranks) or JoinRefused, with
+    the switch's reason.
     """
     host, port = split_address(address)
     sock = open_socket((bind or _own_address(host, port), 0))
     try:
-        ip_header = 40 if ":" in sock.getsockname()[0] else 20
-        largest = mtu - ip_header - 8 - HEADER_BYTES
-        if slot_bytes > largest:
-            raise ValueError(
-                f"slot_bytes {slot_bytes}: an MTU of {mtu} leaves room for {largest}"
-            )
+        _check_mtu(mtu, slot_bytes, sock.getsockname()[0])
         membership = join_job(
             address, job=job, rank=rank, num_workers=num_workers,
             data_address=sock.getsockname()[:2], num_slots=num_slots,
             slot_bytes=slot_bytes, overflow=overflow, code4=code4, code8=code8,
             timeout=timeout, multicast=hears_groups(sock.getsockname()[:2]),
+            access=access,
         )  # fmt: skip
     except BaseException:
         sock.close()
@@ -66,6 +65,15 @@ def join(
         membership.close()
         sock.close()
         raise
+
+
+def _check_mtu(mtu: int, slot_bytes: int, own: str) -> None:
+    ip_header = 40 if ":" in own else 20
+    largest = mtu - ip_header - 8 - HEADER_BYTES
+    if slot_bytes > largest:
+        raise ValueError(
+            f"slot_bytes {slot_bytes}: an MTU of {mtu} leaves room for {largest}"
+        )
 
 
 def attach(place: FixedPlace, data: str) -> "Network":
@@ -128,6 +136,12 @@ class Network(Collectives):
         """How many chunks this job's aggregations have had so far."""
         return self._transport.chunks
 
+    @property
+    def accepted_per_chunk(self) -> int:
+        """What this worker's switch counts as accepted for a chunk: a contribution of
+        each of its children, and the result of the switch above."""
+        return len(self._membership.behind) + self._membership.is_below
+
     def aggregate(self, stream: Stream) -> None:
         """See `Collectives`.
 
@@ -145,10 +159,18 @@ class Network(Collectives):
         """
         return self._membership.counters()
 
-    def close(self) -> None:
-        """Leave the job. The others can go on until they need this worker."""
+    def abort(self, reason: str) -> None:
+        """Let the aggregation that another thread is in fail, and all that follow."""
+        self._transport.aborted = reason
+
+    def close(self, leave: bool = True) -> None:
+        """Leave the job. The others can go on until they need this worker. `leave`
+        False: without a word, so that they are told that it is gone."""
         if self._sock.fileno() >= 0:
-            self._membership.leave()
+            if leave:
+                self._membership.leave()
+            else:
+                self._membership.close()
             self._close_sockets()
 
     def __enter__(self) -> "Network":
@@ -160,11 +182,7 @@ class Network(Collectives):
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        if error is None:
-            self.close()
-        elif self._sock.fileno() >= 0:  # not a leave: the others shall know
-            self._membership.close()
-            self._close_sockets()
+        self.close(leave=error is None)
 
     def _close_sockets(self) -> None:
         self._sock.close()

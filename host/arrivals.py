@@ -5,14 +5,13 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from host.losses import look_for_gap, note_evidence, note_repair, note_rtt
 from host.recovery import on_sample
 from host.window import (
     AGAIN,
     FRESH,
     IDLE,
     State,
-    look_for_gap,
-    note_evidence,
     release,
     send_again,
     slot_of,
@@ -68,9 +67,9 @@ def on_result(state: State, header: Header, length: int, now: float) -> int:
     # Karn: the answer to a repeated packet has no known cause, and one that was long
     # in coming was waiting for another worker
     if slot.timeouts == 0 and slot.excused == 0:
-        window.rtt = max(window.rtt, now - slot.sent_at)
+        note_rtt(window, now - slot.sent_at)
     if slot.timeouts > 0:
-        window.repaired += 1
+        note_repair(window, slot, now)
     else:
         window.repaired = 0
         note_evidence(window, slot)

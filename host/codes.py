@@ -102,6 +102,8 @@ class CodePlan(NamedTuple):
     """Of a full result."""
     flags: Integers
     """[1] or of the results' flags."""
+    first_out: int = 0
+    """The chunk whose result `out` begins with."""
 
 
 @kernel

@@ -9,7 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from host.codes import CodeStream
-from host.packetizer import ELEMENT_TYPES, ArrayStream, Barrier, Stream
+from host.packetizer import ELEMENT_TYPES, EVERYBODY, ArrayStream, Barrier, Stream
+from host.segments import Segments
 from host.transport import Statistics
 from switch.codes import TABLE_SIZES, Table
 from switch.protocol import ElementType, Flag, Reduction
@@ -45,17 +46,18 @@ class Collectives(ABC):
     def aggregate(self, stream: Stream) -> None:
         """Run one stream of chunks: what every other method stands on."""
 
-    def sum(self, array: Any, result_type: str | None = None) -> Any:
+    def sum(
+        self, array: Any, result_type: str | None = None, *, root: int | None = None
+    ) -> Any:
         """Sum over the workers of int8, int16 or int32 arrays of one shape.
 
-        `result_type` is the same type or a wider one. Raises AggregationOverflow when
-        a partial sum left its range (policy `detect`).
+        `result_type` is the same type or a wider one. `root`: the worker that gets the
+        sum, if not all do; the others get None. Raises AggregationOverflow, on every
+        worker, when a partial sum left its range (policy `detect`).
         """
         values, like = _as_array(array)
-        out = np.zeros(values.shape, result_type or values.dtype)
-        _check_types(values, out)
-        _check_width(values, out)
-        return like(self._reduce(values, out, Reduction.SUM))
+        dtype = np.dtype(result_type or values.dtype)
+        return self._reduce(values, dtype, Reduction.SUM, root, like)
 
     def sum_codes(self, codes: Any, code: str, result_type: str = "int16") -> Any:
         """Sum over the workers of what uint8 codes of one shape stand for.
@@ -79,12 +81,34 @@ class Collectives(ABC):
         self._run(stream, out.dtype)
         return like(out)
 
-    def max(self, array: Any) -> Any:
+    def max(self, array: Any, *, root: int | None = None) -> Any:
         """Elementwise maximum over the workers of int8, int16 or int32 arrays."""
         values, like = _as_array(array)
-        out = np.zeros_like(values)
-        _check_types(values, out)
-        return like(self._reduce(values, out, Reduction.MAX))
+        return self._reduce(values, values.dtype, Reduction.MAX, root, like)
+
+    def reduce(self, array: Any, reduction: str, *, root: int | None = None) -> Any:
+        """`sum`, `max` or `or` over the workers of int8, int16 or int32 arrays."""
+        values, like = _as_array(array)
+        kind = Reduction[reduction.upper()]
+        return self._reduce(values, values.dtype, kind, root, like)
+
+    def reduce_scatter(self, parts: Any, reduction: str = "sum") -> Any:
+        """[...] this worker's part of the sum (or max, or) over the workers of
+        `parts`, [num_workers, ...] of int8, int16 or int32: part r goes to worker r.
+        """
+        values, like = _as_array(parts)
+        self._check_parts(values)
+        _check_types(values)
+        segments = self._segments(values[0].size, self.slot_bytes // values.itemsize)
+        out = np.zeros(values.shape[1:], values.dtype)
+        stream = ArrayStream(
+            segments.aligned(values), out.reshape(-1),
+            Reduction[reduction.upper()], self.slot_bytes,
+            recipients=segments.owners(),
+            first_out=segments.range_of(self.rank)[0],
+        )  # fmt: skip
+        self._run(stream, out.dtype)
+        return like(out)
 
     def union(self, bits: Any) -> Any:
         """Or over the workers: of bool arrays, or of packed bits (uint8)."""
@@ -108,6 +132,46 @@ class Collectives(ABC):
         self.aggregate(stream)
         return like(out.view(values.dtype).reshape(values.shape))
 
+    def all_gather(self, array: Any, *, root: int | None = None) -> Any:
+        """[num_workers, ...] the arrays of all workers, of any type and one shape.
+
+        `root`: the worker that gets them, if not all do; the others get None.
+        """
+        values, like = _as_array(array)
+        own = values.reshape(-1).view(np.int8)
+        segments = self._segments(own.size, self.slot_bytes)
+        gets = root is None or root == self.rank
+        out = np.zeros(segments.width * self.num_workers if gets else 0, np.int8)
+        recipients = self._only(root, segments.chunks * self.num_workers)
+        stream = ArrayStream(
+            own, out, Reduction.OR, self.slot_bytes, segments.range_of(self.rank),
+            recipients,
+        )  # fmt: skip
+        self.aggregate(stream)
+        if not gets:
+            return None
+        parts = segments.parts(out).view(values.dtype)
+        return like(parts.reshape(self.num_workers, *values.shape))
+
+    def scatter(self, parts: Any, root: int) -> Any:
+        """[...] this worker's part of worker `root`'s `parts`, [num_workers, ...] of
+        any type. The others give an array of the same type and shape, which is not
+        read."""
+        self._check_rank("root", root)
+        values, like = _as_array(parts)
+        self._check_parts(values)
+        own = values.reshape(self.num_workers, -1).view(np.int8)
+        segments = self._segments(own.shape[1], self.slot_bytes)
+        out = np.zeros(own.shape[1], np.int8)
+        is_root = self.rank == root
+        stream = ArrayStream(
+            segments.aligned(own) if is_root else out[:0], out,
+            Reduction.OR, self.slot_bytes, None if is_root else (0, 0),
+            segments.owners(), segments.range_of(self.rank)[0],
+        )  # fmt: skip
+        self.aggregate(stream)
+        return like(out.view(values.dtype).reshape(values.shape[1:]))
+
     def gather(self, message: bytes) -> list[bytes]:
         """The messages of all workers, by rank; of any lengths below 2^31."""
         lengths = np.zeros(self.num_workers, np.int32)
@@ -129,11 +193,42 @@ class Collectives(ABC):
         """Wait until every worker has come here."""
         self.aggregate(Barrier())
 
-    def _reduce(self, values: Array, out: Array, reduction: Reduction) -> Array:
-        flat = np.ascontiguousarray(values).reshape(-1)
-        stream = ArrayStream(flat, out.reshape(-1), reduction, self.slot_bytes)
-        self._run(stream, out.dtype)
-        return out
+    def _reduce(
+        self,
+        values: Array,
+        dtype: np.dtype[Any],
+        reduction: Reduction,
+        root: int | None = None,
+        like: Callable[[Array], Any] = lambda out: out,
+    ) -> Any:
+        _check_types(values, np.empty(0, dtype))
+        _check_width(values, dtype)
+        gets = root is None or root == self.rank
+        out = np.zeros(values.shape if gets else 0, dtype)
+        chunks = -(-values.size // (self.slot_bytes // dtype.itemsize))
+        stream = ArrayStream(
+            values.reshape(-1), out.reshape(-1), reduction, self.slot_bytes,
+            recipients=self._only(root, chunks),
+        )  # fmt: skip
+        self._run(stream, dtype)
+        return like(out) if gets else None
+
+    def _only(self, root: int | None, chunks: int) -> NDArray[np.int64]:
+        """The recipients of an aggregation's chunks: one worker, or all."""
+        if root is None:
+            return EVERYBODY
+        self._check_rank("root", root)
+        return np.full(chunks, root, np.int64)
+
+    def _segments(self, elements: int, elements_per_chunk: int) -> Segments:
+        return Segments(self.num_workers, elements, elements_per_chunk)
+
+    def _check_parts(self, values: Array) -> None:
+        if values.ndim == 0 or len(values) != self.num_workers:
+            raise ValueError(
+                f"parts of shape {list(values.shape)}: expected {self.num_workers} "
+                "along the first dimension, one for each worker"
+            )
 
     def _run(self, stream: ArrayStream | CodeStream, dtype: np.dtype[Any]) -> None:
         self.aggregate(stream)
@@ -145,9 +240,8 @@ class Collectives(ABC):
             )
 
     def _union(self, packed: Array) -> Array:
-        out = np.zeros_like(packed)
-        self._reduce(packed.view(np.int8), out.view(np.int8), Reduction.OR)
-        return out
+        bits: Array = self._reduce(packed.view(np.int8), np.dtype("i1"), Reduction.OR)
+        return bits.view(np.uint8)
 
     def _check_rank(self, name: str, rank: int) -> None:
         if not 0 <= rank < self.num_workers:
@@ -172,8 +266,8 @@ def _check_types(*arrays: Array) -> None:
             raise TypeError(f"{array.dtype} elements: expected one of {allowed}")
 
 
-def _check_width(values: Array, out: Array) -> None:
-    if out.itemsize < values.itemsize:
+def _check_width(values: Array, dtype: np.dtype[Any]) -> None:
+    if dtype.itemsize < values.itemsize:
         raise TypeError(
-            f"result_type {out.dtype} is narrower than the elements' {values.dtype}"
+            f"result_type {dtype} is narrower than the elements' {values.dtype}"
         )

@@ -17,6 +17,7 @@ from typing import Any
 
 import grpc
 
+from host.access import CERTIFICATE, Access
 from switch.codes import Table, objection_to_table
 from switch.protocol import FORMAT, Overflow
 from switch.stubs import control_pb2 as pb
@@ -65,15 +66,17 @@ def join_job(
     code8: Table | None = None,
     multicast: bool = False,
     timeout: float = 30.0,
+    access: Access | None = None,
 ) -> "Membership":
     """Join `job` and wait for the other workers, `timeout` seconds at most.
 
     `switch_address` is HOST:PORT of the control plane (TCP), `data_address` the numeric
     address that this worker's packets come from; `multicast`: it can receive from a
     multicast group on the loopback interface; `code4`, `code8`: what 16 and 256 codes
-    stand for, or None. Raises ValueError for arguments that no switch could take,
-    ConnectionError if no switch answers, TimeoutError if workers are missing (the text
-    names their ranks), JoinRefused if the switch says no.
+    stand for, or None; `access`: None takes what the environment says. Raises
+    ValueError for arguments that no switch could take, ConnectionError if no switch
+    answers, TimeoutError if workers are missing (the text names their ranks),
+    JoinRefused if the switch says no.
     """
     started = time.monotonic()
     request = pb.JoinRequest(
@@ -91,31 +94,36 @@ def join_job(
         code8=_entries("code8", code8, num_workers),
         multicast=multicast,
     )
-    channel = _connect(switch_address, min(timeout, CONNECT_TIMEOUT))
+    access = access or Access.from_environment()
+    channel = _connect(switch_address, min(timeout, CONNECT_TIMEOUT), access)
     request.timeout = max(0.0, timeout - (time.monotonic() - started))
-    return Membership(switch_address, channel, request)
+    return Membership(switch_address, channel, request, access)
 
 
-def reset(switch_address: str, job: int) -> None:
+def reset(switch_address: str, job: int, access: Access | None = None) -> None:
     """Start a fixed job afresh. Raises ConnectionError, SwitchRefused."""
-    with _stub(switch_address) as stub:
-        stub.Reset(pb.ResetRequest(job=_natural("job", job)), timeout=CALL_TIMEOUT)
+    access = access or Access.from_environment()
+    request = pb.ResetRequest(job=_natural("job", job))
+    with _stub(switch_address, access) as stub:
+        stub.Reset(request, timeout=CALL_TIMEOUT, metadata=access.metadata())
 
 
-def counters(switch_address: str, job: int | None = None) -> dict[str, int]:
+def counters(
+    switch_address: str, job: int | None = None, access: Access | None = None
+) -> dict[str, int]:
     """Packets by what became of them, of one job or (None) of the whole switch.
 
     Raises ConnectionError, and SwitchRefused if there is no such job.
     """
     number = None if job is None else _natural("job", job)
-    with _stub(switch_address) as stub:
+    with _stub(switch_address, access) as stub:
         response = stub.Counters(pb.CountersRequest(job=number), timeout=CALL_TIMEOUT)
     return dict(response.counters)
 
 
-def ping(switch_address: str) -> float:
+def ping(switch_address: str, access: Access | None = None) -> float:
     """Seconds that the control plane takes to answer. Raises ConnectionError."""
-    with _stub(switch_address) as stub:
+    with _stub(switch_address, access) as stub:
         started = time.perf_counter()
         stub.Ping(pb.PingRequest(), timeout=CALL_TIMEOUT)
         return time.perf_counter() - started
@@ -129,14 +137,18 @@ class Membership:
     """
 
     def __init__(
-        self, switch_address: str, channel: grpc.Channel, request: pb.JoinRequest
+        self,
+        switch_address: str,
+        channel: grpc.Channel,
+        request: pb.JoinRequest,
+        access: Access,
     ) -> None:
         self.rank = request.rank
         self.num_workers = request.num_workers
         self.behind: Sequence[tuple[int, ...]] = [
             (rank,) for rank in range(request.num_workers)
         ]
-        """Ranks by their bits at the switch: all workers are at this one."""
+        """The ranks behind each bit at the switch: all workers are at this one."""
         self.num_slots = request.num_slots
         self.slot_bytes = request.slot_bytes
         self.code4 = tuple(request.code4) or None
@@ -147,13 +159,14 @@ class Membership:
         self.left: tuple[int, ...] = ()
         """Ranks of the workers that need nothing more: they send nothing either."""
         self._address = switch_address
+        self._access = access
         self._failure: str | None = None
         self._closed = False
         self._wakeup = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
         self._channel = channel
         self._stub: Any = pb_grpc.ControlStub(channel)  # type: ignore[no-untyped-call]
         self._answer: Future[pb.Joined] = Future()
-        self._stream = self._stub.Join(request)
+        self._stream = self._stub.Join(request, metadata=access.metadata())
         self._reader = threading.Thread(
             target=self._read, name="join stream", daemon=True
         )
@@ -164,13 +177,22 @@ class Membership:
         except BaseException:
             self.close()
             raise
+        self._settle(joined)
+
+    def _settle(self, joined: pb.Joined) -> None:
+        """Take in what the switch has granted."""
         self._member = joined.member
         self.job = joined.job
         """Id in the header of the job's packets."""
         self.window = joined.window
         """How many chunks to have outstanding at most, says the switch."""
         self.workers = tuple((each.address, each.port) for each in joined.workers)
-        """Data addresses as bound: worker 0, worker 1, ..."""
+        """Data addresses as bound: worker 0, worker 1, ...; in a tree of switches, of
+        what is at this worker's own switch."""
+        self.is_below: bool = joined.is_below
+        """Whether there is a switch above the worker's."""
+        if joined.children:
+            self.behind = [tuple(child.ranks) for child in joined.children]
         self.group: Address | None = None
         """Where results for every worker go to, unless to each by itself."""
         if joined.HasField("group"):
@@ -196,7 +218,7 @@ class Membership:
 
     def counters(self) -> dict[str, int]:
         """Packets of this job by what became of them at the switch."""
-        return counters(self._address, self.job)
+        return counters(self._address, self.job, self._access)
 
     def leave(self) -> None:
         """Say that this worker has every result it wants, and close."""
@@ -273,36 +295,50 @@ class Membership:
         os.eventfd_write(self._wakeup, 1)
 
 
-def _connect(address: str, timeout: float) -> grpc.Channel:
+def _connect(address: str, timeout: float, access: Access) -> grpc.Channel:
     """A channel to a switch that answers."""
     split_address(address)
-    channel = grpc.insecure_channel(address, options=OPTIONS)
+    channel = _channel(address, access)
     stub = pb_grpc.ControlStub(channel)  # type: ignore[no-untyped-call]
     try:
         stub.Ping(pb.PingRequest(), timeout=timeout, wait_for_ready=True)
     except grpc.RpcError:
         channel.close()
-        raise _no_switch(address) from None
+        raise _no_switch(address, access) from None
     except BaseException:
         channel.close()
         raise
     return channel
 
 
+def _channel(address: str, access: Access) -> grpc.Channel:
+    if access.certificate is None:
+        return grpc.insecure_channel(address, options=OPTIONS)
+    credentials = grpc.ssl_channel_credentials(access.certificate)
+    return grpc.secure_channel(address, credentials, options=OPTIONS)
+
+
 @contextmanager
-def _stub(address: str) -> Iterator[Any]:
-    with _connect(address, CONNECT_TIMEOUT) as channel:
+def _stub(address: str, access: Access | None) -> Iterator[Any]:
+    access = access or Access.from_environment()
+    with _connect(address, CONNECT_TIMEOUT, access) as channel:
         try:
             yield pb_grpc.ControlStub(channel)  # type: ignore[no-untyped-call]
         except grpc.RpcError as error:
             if error.code() == grpc.StatusCode.FAILED_PRECONDITION:
                 raise SwitchRefused(error.details()) from None
-            raise _no_switch(address) from error
+            raise _no_switch(address, access) from error
 
 
-def _no_switch(address: str) -> ConnectionError:
+def _no_switch(address: str, access: Access) -> ConnectionError:
+    if access.certificate is not None:
+        return ConnectionError(
+            f"no switch answers at {address} (TCP) with a certificate that "
+            f"{CERTIFICATE} vouches for, of the host that is asked for"
+        )
     return ConnectionError(
-        f"no switch answers at {address} (TCP): start one with `intswitch switch`"
+        f"no switch answers at {address} (TCP): start one with `intswitch switch`; one "
+        f"that has a certificate takes {CERTIFICATE}, a file, to be reached"
     )
 
 

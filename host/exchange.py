@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from host.arrivals import Arrived, receive
+from host.losses import expire
 from host.packetizer import (
     Contributions,
     Results,
@@ -18,7 +19,7 @@ from host.packetizer import (
     assemble_queries,
     make_ready,
 )
-from host.window import Outgoing, State, contributions_due, expire, queries_due
+from host.window import Outgoing, State, contributions_due, queries_due
 from switch.addresses import Table
 from switch.compiled import kernel, specialize
 from switch.messages import Inlet, Outlet, receive_rows, send_trains

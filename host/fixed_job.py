@@ -28,6 +28,8 @@ class Place(Protocol):
     """Chunks to have outstanding at most."""
     behind: Sequence[tuple[int, ...]]
     """The ranks that each child of the worker's switch leads to, by its bit."""
+    is_below: bool
+    """Whether that switch has one above it."""
     group: Address | None
     left: tuple[int, ...]
 
@@ -53,6 +55,7 @@ class FixedPlace:
     slot_bytes: int
     behind: Sequence[tuple[int, ...]] = ()
     """Left out: all workers are at this switch."""
+    is_below: bool = False
     code4: Table | None = None
     code8: Table | None = None
     window: int = field(init=False)

@@ -90,6 +90,9 @@ class Stream:
     """Elements of a full contribution, the same on every worker. code4: even."""
     plan: Any
     """Named tuple of all that the kernels need."""
+    needs_results: ClassVar[bool] = False
+    """Whether a chunk can be filled only when the result of the chunk `num_slots`
+    before it has been drained."""
     fill_rows: ClassVar[Callable[..., None]]
     """Kernel (plan, chunks, contributions): write payloads and header fields of
     `chunks` ([rows], int64)."""
@@ -110,6 +113,7 @@ ELEMENT_TYPES = {
     np.dtype(np.int16): ElementType.INT16,
     np.dtype(np.int32): ElementType.INT32,
 }
+EVERYBODY = np.zeros(0, np.int64)
 CONTRIBUTE, QUERY = int(Opcode.CONTRIBUTE), int(Opcode.QUERY)
 REPEATED = int(Flag.REPEATED)
 
@@ -162,6 +166,10 @@ class ArrayPlan(NamedTuple):
     """[2] the chunks that `values` has; the others are sent empty."""
     flags: Integers
     """[1] or of the results' flags."""
+    recipients: Integers
+    """[chunks] ranks of the workers that get the results; [0]: every worker does."""
+    first_out: int
+    """The chunk whose result `out` begins with."""
 
 
 @kernel
@@ -170,6 +178,8 @@ def fill_chunks(
 ) -> None:
     """Payloads of `chunks`, the last one padded; empty outside `owned`."""
     for i in range(chunks.size):
+        if plan.recipients.size > 0:
+            contributions.recipient[i] = plan.recipients[chunks[i]]
         if chunks[i] < plan.owned[0] or chunks[i] >= plan.owned[1]:
             contributions.element_count[i] = 0
             continue
@@ -183,12 +193,13 @@ def fill_chunks(
 
 @kernel
 def drain_chunks(plan: ArrayPlan, chunks: Integers, results: Results) -> None:
-    """Results of `chunks` to `out`; what nobody contributed to stays as it is."""
+    """Results of `chunks` to `out`; what nobody contributed to, or others get, stays as
+    it is."""
     for i in range(chunks.size):
         plan.flags[0] |= results.flags[i]
         if results.element_count[i] == 0:
             continue
-        start = chunks[i] * plan.chunk_bytes
+        start = (chunks[i] - plan.first_out) * plan.chunk_bytes
         own = min(plan.chunk_bytes, plan.out.size - start)
         at = results.payload_at[i]
         write_lanes(
@@ -202,7 +213,9 @@ class ArrayStream(Stream):
     """A whole array in, a whole array out.
 
     `owned` limits this worker's contribution to the chunks from owned[0] to owned[1];
-    `values` begins with the first of them. The others are sent empty.
+    `values` begins with the first of them. The others are sent empty. `recipients`
+    are the ranks that get the chunks' results, the same on every worker; `out` then has
+    those of this worker, which lie side by side.
     """
 
     plan: ArrayPlan
@@ -216,6 +229,8 @@ class ArrayStream(Stream):
         reduction: Reduction,
         slot_bytes: int,
         owned: tuple[int, int] | None = None,
+        recipients: Integers = EVERYBODY,
+        first_out: int = 0,
     ) -> None:
         element_type, result_type = (
             ELEMENT_TYPES[values.dtype],
@@ -223,7 +238,8 @@ class ArrayStream(Stream):
         )
         self.kind = kind_of(reduction, element_type, result_type)
         self.elements_per_chunk = slot_bytes // out.itemsize
-        self.num_chunks = -(-out.size // self.elements_per_chunk)
+        whole = -(-out.size // self.elements_per_chunk)
+        self.num_chunks = len(recipients) or whole
         lowest = np.iinfo(values.dtype).min if reduction == Reduction.MAX else 0
         identity = np.full(self.elements_per_chunk, lowest, values.dtype)
         self.plan = ArrayPlan(
@@ -235,6 +251,8 @@ class ArrayStream(Stream):
             identity=identity.view(np.uint8),
             owned=np.array(owned or (0, self.num_chunks), np.int64),
             flags=np.zeros(1, np.int64),
+            recipients=recipients,
+            first_out=first_out,
         )
 
     @property

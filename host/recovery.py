@@ -4,6 +4,8 @@ The estimate is a small array, so that compiled code can keep one for each of ma
 workers. Times are in seconds.
 """
 
+from typing import NamedTuple
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -12,14 +14,35 @@ from switch.compiled import kernel
 INITIAL_TIMEOUT = 0.1  # seconds, until the first sample
 MIN_TIMEOUT = 0.02  # seconds; a time slice of a busy machine is not a loss
 MAX_TIMEOUT = 1.0  # seconds, backoff included
-SMOOTHED, VARIATION, TIMEOUT = range(3)
+SMOOTHED, VARIATION, TIMEOUT, FLOOR, CEILING = range(5)
 
 Estimate = NDArray[np.float64]
 
 
-def new_estimate() -> Estimate:
+class Recovery(NamedTuple):
+    """When a packet counts as lost. The defaults are for processes on a busy machine;
+    virtual time, which has no scheduler, can do with less. Times are in seconds."""
+
+    initial: float = INITIAL_TIMEOUT
+    """Timeout until the first sample."""
+    floor: float = MIN_TIMEOUT
+    ceiling: float = MAX_TIMEOUT
+    """Of the timeout, backoff included."""
+    patience: float = 1e-3
+    """At least so long after it was sent, when one sent later has been answered; inf:
+    such answers are no evidence (timers alone)."""
+    packet_threshold: int = 0
+    """Lost at once when the answered packets include one sent so many later (RFC 9002,
+    section 6.1.1, has 3). It doubles when a loss turns out to have been reordering. 0:
+    no such rule."""
+
+
+PATIENT = Recovery()
+
+
+def new_estimate(recovery: Recovery = PATIENT) -> Estimate:
     """No sample yet."""
-    return np.array([-1.0, 0.0, INITIAL_TIMEOUT])
+    return np.array([-1.0, 0.0, recovery.initial, recovery.floor, recovery.ceiling])
 
 
 @kernel
@@ -33,11 +56,11 @@ def on_sample(estimate: Estimate, rtt: float) -> None:
         estimate[VARIATION] += (off - estimate[VARIATION]) / 4
         estimate[SMOOTHED] += (rtt - estimate[SMOOTHED]) / 8
     timeout = estimate[SMOOTHED] + 4 * estimate[VARIATION]
-    estimate[TIMEOUT] = min(max(timeout, MIN_TIMEOUT), MAX_TIMEOUT)
+    estimate[TIMEOUT] = min(max(timeout, estimate[FLOOR]), estimate[CEILING])
 
 
 @kernel
 def timeout_after(estimate: Estimate, unanswered: int) -> float:
     """How long to wait for a packet whose last `unanswered` timeouts ran out."""
     doublings = min(unanswered, 30)
-    return float(min(estimate[TIMEOUT] * (1 << doublings), MAX_TIMEOUT))
+    return float(min(estimate[TIMEOUT] * (1 << doublings), estimate[CEILING]))

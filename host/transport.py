@@ -58,6 +58,9 @@ class Statistics:
 class Transport:
     """Runs one aggregation after the other: window, packets, socket, clock."""
 
+    aborted: str | None = None
+    """Why nothing is to go on, says another thread."""
+
     def __init__(
         self,
         sock: socket.socket,
@@ -182,12 +185,14 @@ class Transport:
             )
 
     def _check_membership(self) -> None:
-        failure = self.membership.failure()
+        failure = self.aborted or self.membership.failure()
         if failure is not None:
             raise AggregationError(self._describe(failure))
 
     def _check_progress(self, deadline: float, now: float) -> None:
         """Raise once nothing more is to be hoped for."""
+        if self.aborted is not None:
+            raise AggregationError(self._describe(self.aborted))
         if self.window.left_behind:
             raise AggregationError(self._describe("the switch has gone on without it"))
         quiet = now - self.line.seconds[exchange.HEARD]

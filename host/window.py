@@ -7,7 +7,7 @@ and changes no mapping.
 
 The state of one worker is a record, an array of slots and two queues; compiled
 functions step it, so that one call can step many workers. Times are in seconds. What
-arrives is the matter of `arrivals.py`.
+arrives is the matter of `arrivals.py`, what is lost that of `losses.py`.
 """
 
 from collections.abc import Sequence
@@ -16,15 +16,12 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from host.recovery import new_estimate, timeout_after
+from host.recovery import PATIENT, Recovery, new_estimate, timeout_after
 from switch.compiled import kernel
 from switch.protocol import SEQUENCE_MASK
 
 Integers = NDArray[np.int64]
 
-RESENDS = 3  # unanswered timeouts before the switch is asked what the slot holds
-REORDERING = 1.25  # round-trip times by which answers may overtake each other
-MIN_PATIENCE = 1e-3  # seconds
 NEVER = np.inf
 
 # states of a slot
@@ -37,10 +34,12 @@ SLOT = np.dtype(
         ("sent_at", np.float64),
         ("deadline", np.float64),
         ("timeouts", np.int64),  # since the chunk was first sent
+        ("expired", np.int64),  # those of them that a timer told, and no answer
         ("silent", np.int64),  # timeouts since anything was heard about the chunk
         ("excused", np.int64),  # timeouts without evidence of a loss
         ("queries", np.int64),
         ("queued", np.int64),  # 1: in the queue `again`
+        ("number", np.int64),  # of its last packet, among all of the aggregation
     ]
 )
 
@@ -63,6 +62,11 @@ WINDOW = np.dtype(
         ("newest_sent_at", np.float64),  # of the answered packet that was sent last:
         ("newest_chunk", np.int64),  # when, and which one of those sent together
         ("newest_rtt", np.float64),  # the last round-trip time seen
+        ("newest_number", np.int64),  # the largest number of an answered packet
+        ("sent", np.int64),  # packets of the aggregation
+        ("shortest_rtt", np.float64),
+        ("patience", np.float64),  # this and the next: see Recovery
+        ("packet_threshold", np.int64),
         ("repaired", np.int64),  # answers in a row to packets that were repeated
         ("next_timeout", np.float64),
         ("rtt", np.float64),  # the longest in the batch at hand; negative: none
@@ -124,6 +128,7 @@ def new_state(
     worker: int,
     num_workers: int,
     seat: Seat | None = None,
+    recovery: Recovery = PATIENT,
 ) -> State:
     """A window before its first aggregation. `num_slots` is a power of two.
 
@@ -137,9 +142,12 @@ def new_state(
     window.bit, window.num_children, window.below = seat or Seat(
         worker, num_workers, num_workers
     )
+    window.shortest_rtt = NEVER
+    window.patience = recovery.patience
+    window.packet_threshold = recovery.packet_threshold
     slots = np.zeros(num_slots, SLOT).view(np.recarray)
     queues = np.zeros((2, num_slots), np.int64)
-    return State(window, slots, queues[0], queues[1], new_estimate())
+    return State(window, slots, queues[0], queues[1], new_estimate(recovery))
 
 
 @kernel
@@ -158,6 +166,8 @@ def begin(state: State, num_chunks: int, kind: int, full_count: int) -> None:
     window.oldest = 0
     window.newest_sent_at = -NEVER
     window.newest_chunk = -1
+    window.newest_number = -1
+    window.sent = 0
     window.repaired = 0
     window.next_timeout = NEVER
     window.silent = 0
@@ -182,6 +192,7 @@ def release(state: State, chunk: int) -> None:
     slot.chunk = chunk
     slot.state = FRESH
     slot.timeouts = 0
+    slot.expired = 0
     slot.silent = 0
     slot.excused = 0
     slot.queries = 0
@@ -206,7 +217,9 @@ def mark_sent(state: State, slot: Any, now: float) -> None:
     window = state.window[0]
     slot.state = SENT
     slot.sent_at = now
-    slot.deadline = now + timeout_after(state.estimate, slot.timeouts)
+    slot.number = window.sent
+    window.sent += 1
+    slot.deadline = now + timeout_after(state.estimate, slot.expired)
     window.next_timeout = min(window.next_timeout, slot.deadline)
 
 
@@ -277,78 +290,6 @@ def contributions_due(state: State, now: float, out: Outgoing) -> int:
 def queries_due(state: State, now: float, out: Outgoing) -> int:
     """Rows of `out` to send as queries; how many."""
     return take_repeats(state, now, ASK, out)
-
-
-@kernel
-def expire(state: State, now: float) -> None:
-    """Queue what was sent too long ago, and find the next deadline.
-
-    A packet is lost if one sent after it has been answered and its own answer is
-    overdue by that measure (as RACK has it, RFC 8985). Without such evidence, waiting
-    for another worker looks like loss: then only the oldest chunk is tried again, after
-    a retransmission timeout, and the others are let off. Each one that this repairs
-    lets one more be tried at once.
-    """
-    window = state.window[0]
-    window.next_timeout = NEVER
-    advance_oldest(state)
-    for chunk in range(min(window.num_slots, window.num_chunks)):
-        at = slot_of(window, chunk)
-        slot = state.slots[at]
-        if slot.state != SENT:
-            continue
-        answered_later = has_evidence(window, slot)
-        if answered_later:
-            slot.deadline = min(slot.deadline, overdue_at(window, slot))
-        if slot.deadline <= now:
-            if answered_later or slot.chunk <= window.oldest + window.repaired:
-                slot.timeouts += 1
-                slot.silent += 1
-                send_again(state, at, AGAIN if slot.timeouts <= RESENDS else ASK)
-                if slot.silent > window.silent:
-                    window.silent = slot.silent
-                window.next_timeout = now
-                continue
-            slot.excused += 1
-            slot.deadline = now + timeout_after(state.estimate, slot.timeouts)
-        window.next_timeout = min(window.next_timeout, slot.deadline)
-
-
-@kernel
-def has_evidence(window: Any, slot: Any) -> bool:
-    """Whether a packet that was sent after the slot's has been answered."""
-    if slot.sent_at == window.newest_sent_at:
-        return bool(slot.chunk < window.newest_chunk)
-    return bool(slot.sent_at < window.newest_sent_at)
-
-
-@kernel
-def note_evidence(window: Any, slot: Any) -> None:
-    """A packet sent once has been answered: it says something about those before."""
-    if slot.sent_at > window.newest_sent_at:
-        window.newest_sent_at = slot.sent_at
-        window.newest_chunk = slot.chunk
-    elif slot.sent_at == window.newest_sent_at:
-        window.newest_chunk = max(window.newest_chunk, slot.chunk)
-
-
-@kernel
-def overdue_at(window: Any, slot: Any) -> float:
-    """When a packet counts as lost, once there is evidence."""
-    patience = max(REORDERING * window.newest_rtt, MIN_PATIENCE)
-    return float(slot.sent_at + patience)
-
-
-@kernel
-def look_for_gap(state: State) -> None:
-    """Set the timer if the oldest chunk was overtaken."""
-    window = state.window[0]
-    advance_oldest(state)
-    if window.oldest < window.num_chunks:
-        slot = state.slots[slot_of(window, window.oldest)]
-        if slot.state == SENT and has_evidence(window, slot):
-            overdue = overdue_at(window, slot)
-            window.next_timeout = min(window.next_timeout, overdue)
 
 
 @kernel

@@ -8,16 +8,18 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from host.agent import join
     from host.compressors import compressor
+    from intswitch.hook import register_hook
     from intswitch.switch_process import Switch
 
 __version__ = "0.1.0"
-__all__ = ["Switch", "__version__", "compressor", "join"]
+__all__ = ["Switch", "__version__", "compressor", "join", "register_hook"]
 
 # Imported when first used: the command line has no second to spare for numba.
 _HOME = {
     "Switch": "intswitch.switch_process",
     "join": "host.agent",
     "compressor": "host.compressors",
+    "register_hook": "intswitch.hook",
 }
 
 

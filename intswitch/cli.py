@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import os
 import sys
-from contextlib import nullcontext
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from intswitch import options
+from intswitch import cli_switch, options, study_options
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -174,6 +173,44 @@ def reproduce(
 
 
 @app.command()
+def study(
+    name: study_options.Study,
+    quick: study_options.QuickStudy = False,
+    seed: options.PaperSeed = 0,
+    rate: study_options.LinkRate = "100 Gbit/s",
+    delay: study_options.LinkDelay = "1 us",
+    out: options.Out = None,
+) -> None:
+    """Study in virtual time what no laptop can hold: fast links, thousands of workers.
+
+    The switch's pipeline and the hosts' windows are those of every command; only
+    links are simulated: rate, delay, queue, loss, reordering. Every sum is
+    checked to the last bit. Writes STUDY.csv and STUDY.png into runs/study-STUDY,
+    or where --out says. A run repeats from its seed.
+
+    \b
+    How loss slows an aggregation down, and what finds losses sooner:
+        intswitch study loss
+    How many slots fill a link of 400 Gbit/s:
+        intswitch study slots --rate "400 Gbit/s"
+    Switch, ring and parameter server, 4 to 4096 workers; first a quick look:
+        intswitch study collectives --quick
+        intswitch study collectives
+    What each level of switches costs:
+        intswitch study depth
+    """
+    from intswitch.link_faults import TIMES, quantity
+    from intswitch.study import command
+    from intswitch.study.base import Options
+    from intswitch.topology import RATES
+
+    wanted = Options(
+        quick=quick, seed=seed, rate=quantity(rate, RATES), delay=quantity(delay, TIMES)
+    )
+    command.run(name, wanted, out)
+
+
+@app.command()
 def explore(
     rule: options.Rule = None,
     workers: options.ExploredWorkers = None,
@@ -211,78 +248,8 @@ def explore(
     raise typer.Exit(command.run(shapes, most_states, new_console()))
 
 
-@app.command()
-def switch(
-    file: options.SwitchFile = None,
-    address: options.Address = None,
-    port: options.Port = None,
-    rule: options.Rule = None,
-    num_slots: options.NumSlots = None,
-    slot_bytes: options.SlotBytes = None,
-    loss_in: options.LossIn = None,
-    loss_out: options.LossOut = None,
-    fault_seed: options.FaultSeed = None,
-    trace: options.Trace = None,
-    until_stdin_closes: options.Hidden = False,
-) -> None:
-    """Start an emulated switch, and serve until Ctrl-C.
-
-    Prints `listening ADDRESS:PORT` when it is ready (the first start compiles
-    its kernels, which takes about a minute), and its counters when it stops.
-    Options given here go before what the file says.
-
-    \b
-    For workers that join by name:
-        intswitch switch
-    With jobs fixed in a file, for any program that can send UDP:
-        intswitch switch switch.yaml
-    One that loses packets:
-        intswitch switch --loss-in 0.01 --loss-out 0.01
-    One that writes down what it sees:
-        intswitch switch --trace packets.pcap
-    """
-    given = {name: value for name, value in locals().items() if value is not None}
-    if until_stdin_closes:
-        from intswitch.child import end_with_parent, stop_politely
-
-        end_with_parent(stop_politely)
-    from intswitch.configuration import DEFAULTS, read_switch
-    from intswitch.console import show_address, show_counters
-    from intswitch.standalone import with_options
-    from switch.server import serve
-
-    config = read_switch(file) if file else DEFAULTS
-    config = with_options(config, given)
-    opened = trace.open("wb") if trace else nullcontext()
-    with opened as file:
-        show_counters(serve(config, ready=show_address, trace=file))
-
-
-@app.command()
-def controller(
-    file: options.ControllerFile, until_stdin_closes: options.Hidden = False
-) -> None:
-    """Start the control plane of a BMv2 switch that runs our P4 program.
-
-    The file says where the switch is and what is attached to it. Prints
-    `listening ADDRESS:PORT` when workers can join, and the switch's counters
-    when it stops.
-
-    \b
-    With the ports of examples/controller.yaml:
-        simple_switch -i 0@veth0 -i 1@veth1 -i 2@control \\
-            -i 3@loop0 -i 4@loop1 intswitch.json
-        intswitch controller examples/controller.yaml
-    """
-    if until_stdin_closes:
-        from intswitch.child import end_with_parent, stop_politely
-
-        end_with_parent(stop_politely)
-    from intswitch.console import show_address, show_counters
-    from intswitch.p4_configuration import read_controller
-    from switch.p4_server import serve
-
-    show_counters(serve(read_controller(file), ready=show_address))
+app.command()(cli_switch.switch)
+app.command()(cli_switch.controller)
 
 
 @app.command()
@@ -302,35 +269,8 @@ def doctor() -> None:
         raise typer.Exit(1)
 
 
-@app.command()
-def reset(address: options.Endpoint, job: options.FixedJob) -> None:
-    """Start a job afresh: its slots empty, its sequences from 0 again.
-
-    For jobs fixed in the switch's file; a job that workers join starts afresh
-    anyway.
-
-    \b
-        intswitch reset 127.0.0.1:48864 7
-    """
-    import host.controller
-
-    host.controller.reset(address, job)
-    typer.echo(f"job {job}: its slots are empty, its sequences begin at 0 again")
-
-
-@app.command()
-def counters(address: options.Endpoint, job: options.AnyJob = None) -> None:
-    """Show what a running switch has counted; every packet is in exactly one line.
-
-    \b
-    The whole switch, then one job:
-        intswitch counters 127.0.0.1:48864
-        intswitch counters 127.0.0.1:48864 7
-    """
-    import host.controller
-    from intswitch.console import show_counters
-
-    show_counters(host.controller.counters(address, job))
+app.command()(cli_switch.reset)
+app.command()(cli_switch.counters)
 
 
 @app.command()

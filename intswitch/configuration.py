@@ -1,7 +1,8 @@
 """The YAML file of a stand-alone switch -> SwitchConfig; all mistakes at once.
 
 switch: {address: 127.0.0.1, port: 48864, rule: safe}
-faults: {loss_in: 0.01, loss_out: 0.01, seed: 7}      # may be left out
+control: {tls_certificate: switch.pem, tls_key: switch.key, tokens: tokens.yaml}
+faults: {inward: {loss: 0.01}, outward: {loss: 0.01}, seed: 7}    # may be left out
 jobs:                                                 # may be left out
   - job: 7
     num_slots: 8
@@ -23,9 +24,25 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict
 
-from intswitch.yaml_model import Mistake, expect, mapping, mappings, read_model
+from intswitch.access import SecurityPart
+from intswitch.link_faults import FaultsPart, whole
+from intswitch.yaml_model import (
+    Mistake,
+    expect,
+    mapping,
+    mappings,
+    parse_model,
+    read_model,
+)
 from switch.codes import TABLE_SIZES, objection_to_table
-from switch.config import Address, FaultConfig, JobConfig, SwitchConfig, TreePlace
+from switch.config import (
+    Address,
+    FaultConfig,
+    JobConfig,
+    LinkEnd,
+    SwitchConfig,
+    TreePlace,
+)
 from switch.protocol import HEADER_BYTES, MAX_WORKERS, Overflow, Rule
 from switch.tree import MAX_JOB_WORKERS, objections_to_tree
 
@@ -43,6 +60,13 @@ def read_switch(path: Path | str) -> SwitchConfig:
     is allowed, what was found. Raises OSError if the file cannot be read.
     """
     return _switch_config(read_model(Path(path), SwitchFile, contradictions))
+
+
+def read_faults(text: str) -> FaultConfig:
+    """The faults of a switch from YAML (or JSON) text. Raises FileError."""
+    document = f"faults: {text}"
+    file = parse_model(document, "--faults", SwitchFile, contradictions)
+    return fault_config(file.faults)
 
 
 def resolve_worker(text: str, version: int | None = None) -> Address:
@@ -83,21 +107,12 @@ def _by_version(address: str) -> tuple[int, str]:
 # fields
 
 
-def whole(low: int, high: int) -> BeforeValidator:
-    text = f"an integer from {low} to {high}"
-    return expect(text, lambda value: type(value) is int and low <= value <= high)
-
-
 def _is_slots(value: Any) -> bool:
     return type(value) is int and 1 <= value <= MAX_SLOTS and value.bit_count() == 1
 
 
 def _is_width(value: Any) -> bool:
     return type(value) is int and 4 <= value <= MAX_SLOT_BYTES and value % 4 == 0
-
-
-def _is_probability(value: Any) -> bool:
-    return type(value) in (int, float) and 0 <= value <= 1
 
 
 def _is_workers(value: Any) -> bool:
@@ -130,13 +145,11 @@ def _check_host(text: str) -> str:
 
 SLOTS = expect(f"a power of two from 1 to {MAX_SLOTS}", _is_slots)
 WIDTH = expect(f"a multiple of 4 from 4 to {MAX_SLOT_BYTES}", _is_width)
-PROBABILITY = expect("a probability from 0 to 1", _is_probability)
 WORKERS = expect(f"a list of 1 to {MAX_WORKERS} workers, ADDRESS:PORT", _is_workers)
 RANKS = expect("a list with each worker's rank, and a list for each switch", _is_ranks)
 MAPPING = expect("a mapping of fields", lambda value: isinstance(value, dict))
 JOBS = expect("a list of jobs", lambda value: isinstance(value, list))
 
-Probability = Annotated[float, PROBABILITY]
 RuleName = Literal["safe", "switchml"]
 OverflowName = Literal["wrap", "saturate", "detect"]
 
@@ -151,11 +164,22 @@ class SwitchPart(Part):
     rule: RuleName = "safe"
     num_slots: Annotated[int, whole(1, MAX_SLOTS)] = DEFAULTS.num_slots
     slot_bytes: Annotated[int, WIDTH] = DEFAULTS.slot_bytes
+    parent: str = DEFAULTS.parent
 
 
-class FaultsPart(Part):
-    loss_in: Probability = 0.0
-    loss_out: Probability = 0.0
+class LinkPart(Part):
+    """The switch's end of a link."""
+
+    inward: Annotated[FaultsPart, MAPPING] = FaultsPart()
+    outward: Annotated[FaultsPart, MAPPING] = FaultsPart()
+
+    def end(self) -> LinkEnd:
+        return LinkEnd(inward=self.inward.faults(), outward=self.outward.faults())
+
+
+class PortsPart(LinkPart):
+    links: Annotated[dict[str, Annotated[LinkPart, MAPPING]], MAPPING] = {}
+    """Those that differ, by the IP addresses at their other ends."""
     seed: Annotated[int, whole(0, 2**63 - 1)] = 0
 
 
@@ -178,7 +202,8 @@ class JobPart(Part):
 
 class SwitchFile(Part):
     switch: Annotated[SwitchPart, MAPPING] = SwitchPart()
-    faults: Annotated[FaultsPart, MAPPING] = FaultsPart()
+    faults: Annotated[PortsPart, MAPPING] = PortsPart()
+    control: Annotated[SecurityPart, MAPPING] = SecurityPart()
     jobs: Annotated[list[Annotated[JobPart, MAPPING]], JOBS] = []
 
 
@@ -191,10 +216,20 @@ def contradictions(document: dict[str, Any]) -> Iterator[Mistake]:
     yield from _repeated_jobs(jobs)
     yield from _too_many_slots(switch, jobs)
     yield from _too_wide(switch, jobs)
+    for host in mapping(mapping(document, "faults"), "links"):
+        if not _is_numeric(host):
+            yield ("faults", "links", host), {}, "expected a numeric IP address"
     for number, job in jobs:
         yield from _wrong_workers(number, job, _version(switch))
         yield from _too_large(number, job)
         yield from _no_tree(number, job, switch)
+
+
+def _is_numeric(host: object) -> bool:
+    try:
+        return str(ip_address(str(host))) == host
+    except ValueError:
+        return False
 
 
 def _repeated_jobs(jobs: list[tuple[int, Any]]) -> Iterator[Mistake]:
@@ -314,8 +349,20 @@ def _switch_config(file: SwitchFile) -> SwitchConfig:
         rule=Rule[file.switch.rule.upper()],
         num_slots=file.switch.num_slots,
         slot_bytes=file.switch.slot_bytes,
-        faults=FaultConfig(**file.faults.model_dump()),
+        parent=file.switch.parent,
+        faults=fault_config(file.faults),
         jobs=tuple(job_config(job, version) for job in file.jobs),
+        security=file.control.security(),
+    )
+
+
+def fault_config(part: PortsPart) -> FaultConfig:
+    everyone = part.end()
+    return FaultConfig(
+        inward=everyone.inward,
+        outward=everyone.outward,
+        links=tuple((host, link.end()) for host, link in part.links.items()),
+        seed=part.seed,
     )
 
 

@@ -30,5 +30,7 @@ def show_counters(values: Mapping[str, int]) -> None:
     """What became of packets first, then why others were dropped or lost."""
     known = [name for name in COUNTERS if name in values]
     width = max(map(len, values), default=0)
-    for name in [*known, *sorted(set(values) - set(known))]:
+    # what faults have not done is not worth a line
+    others = sorted(name for name in set(values) - set(known) if values[name])
+    for name in [*known, *others]:
         print(f"{name:{width}}  {values[name]:>14,}", flush=True)

@@ -117,7 +117,8 @@ Topology = Annotated[
     str,
     Option(
         metavar="NAME",
-        help="[b]star[/] (4 workers), [b]pair[/] (2), [b]star8[/] (8), or a YAML file.",
+        help="[b]star[/] (4 workers), [b]pair[/] (2), [b]star8[/] (8), [b]tree[/] (6 "
+        "at two switches below a third), or a YAML file.",
         rich_help_panel=NETWORK,
     ),
 ]
@@ -135,6 +136,8 @@ Fabric = Annotated[
     Option(
         metavar="NAME",
         help="[b]loopback[/]: the emulated switch, processes on this machine; "
+        "[b]netns[/]: the same, every host and switch in a network namespace; "
+        "[b]sim[/]: the same switch, links of any rate and delay in virtual time; "
         "[b]bmv2[/]: our P4 program on BMv2's simple_switch, hosts in network "
         "namespaces; [b]bmv2-p4runtime[/]: the same on simple_switch_grpc; "
         "[b]mininet[/]: as bmv2, the network made by Mininet. `intswitch doctor` says "
@@ -241,7 +244,61 @@ LossOut = Annotated[
     float | None,
     Option(metavar="P", min=0.0, max=1.0, help="Lose copies on their way out."),
 ]
-FaultSeed = Annotated[int | None, Option(metavar="N", min=0, help="Of these losses.")]
+Faults = Annotated[
+    str | None,
+    Option(
+        metavar="YAML",
+        help="What else to do to packets, as the file's faults have it: "
+        "'{inward: {duplication: 0.01}, outward: {delay: 1 ms}}'.",
+    ),
+]
+FaultSeed = Annotated[int | None, Option(metavar="N", min=0, help="Of these faults.")]
+SECURITY = "Who may join"
+TlsCertificate = Annotated[
+    Path | None,
+    Option(
+        metavar="FILE.pem",
+        dir_okay=False,
+        help="The switch's certificate: the control plane speaks TLS. Workers name it, "
+        "or its authority's, in INTSWITCH_CERTIFICATE.",
+        rich_help_panel=SECURITY,
+    ),
+]
+TlsKey = Annotated[
+    Path | None,
+    Option(
+        metavar="FILE.pem",
+        dir_okay=False,
+        help="Of the certificate.",
+        rich_help_panel=SECURITY,
+    ),
+]
+Tokens = Annotated[
+    Path | None,
+    Option(
+        metavar="FILE.yaml",
+        dir_okay=False,
+        help="Jobs that may be joined, and what their workers show: 'tokens: {name: "
+        "secret}'; for the reset of a fixed job its number. Workers have it in "
+        "INTSWITCH_TOKEN. Default: all jobs; a job's first worker chooses.",
+        rich_help_panel=SECURITY,
+    ),
+]
+Insecure = Annotated[
+    bool | None,
+    Option(
+        "--insecure",
+        help="Serve other machines without a certificate.",
+        rich_help_panel=SECURITY,
+    ),
+]
+Parent = Annotated[
+    str | None,
+    Option(
+        metavar="HOST:PORT",
+        help="The switch above, in a tree of switches: who joins here joins there.",
+    ),
+]
 Trace = Annotated[
     Path | None,
     Option(

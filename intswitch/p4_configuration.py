@@ -7,7 +7,7 @@ switch:
   thrift_port: 9090           # of simple_switch, which has loaded the program; or
                               # p4runtime: 127.0.0.1:9559, of simple_switch_grpc
   loop: 5                     # a port wired to another; see p4/README.md. Or none
-control: {address: 10.0.0.254, port: 48864}
+control: {address: 10.0.0.254, port: 48864, insecure: true}   # or tls_certificate: ...
 stations:                     # every host, and other switches of trees: the address,
                               # and the port that leads to it
   - {address: 10.0.0.1, mac: "02:00:00:00:00:01", port: 0}
@@ -29,6 +29,7 @@ from typing import Annotated, Any
 
 from pydantic import Field
 
+from intswitch.access import FilePath, SecurityPart
 from intswitch.configuration import (
     JOB_DEFAULTS,
     JOBS,
@@ -86,6 +87,7 @@ def read_controller(path: Path | str) -> P4SwitchConfig:
             num_slots=NUM_SLOTS,
             slot_bytes=SLOT_BYTES,
             jobs=tuple(job_config(job, version=4) for job in file.jobs),
+            security=file.control.security(),
         ),
         mac=number_of_mac(file.switch.mac),
         control=(file.control.address, file.control.port),
@@ -144,7 +146,6 @@ def _is_address_port(value: object) -> bool:
 IPv4 = Annotated[str, expect("an IPv4 address, as in 10.0.0.1", _is_ipv4)]
 Mac = Annotated[str, expect(SIX_BYTES, _is_mac)]
 SwitchPort = Annotated[int, whole(0, MAX_PORT)]
-FilePath = Annotated[Path, Field(strict=False)]  # YAML has strings
 AddressPort = Annotated[
     str, expect("ADDRESS:PORT, as in 127.0.0.1:9559", _is_address_port)
 ]
@@ -164,7 +165,7 @@ class SwitchPart(Part):
     loop: SwitchPort | None = None
 
 
-class ControlPart(Part):
+class ControlPart(SecurityPart):
     address: IPv4
     port: Annotated[int, whole(0, MAX_TCP_PORT)] = DEFAULT_PORT
 

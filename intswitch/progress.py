@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 from rich.console import Console
 from rich.progress import (
@@ -35,7 +35,7 @@ class Bar:
     """A bar, of which nothing stays; none where the console is no terminal."""
 
     def __init__(
-        self, console: Console, *columns: ProgressColumn, **fields: str
+        self, console: Console, *columns: ProgressColumn, **fields: Any
     ) -> None:
         """columns: between the count and the time. fields: at first, of columns."""
         self.console = console

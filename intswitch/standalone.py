@@ -6,21 +6,23 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from intswitch.configuration import resolve_host
-from switch.config import SwitchConfig
+from host.access import Access
+from intswitch.access import read_security
+from intswitch.configuration import read_faults, resolve_host
+from switch.config import FaultConfig, SwitchConfig
 from switch.protocol import Rule
 
-PLAIN = ("port", "num_slots", "slot_bytes")
-FAULTS = {"loss_in": "loss_in", "loss_out": "loss_out", "fault_seed": "seed"}
+PLAIN = ("port", "num_slots", "slot_bytes", "parent")
+SECURITY = ("tls_certificate", "tls_key", "tokens", "insecure")
+LOSSES = {"loss_in": "inward", "loss_out": "outward"}
 
 
 def with_options(config: SwitchConfig, given: Mapping[str, Any]) -> SwitchConfig:
     """`config` with the options in `given`; other names are not looked at.
 
-    Raises ValueError for an address that is none.
+    Raises ValueError for an address that is none, or security that is none.
     """
     changes: dict[str, Any] = {name: given[name] for name in PLAIN if name in given}
-    faults = {field: given[name] for name, field in FAULTS.items() if name in given}
     if "address" in given:
         try:
             changes["address"] = resolve_host(given["address"])
@@ -28,4 +30,23 @@ def with_options(config: SwitchConfig, given: Mapping[str, Any]) -> SwitchConfig
             raise ValueError(f"--address {given['address']}: {error}") from None
     if "rule" in given:
         changes["rule"] = Rule[given["rule"].upper()]
-    return replace(config, faults=replace(config.faults, **faults), **changes)
+    security = {name: given[name] for name in SECURITY if name in given}
+    if security:
+        changes["security"] = read_security(**security)
+    if changes.get("parent", config.parent):  # to which it is what a worker is
+        before = changes.get("security", config.security)
+        vouched = Access.from_environment().certificate
+        changes["security"] = replace(before, above=vouched)
+    return replace(config, faults=_faults(config.faults, given), **changes)
+
+
+def _faults(faults: FaultConfig, given: Mapping[str, Any]) -> FaultConfig:
+    """Of the links that the file does not name; --faults goes before the file."""
+    if "faults" in given:
+        faults = read_faults(given["faults"])
+    for name, direction in LOSSES.items():
+        if name in given:
+            lossy = replace(getattr(faults, direction), loss=given[name])
+            faults = replace(faults, **{direction: lossy})
+    seed = given.get("fault_seed", faults.seed)
+    return replace(faults, seed=seed)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from types import TracebackType
 from typing import Self
 
@@ -15,7 +15,11 @@ START_TIMEOUT = 300.0
 PATIENCE = 3.0
 """Seconds after which a start says what it is busy with."""
 
-OPTIONS = ("rule", "num_slots", "slot_bytes", "loss_in", "loss_out", "fault_seed")
+OPTIONS = (
+    "rule", "num_slots", "slot_bytes", "loss_in", "loss_out", "faults", "fault_seed",
+    "tls_certificate", "tls_key", "tokens", "insecure",
+    "parent",
+)  # fmt: skip
 
 
 def say(message: str) -> None:
@@ -29,8 +33,9 @@ class Switch:
             network = intswitch.join(switch.endpoint, job="demo", rank=0, num_workers=2)
 
     `options` are those of `intswitch switch`: rule, num_slots, slot_bytes, loss_in,
-    loss_out, fault_seed; another one is a ValueError. Port 0 takes any free one, and
-    `port` tells which. The process ends with this one, even if this one is killed.
+    loss_out, faults, fault_seed, parent, tls_certificate, tls_key, tokens, insecure;
+    another one is a ValueError. Port 0 takes any free one, and `port` tells which. The
+    process ends with this one, even if that is killed.
     Raises RuntimeError, with the switch's own words, when it does not start.
     """
 
@@ -39,6 +44,8 @@ class Switch:
         address: str = "127.0.0.1",
         port: int = 48864,
         *,
+        name: str = "the switch",
+        enter: Sequence[str] = (),
         status: Callable[[str], None] = say,
         **options: str | int | float,
     ) -> None:
@@ -49,6 +56,9 @@ class Switch:
             )
         self.address = address
         self.port = port
+        self.name = name
+        self.enter = enter
+        """What to put before the command: where the process is to run."""
         self.status = status
         self.options = options
         self.child: Child | None = None
@@ -63,9 +73,10 @@ class Switch:
         """Start the process; return when it listens."""
         arguments = ["--address", self.address, "--port", str(self.port)]
         for name, value in self.options.items():
-            arguments += [f"--{name.replace('_', '-')}", str(value)]
+            flag = f"--{name.replace('_', '-')}"
+            arguments += [flag] if value is True else [flag, str(value)]
         command = ["intswitch", "switch", "--until-stdin-closes", *arguments]
-        self.child = Child("the switch", python(*command))
+        self.child = Child(self.name, [*self.enter, *python(*command)])
         try:
             self.port = self._wait(self.child)
         except BaseException:
@@ -79,13 +90,13 @@ class Switch:
             for _, line in lines_until([child], deadline):
                 if line is None:
                     reason = child.errors().removeprefix("error: ") or child.ending()
-                    raise RuntimeError(f"the switch did not start: {reason}")
+                    raise RuntimeError(f"{self.name} did not start: {reason}")
                 if line.startswith("listening "):
                     return int(line.rpartition(":")[2])
             if deadline == started + PATIENCE:
                 self.status("compiling the switch's kernels (once, about a minute)")
         raise RuntimeError(
-            f"the switch did not start: no word from it for {START_TIMEOUT:.0f} s"
+            f"{self.name} did not start: no word from it for {START_TIMEOUT:.0f} s"
         )
 
     def close(self) -> None:

@@ -6,57 +6,40 @@ that cannot honour a field of it refuses to start, and says which.
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 
+from intswitch.link_faults import FaultsPart, quantity
 from intswitch.yaml_model import (
     FileError,
     Mistake,
     Numbered,
     expect,
+    mapping,
     mappings,
     read_model,
 )
-from switch.protocol import MAX_WORKERS
+from switch.tree import MAX_JOB_WORKERS
 
 _HERE = Path(__file__).resolve().parent
 FOLDERS = (_HERE / "topologies", _HERE.parent / "topologies")
 """Where the topologies that come with intswitch lie: installed, or in the sources."""
 
+SIZES = {"B": 1.0, "kB": 1e3, "MB": 1e6, "KiB": 1024.0, "MiB": 1024.0**2}
 RATES = {"bit/s": 1.0, "kbit/s": 1e3, "Mbit/s": 1e6, "Gbit/s": 1e9}
-TIMES = {"s": 1.0, "ms": 1e-3, "us": 1e-6, "ns": 1e-9}
-
-
-def quantity(value: object, units: dict[str, float]) -> float:
-    """'10 Gbit/s' -> 1e10. A unit is asked for: nobody remembers the default."""
-    match = re.fullmatch(r"\s*([0-9.eE+-]+)\s*([A-Za-z/]+)\s*", str(value))
-    try:
-        if match and match[2] in units and float(match[1]) >= 0:
-            return float(match[1]) * units[match[2]]
-    except ValueError:
-        pass
-    raise ValueError(f"expected a number and one of the units {', '.join(units)}")
 
 
 Rate = Annotated[float, BeforeValidator(lambda value: quantity(value, RATES))]
-Delay = Annotated[float, BeforeValidator(lambda value: quantity(value, TIMES))]
-Probability = Annotated[
-    float,
-    expect(
-        "a probability from 0 to below 1",
-        lambda value: type(value) in (int, float) and 0 <= value < 1,
-    ),
-]
+Size = Annotated[float, BeforeValidator(lambda value: quantity(value, SIZES))]
 
 # before the parts: a wrong one is there, too
 SOME = expect("at least one", lambda value: value not in ([], {}))
 HOSTS = expect(
-    f"a list of 1 to {MAX_WORKERS} hosts",
-    lambda value: isinstance(value, list) and 1 <= len(value) <= MAX_WORKERS,
+    f"a list of 1 to {MAX_JOB_WORKERS} hosts",
+    lambda value: isinstance(value, list) and 1 <= len(value) <= MAX_JOB_WORKERS,
 )
 
 
@@ -85,17 +68,29 @@ class SwitchPart(Part):
     """The widest slot that a job can ask for."""
 
 
-class LinkPart(Part):
-    """A cable. What it does to packets, it does in either direction."""
+class LinkPart(FaultsPart):
+    """A cable. What it does to packets, it does in either direction, but for what
+    `toward` says."""
 
     between: tuple[str, str]
     rate: Rate | None = None
     """bit/s. None: as fast as the fabric can."""
-    delay: Delay | None = None
-    """Seconds, one way."""
-    loss: Probability = 0.0
-    duplication: Probability = 0.0
-    reordering: Probability = 0.0
+    queue: Size | None = None
+    """Bytes that may wait for the link at a switch; more are dropped. None: any."""
+    toward: dict[str, FaultsPart] = Field(default_factory=dict)
+    """What is different on the way to one of the ends."""
+
+    def to(self, end: str) -> FaultsPart:
+        """What happens to packets on the way to an end."""
+        return self.changed(self.toward.get(end, FaultsPart()))
+
+    def with_loss(self, loss: float) -> Self:
+        """The same that loses packets with this probability, both ways."""
+        toward = {
+            end: FaultsPart(**part.model_dump(exclude={"loss"}, exclude_unset=True))
+            for end, part in self.toward.items()
+        }
+        return self.model_copy(update={"loss": loss, "toward": toward})
 
 
 class JobPart(Part):
@@ -119,8 +114,69 @@ class Topology(Part):
         """The same with `loss` on every link. Raises ValueError out of range."""
         if not 0.0 <= loss < 1.0:
             raise ValueError(f"loss: expected a probability below 1, not {loss}")
-        links = tuple(link.model_copy(update={"loss": loss}) for link in self.links)
+        links = tuple(link.with_loss(loss) for link in self.links)
         return self.model_copy(update={"links": links})
+
+    def tree(self) -> dict[str, str | None]:
+        """Every switch with the one above it, those above first.
+
+        The first that the file names is the root. Raises ValueError, with what is
+        wrong, if links between switches form no tree, or a host has not one switch.
+        """
+        root = next(iter(self.switches))
+        parents: dict[str, str | None] = {root: None}
+        waiting = [root]
+        while waiting:
+            above = waiting.pop(0)
+            for below in self._neighbours(above):
+                if below in parents and parents[above] != below:
+                    raise ValueError(f"links: a ring of switches goes through {below}")
+                if below not in parents:
+                    parents[below] = above
+                    waiting.append(below)
+        for switch in self.switches:
+            if switch not in parents:
+                raise ValueError(f"links: none leads from {switch} to {root}, the root")
+        for host in self.hosts:
+            self.switch_of(host)
+        return parents
+
+    def switch_of(self, host: str) -> str:
+        """The one that a host is at. Raises ValueError if it is not one."""
+        found = self._neighbours(host)
+        if len(found) != 1:
+            listed = ", ".join(found) or "none"
+            raise ValueError(
+                f"hosts.{host}: expected a link to one switch, not {listed}"
+            )
+        return found[0]
+
+    def _neighbours(self, name: str) -> list[str]:
+        """The switches at the other ends of its links."""
+        links = [link.between for link in self.links if name in link.between]
+        ends = [one if other == name else other for one, other in links]
+        return [end for end in ends if end in self.switches]
+
+    def faults_at(self, switch: str, addresses: Mapping[str, str]) -> dict[str, Any]:
+        """What a switch is to do at its ends of its links: `faults` of its file.
+
+        `addresses`: IP of every host and switch that a link leads to. Between two
+        switches, each does to packets what the link does on the way to it.
+        """
+        perfect = FaultsPart()
+        links = {
+            addresses[other]: {
+                "inward": link.to(switch).as_text(),
+                "outward": (
+                    perfect if other in self.switches else link.to(other)
+                ).as_text(),
+            }
+            for link in self.links
+            if switch in link.between
+            for other in link.between
+            if other != switch
+        }
+        return {"links": links, "seed": self.seed}
 
 
 def contradictions(document: dict[str, Any]) -> Iterator[Mistake]:
@@ -159,6 +215,11 @@ def _loose_ends(known: list[str], links: Numbered) -> Iterator[Mistake]:
             if known and end not in known:
                 text = f"expected one of {', '.join(known)}"
                 yield ("links", number, "between", side), end, text
+        ends = list(_names(link.get("between")).values())
+        for end in mapping(link, "toward"):
+            if end not in ends:
+                text = f"expected one of {', '.join(ends)}"
+                yield ("links", number, "toward", end), {}, text
 
 
 def _unconnected(

@@ -19,6 +19,7 @@ Numbered = list[tuple[int, dict[str, Any]]]
 # What pydantic says, in words of the file. In braces: what it knows of the limit.
 WORDS = {
     "missing": "is missing",
+    "bool_type": "expected true or false",
     "dict_type": "expected a mapping",
     "greater_than_equal": "expected at least {ge:g}",
     "int_from_float": "expected an integer",
@@ -61,7 +62,21 @@ def read_model(
     `contradictions` holds one field against another, also where some field is wrong. It
     gets the file as it is: what is no mapping there, or no number, is told elsewhere.
     """
-    node, document = _parse(path)
+    try:
+        text = path.read_text(encoding="utf-8")
+    except UnicodeDecodeError:
+        raise FileError(f"{path}: not YAML: expected text in UTF-8") from None
+    return parse_model(text, path, model, contradictions)
+
+
+def parse_model(
+    text: str,
+    path: Path | str,
+    model: type[Model],
+    contradictions: Callable[[dict[str, Any]], Iterable[Mistake]],
+) -> Model:
+    """The same of text; `path` is what messages call it."""
+    node, document = _parse(text, path)
     if not isinstance(document, dict):
         fields = ", ".join(model.model_fields)
         raise FileError(f"{path}: expected the fields {fields}; the file has none")
@@ -77,17 +92,14 @@ def read_model(
     return found
 
 
-def _parse(path: Path) -> tuple[yaml.Node | None, Any]:
+def _parse(text: str, path: Path | str) -> tuple[yaml.Node | None, Any]:
     try:
-        text = path.read_text(encoding="utf-8")
         return yaml.compose(text), yaml.safe_load(text)
-    except UnicodeDecodeError:
-        raise FileError(f"{path}: not YAML: expected text in UTF-8") from None
     except yaml.YAMLError as error:
         raise FileError(_no_yaml(path, error)) from None
 
 
-def _no_yaml(path: Path, error: yaml.YAMLError) -> str:
+def _no_yaml(path: Path | str, error: yaml.YAMLError) -> str:
     mark, problem = getattr(error, "problem_mark", None), getattr(error, "problem", "")
     if mark is None:
         return f"{path}: not YAML: {' '.join(str(error).split())}"
@@ -122,7 +134,11 @@ def _mistake(detail: Any, model: type[BaseModel]) -> Mistake:
 
 
 def _sentence(
-    path: Path, node: yaml.Node | None, location: Location, found: object, text: str
+    path: Path | str,
+    node: yaml.Node | None,
+    location: Location,
+    found: object,
+    text: str,
 ) -> str:
     """FILE:LINE: PATH.OF.FIELD: what is wrong (found what)."""
     suffix = "" if isinstance(found, dict | list) else f" (found {found!r})"

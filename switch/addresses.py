@@ -85,11 +85,13 @@ def find(table: Table, name: NDArray[np.uint8]) -> int:
 
 
 class Addresses:
-    """Addresses, numbered as they come."""
+    """Addresses, numbered as they come; a released one leaves its number to others."""
 
     def __init__(self, known: Iterable[Address] = ()) -> None:
         self.known: list[Address] = []
+        """By number. Of a number that is free, the last one that had it."""
         self.number_of: dict[Address, int] = {}
+        self._users: dict[Address, int] = {}
         self.table = Table(
             np.zeros((0, NAME_BYTES), np.uint8), np.full(SMALLEST_TABLE, -1, np.int64)
         )
@@ -97,12 +99,22 @@ class Addresses:
             self.number(address)
 
     def number(self, address: Address) -> int:
-        """Its number; a new one if it has none."""
+        """Its number; a new one if it has none. Goes with a `release`."""
+        self._users[address] = self._users.get(address, 0) + 1
         if address not in self.number_of:
-            self.number_of[address] = len(self.known)
-            self.known.append(address)
+            free = set(range(len(self.known))) - set(self.number_of.values())
+            number = min(free, default=len(self.known))
+            self.known[number : number + 1] = [address]
+            self.number_of[address] = number
             self._rebuild()
         return self.number_of[address]
+
+    def release(self, address: Address) -> None:
+        """One use of the address has ended; with the last one, its number is free."""
+        self._users[address] -= 1
+        if self._users[address] == 0:
+            del self._users[address], self.number_of[address]
+            self._rebuild()
 
     def _rebuild(self) -> None:
         """In new arrays: a kernel that runs meanwhile keeps the old ones."""
@@ -114,8 +126,8 @@ class Addresses:
         while size < 2 * len(names):
             size *= 2
         buckets = np.full(size, -1, np.int64)
-        for number, name in enumerate(names):
-            at = hash_name(name) & (size - 1)
+        for number in self.number_of.values():
+            at = hash_name(names[number]) & (size - 1)
             while buckets[at] >= 0:
                 at = (at + 1) & (size - 1)
             buckets[at] = number

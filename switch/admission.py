@@ -3,6 +3,7 @@
 Pure functions; every objection names the field, the value and what is allowed.
 """
 
+import dataclasses
 import math
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -11,6 +12,8 @@ from ipaddress import IPv4Address, IPv6Address, ip_address
 from switch.codes import TABLE_SIZES, Table, objections_to_tables
 from switch.config import Address, SwitchConfig
 from switch.protocol import FORMAT, MAX_WORKERS, Overflow
+from switch.security import same, wrong_token
+from switch.tree import MAX_JOB_WORKERS
 
 MAX_JOB_NAME = 255  # characters
 MAX_TIMEOUT = 7 * 86400.0  # seconds
@@ -55,6 +58,12 @@ class JoinRequest:
     multicast: bool = False
     """The worker can receive from a multicast group on the loopback interface."""
 
+    token: str = dataclasses.field(default="", repr=False)
+    """The job's; see `security.py`."""
+
+    via: tuple[Address, ...] = ()
+    """Data addresses of the switches between the worker and this one, its own first."""
+
 
 # What all workers of a job must say alike.
 COMMON_FIELDS = ("num_workers", "num_slots", "slot_bytes", "overflow")
@@ -62,18 +71,28 @@ COMMON_FIELDS = ("num_workers", "num_slots", "slot_bytes", "overflow")
 
 def check_alone(request: JoinRequest, config: SwitchConfig) -> None:
     """Refuse what no switch, or not this one, could grant. All objections at once."""
+    objection = config.security.objection(request.job, request.token)
+    if objection is not None:  # and no word more to a stranger
+        raise Refusal(objection)
     objections = [
-        *_object_to_worker(request),
+        *_object_to_worker(request, config),
         *_object_to_slots(request, config),
         *objections_to_tables(request.code4, request.code8, request.num_workers),
-        *_object_to_address(request.data, config),
+        *_object_to_address(nearest(request), config),
     ]
     _refuse(objections)
+
+
+def nearest(request: JoinRequest) -> Address:
+    """Where this switch sends the results to: the worker, or a switch."""
+    return request.via[-1] if request.via else request.data
 
 
 def check_together(request: JoinRequest, others: Iterable[JoinRequest]) -> None:
     """Refuse what contradicts a worker of the same job that waits already."""
     for other in others:
+        if not same(request.token, other.token):
+            raise Refusal(wrong_token(request.job, request.token))
         _refuse(_contradictions(request, other))
 
 
@@ -94,13 +113,15 @@ def _refuse(objections: Iterable[str]) -> None:
         raise Refusal(text)
 
 
-def _object_to_worker(request: JoinRequest) -> Iterator[str]:
+def _object_to_worker(request: JoinRequest, config: SwitchConfig) -> Iterator[str]:
     if request.format != FORMAT:
         yield f"wire format {request.format}: this switch speaks format {FORMAT}"
     if not 0 < len(request.job) <= MAX_JOB_NAME:
         yield f"job name {request.job!r}: allowed are 1 to {MAX_JOB_NAME} characters"
-    if not 1 <= request.num_workers <= MAX_WORKERS:
-        yield f"num_workers {request.num_workers}: allowed are 1 to {MAX_WORKERS}"
+    # more than one switch has bits for, if there are several
+    most = MAX_JOB_WORKERS if request.via or config.parent else MAX_WORKERS
+    if not 1 <= request.num_workers <= most:
+        yield f"num_workers {request.num_workers}: allowed are 1 to {most}"
     elif not 0 <= request.rank < request.num_workers:
         yield (
             f"rank {request.rank}: allowed are 0 to {request.num_workers - 1}"

@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field
 
 from switch.protocol import DEFAULT_PORT, Overflow, Rule
+from switch.security import Security
 
 Address = tuple[str, int]
 
@@ -66,16 +67,80 @@ class JobConfig:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class LinkFaults:
+    """What one direction of a link does to packets. Probabilities are of a packet."""
+
+    loss: float = 0.0
+    """Outside of bursts: the good state of Gilbert and Elliott's channel."""
+
+    burst_enter: float = 0.0
+    """Probability that a burst begins: the channel goes from good to bad."""
+
+    burst_leave: float = 1.0
+    """Probability that it ends. Bursts last 1 / burst_leave packets on average."""
+
+    burst_loss: float = 1.0
+    """Loss within bursts."""
+
+    duplication: float = 0.0
+
+    reordering: float = 0.0
+    """Probability that a packet is held back, so that others overtake it."""
+
+    overtaken_by: int = 3
+    """Packets of the link that a packet held back lets pass; 0: as many as come."""
+
+    held_for: float = 0.01
+    """Seconds that it is held back at most."""
+
+    delay: float = 0.0
+    """Seconds, of every packet."""
+
+    corruption: float = 0.0
+    """Probability that bits of the UDP datagram, header included, are flipped."""
+
+    flipped_bits: int = 1
+    """How many then. UDP's checksum catches one always, and most of two or more."""
+
+
+PERFECT = LinkFaults()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LinkEnd:
+    """What a switch does to packets of one link, at its own end of it."""
+
+    inward: LinkFaults = PERFECT
+    """To packets to the switch."""
+
+    outward: LinkFaults = PERFECT
+    """To packets from the switch, drawn for every copy of a multicast."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class FaultConfig:
-    """Faults that the switch injects at its own ports. Seeded; see `faults.py`."""
+    """Faults that a switch injects at its own ports. Seeded; see `faults.py`."""
 
-    loss_in: float = 0.0
-    """Probability that a packet to the switch is lost."""
+    inward: LinkFaults = PERFECT
+    """Of every link that `links` does not name."""
 
-    loss_out: float = 0.0
-    """Probability that a packet from the switch is lost, drawn for every copy."""
+    outward: LinkFaults = PERFECT
+    """The same, in the other direction."""
+
+    links: tuple[tuple[str, LinkEnd], ...] = ()
+    """Links by the numeric IP address at their other ends."""
 
     seed: int = 0
+
+    def end(self, host: str) -> LinkEnd:
+        """Of the link that leads to an IP address."""
+        rest = LinkEnd(inward=self.inward, outward=self.outward)
+        return dict(self.links).get(host, rest)
+
+    def any(self, direction: str) -> bool:
+        """Whether any link has faults; `direction` is inward or outward."""
+        ends = [self, *(end for _, end in self.links)]
+        return any(getattr(end, direction) != PERFECT for end in ends)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -98,5 +163,12 @@ class SwitchConfig:
 
     faults: FaultConfig = field(default_factory=FaultConfig)
 
+    parent: str = ""
+    """HOST:PORT of the control plane of the switch above, in a tree of switches: who
+    joins here joins there. Empty: there is none."""
+
     jobs: tuple[JobConfig, ...] = ()
     """Jobs that exist from the start, without the control plane."""
+
+    security: Security = field(default_factory=Security)
+    """Of the control plane."""

@@ -5,13 +5,24 @@ Driven by three sources: requests (join, leave, reset, counters), streams that b
 (`disconnect`), and one timer (`next_timeout`, `on_timeout`). gRPC is in `service.py`.
 """
 
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
-from itertools import count
+from collections.abc import Collection, Iterable, Iterator
+from secrets import randbits
 from typing import Protocol
 
 from switch.admission import JoinRequest, Refusal, check_alone, check_together, numeric
 from switch.config import Address, JobConfig, SwitchConfig, group_of
+from switch.events import Closing, Event, Joined, Refused
+from switch.joined_jobs import (
+    Adopted,
+    Gathering,
+    Running,
+    Waiting,
+    death,
+    left,
+    listed,
+    missing_text,
+)
+from switch.joined_tree import jobs_at, way_to
 from switch.protocol import HEADER_BYTES, Overflow
 
 MAX_JOB = 65535
@@ -34,81 +45,6 @@ class Dataplane(Protocol):
 
     def counters(self, job: int | None = None) -> dict[str, int]:
         """Packets by what became of them. None: of the whole switch."""
-
-
-@dataclass(frozen=True, slots=True)
-class Joined:
-    """All workers of the job are there."""
-
-    member: int
-    job: JobConfig
-    data: Address
-    """The switch's own; may be the unspecified address."""
-    window: int
-    """How many chunks a worker should have outstanding at most."""
-
-
-@dataclass(frozen=True, slots=True)
-class Refused:
-    reason: str
-    timed_out: bool = False
-    """The others did not come in time."""
-
-
-@dataclass(frozen=True, slots=True)
-class Death:
-    """Workers that are gone without leaving: all of them so far."""
-
-    ranks: tuple[int, ...]
-    text: str
-
-
-@dataclass(frozen=True, slots=True)
-class Left:
-    """Workers that need nothing more: all of them so far."""
-
-    ranks: tuple[int, ...]
-    text: str
-
-
-@dataclass(frozen=True, slots=True)
-class Closing:
-    """The switch stops."""
-
-
-Event = Joined | Refused | Death | Left | Closing
-
-
-@dataclass(frozen=True, slots=True)
-class _Waiting:
-    """A worker that waits for the others."""
-
-    member: int
-    request: JoinRequest
-    deadline: float
-
-
-@dataclass(slots=True)
-class _Gathering:
-    """The workers of a job that has not begun. Never empty."""
-
-    name: str
-    waiting: dict[int, _Waiting] = field(default_factory=dict)
-    """By rank."""
-    gave_up: set[int] = field(default_factory=set)
-    """Ranks that were here and are not: named apart from those that never came."""
-
-
-@dataclass(slots=True)
-class _Running:
-    """A job with slots. Ends when `members` is empty."""
-
-    name: str
-    config: JobConfig
-    members: dict[int, int]
-    """rank -> member, of the workers that are still here."""
-    dead: set[int] = field(default_factory=set)
-    left: set[int] = field(default_factory=set)
 
 
 class Control:
@@ -135,16 +71,16 @@ class Control:
         self._multicast = multicast
         self._most_outstanding = most_outstanding
         self._fixed = {job.job: job for job in config.jobs}
-        self._gatherings: dict[str, _Gathering] = {}
-        self._running: dict[int, _Running] = {}
-        self._places: dict[int, tuple[_Gathering | _Running, int]] = {}
-        self._members = count(1)
+        self._gatherings: dict[str, Gathering] = {}
+        self._running: dict[int, Running] = {}
+        self._adopted: dict[int, Adopted] = {}
+        self._places: dict[int, tuple[Gathering | Running, int]] = {}
         self._last_job = 0
         self._events: list[tuple[int, Event]] = []
 
     def join(self, request: JoinRequest, now: float) -> int:
         """Number of the new member. Joined or Refused follows as an event."""
-        member = next(self._members)
+        member = randbits(63)  # who knows it may leave in its name
         try:
             self._admit(request, member, now)
         except Refusal as refusal:
@@ -171,13 +107,16 @@ class Control:
     def on_timeout(self, now: float) -> None:
         """Refuse the workers that have waited long enough, naming the missing ranks."""
         late = [pair for pair in self._all_waiting() if pair[1].deadline <= now]
-        reasons = [_missing_text(gathering, waiting) for gathering, waiting in late]
+        reasons = [missing_text(gathering, waiting) for gathering, waiting in late]
         for (_, waiting), reason in zip(late, reasons, strict=True):
             self._part(waiting.member, died=True)
             self._tell([waiting.member], Refused(reason, timed_out=True))
 
-    def reset(self, job: int) -> None:
+    def reset(self, job: int, token: str = "") -> None:
         """Start a fixed job afresh. Raises Refusal for any other."""
+        objection = self._config.security.objection(str(job), token)
+        if objection is not None:
+            raise Refusal(objection)
         if job in self._running:
             raise Refusal(
                 f"job {job} ({self._running[job].name!r}) was joined by its workers:"
@@ -199,6 +138,8 @@ class Control:
         self._gatherings.clear()
         for job in list(self._running):
             self._end(job)
+        for job in list(self._adopted):
+            self._abandon(job)
 
     def take_events(self) -> list[tuple[int, Event]]:
         """What to tell whom since the last call: (member, event), in order."""
@@ -208,14 +149,13 @@ class Control:
     # joining
 
     def _admit(self, request: JoinRequest, member: int, now: float) -> None:
-        check_alone(request, self._config)
+        self.check(request)
         self._check_name_free(request)
-        self._check_slots_left(request)
-        gathering = self._gatherings.get(request.job) or _Gathering(request.job)
+        gathering = self._gatherings.get(request.job) or Gathering(request.job)
         others = gathering.waiting.values()
         check_together(request, [waiting.request for waiting in others])
         self._gatherings[request.job] = gathering
-        gathering.waiting[request.rank] = _Waiting(
+        gathering.waiting[request.rank] = Waiting(
             member, request, now + request.timeout
         )
         gathering.gave_up.discard(request.rank)
@@ -229,46 +169,45 @@ class Control:
         for job in self._running.values():
             ending = job.dead or job.left
             if job.name == request.job and (not ending or request.rank in job.members):
-                ranks = _listed("worker", job.members)
+                ranks = listed("worker", job.members)
                 raise Refusal(
                     f"job {request.job!r} is running ({ranks}): choose another name,"
                     " or wait until every worker has left"
                 )
 
     def _check_slots_left(self, request: JoinRequest) -> None:
-        configs = [
-            *self._fixed.values(),
-            *(job.config for job in self._running.values()),
-        ]
-        free = self._config.num_slots - sum(config.num_slots for config in configs)
+        used = sum(config.num_slots for config in self._configs())
+        free = self._config.num_slots - used
         if request.num_slots > free:
             raise Refusal(
                 f"num_slots {request.num_slots}: {free} of the switch's"
                 f" {self._config.num_slots} slots are free"
             )
 
-    def _begin(self, gathering: _Gathering) -> None:
+    def _begin(self, gathering: Gathering) -> None:
         """Everybody is there: allot id and slots, bind addresses, answer."""
         del self._gatherings[gathering.name]
         waiting = [gathering.waiting[rank] for rank in sorted(gathering.waiting)]
         members = {entry.request.rank: entry.member for entry in waiting}
+        requests = [entry.request for entry in waiting]
         try:
-            job = self._install([entry.request for entry in waiting])
+            jobs = self._install(requests)
         except Refusal as refusal:
             for member in members.values():
                 del self._places[member]
             self._tell(members.values(), Refused(str(refusal)))
             return
-        running = _Running(gathering.name, job, members)
-        self._running[job.job] = running
-        for rank, member in members.items():
+        running = Running(gathering.name, jobs[self.data], members)
+        self._running[running.config.job] = running
+        for request, (rank, member) in zip(requests, members.items(), strict=True):
             self._places[member] = running, rank
-            self._tell([member], self._welcome(member, job))
+            places = tuple(jobs[switch] for switch in way_to(request))
+            self._tell([member], self.welcome(member, running.config, places))
 
-    def _install(self, requests: list[JoinRequest]) -> JobConfig:
+    def _install(self, requests: list[JoinRequest]) -> dict[Address, JobConfig]:
+        """The job at this switch, which has it now, and at those below."""
         first = requests[0]
         number = self._free_job()
-        multicast = self._multicast and all(request.multicast for request in requests)
         job = JobConfig(
             job=number,
             workers=tuple(numeric(request.data) for request in requests),
@@ -277,26 +216,37 @@ class Control:
             overflow=Overflow(first.overflow),
             code4=first.code4,
             code8=first.code8,
-            group=group_of(number, self._config.port) if multicast else None,
+            group=self.group(number, requests),
         )
+        jobs = jobs_at(self.data, job, requests)
+        self._install_here(jobs[self.data])
+        self._last_job = number
+        return jobs
+
+    def _install_here(self, job: JobConfig) -> None:
         try:
             self._dataplane.install(job)
         except ValueError as error:
             raise Refusal(str(error)) from error
-        self._last_job = job.job
-        return job
+
+    def group(self, job: int, requests: Iterable[JoinRequest]) -> Address | None:
+        """That of a job, if all who get its results from here can receive from one."""
+        able = all(request.multicast and not request.via for request in requests)
+        port = self._config.port
+        return group_of(job, port) if able and self._multicast else None
 
     def _free_job(self) -> int:
         """The next id. Counting up keeps packets of an old job off a new one."""
         for step in range(MAX_JOB):
             job = (self._last_job + step) % MAX_JOB + 1
-            if job not in self._fixed and job not in self._running:
+            if not any(job in each for each in self._known):
                 return job
         raise Refusal(f"all {MAX_JOB} job ids are in use")
 
-    def _welcome(self, member: int, job: JobConfig) -> Joined:
-        data = (self._config.address, self._config.port)
-        return Joined(member, job, data, self._window(job))
+    def welcome(
+        self, member: int, job: JobConfig, places: tuple[JobConfig, ...] = ()
+    ) -> Joined:
+        return Joined(member, job, self.data, self._window(job), places)
 
     def _window(self, job: JobConfig) -> int:
         window = job.num_slots
@@ -307,29 +257,59 @@ class Control:
             window = min(window, self._most_outstanding)
         return window
 
+    # jobs of the switch above
+
+    def check(self, request: JoinRequest) -> None:
+        """Raise Refusal for what this switch could not grant."""
+        check_alone(request, self._config)
+        self._check_slots_left(request)
+
+    def adopt(self, job: JobConfig, members: Iterable[int]) -> None:
+        """Have a job of the switch above until its last member has gone.
+
+        Nothing happens if it is here already. Raises Refusal if it does not fit.
+        """
+        if job.job in self._adopted:
+            return
+        if any(job.job in each for each in self._known):
+            raise Refusal(f"job id {job.job} of the switch above is in use here")
+        self._install_here(job)
+        self._adopted[job.job] = Adopted(job, set(members))
+
+    def forget(self, member: int) -> None:
+        """A member of the switch above, who may be in a job, has gone."""
+        for job, adopted in list(self._adopted.items()):
+            adopted.members.discard(member)
+            if not adopted.members:
+                self._abandon(job)
+
+    def _abandon(self, job: int) -> None:
+        del self._adopted[job]
+        self._dataplane.remove(job)
+
     # parting
 
     def _part(self, member: int, *, died: bool) -> None:
         place, rank = self._places.pop(member)
-        if isinstance(place, _Gathering):
+        if isinstance(place, Gathering):
             self._give_up(place, rank)
         else:
             self._lose(place, rank, died=died)
 
-    def _give_up(self, gathering: _Gathering, rank: int) -> None:
+    def _give_up(self, gathering: Gathering, rank: int) -> None:
         del gathering.waiting[rank]
         gathering.gave_up.add(rank)
         if not gathering.waiting:
             del self._gatherings[gathering.name]
 
-    def _lose(self, job: _Running, rank: int, *, died: bool) -> None:
+    def _lose(self, job: Running, rank: int, *, died: bool) -> None:
         # Results are replayed to the others as long as one of them is here.
         del job.members[rank]
         (job.dead if died else job.left).add(rank)
         if not job.members:
             self._end(job.config.job)
             return
-        self._tell(job.members.values(), _death(job) if died else _left(job))
+        self._tell(job.members.values(), death(job) if died else left(job))
 
     def _end(self, job: int) -> None:
         del self._running[job]
@@ -340,41 +320,27 @@ class Control:
     def _tell(self, members: Iterable[int], event: Event) -> None:
         self._events.extend((member, event) for member in members)
 
-    def _all_waiting(self) -> Iterator[tuple[_Gathering, _Waiting]]:
+    @property
+    def data(self) -> Address:
+        return self._config.address, self._config.port
+
+    def _configs(self) -> Iterator[JobConfig]:
+        yield from self._fixed.values()
+        yield from (job.config for job in self._running.values())
+        yield from (job.config for job in self._adopted.values())
+
+    @property
+    def _known(self) -> tuple[Collection[int], ...]:
+        """Numbers of jobs, of each sort."""
+        return self._fixed, self._running, self._adopted
+
+    def _all_waiting(self) -> Iterator[tuple[Gathering, Waiting]]:
         for gathering in self._gatherings.values():
             for waiting in gathering.waiting.values():
                 yield gathering, waiting
 
     def _check_known(self, job: int) -> None:
-        known = sorted([*self._fixed, *self._running])
+        known = sorted(job for each in self._known for job in each)
         if job not in known:
             listed = ", ".join(map(str, known)) or "none"
             raise Refusal(f"job {job} does not exist; jobs of this switch: {listed}")
-
-
-def _missing_text(gathering: _Gathering, late: _Waiting) -> str:
-    request = late.request
-    missing = set(range(request.num_workers)) - set(gathering.waiting)
-    text = (
-        f"job {request.job!r}: after {request.timeout:g} s"
-        f" {len(gathering.waiting)} of {request.num_workers} workers are there;"
-        f" missing: {_listed('rank', missing)}"
-    )
-    gone = missing & gathering.gave_up
-    return f"{text} ({_listed('rank', gone)} came and went)" if gone else text
-
-
-def _death(job: _Running) -> Death:
-    text = f"{_listed('worker', job.dead)} of job {job.name!r} died: connection lost"
-    return Death(tuple(sorted(job.dead)), text)
-
-
-def _left(job: _Running) -> Left:
-    text = f"{_listed('worker', job.left)} of job {job.name!r} left"
-    return Left(tuple(sorted(job.left)), text)
-
-
-def _listed(noun: str, ranks: Iterable[int]) -> str:
-    numbers = sorted(ranks)
-    plural = "" if len(numbers) == 1 else "s"
-    return f"{noun}{plural} {', '.join(map(str, numbers))}"

@@ -34,6 +34,7 @@ from switch.udp import (
     OFFSET,
     SEGMENT,
     SOL_UDP,
+    SPARE_BYTES,
     UDP_GRO,
     UDP_SEGMENT,
     Bytes,
@@ -138,7 +139,7 @@ class Receiver:
     def __init__(self, sock: socket.socket, capacity: int = 16) -> None:
         self.refused = 0
         """ICMP errors: nobody listens at the other end, or the way there is barred."""
-        buffer = np.zeros(capacity * DATAGRAM_BYTES, np.uint8)
+        buffer = np.zeros(capacity * DATAGRAM_BYTES + SPARE_BYTES, np.uint8)
         self.rows = Rows(buffer, *(np.zeros(MAX_ROWS, np.int64) for _ in range(3)))
         names = np.zeros((capacity, NAME_BYTES), np.uint8)
         controls = np.zeros(capacity, CONTROL)

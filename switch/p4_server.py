@@ -138,7 +138,12 @@ def open_control(
         attach(config, tables)
         dataplane = P4Dataplane(tables, config.switch, config.stations, config.loop)
         control = Control(config.switch, dataplane, most_outstanding=MOST_OUTSTANDING)
-        service = ControlService(control, threading.Lock(), *config.control)
+        service = ControlService(
+            control,
+            threading.Lock(),
+            *config.control,
+            security=config.switch.security,
+        )
         service.start()
     except BaseException:
         with suppress(ValueError):  # the switch is gone

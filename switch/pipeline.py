@@ -15,8 +15,17 @@ from switch.addresses import Addresses
 from switch.aggregate import COPIES, COUNTERS, NUM_COUNTERS, State, reach_slot
 from switch.compiled import kernel, plain
 from switch.config import Address, JobConfig, SwitchConfig
-from switch.faults import Faults, new_faults, on_receive, on_send
+from switch.faults import IN, OUT
 from switch.parser import parse, well_formed
+from switch.ports import (
+    Port,
+    counts_of,
+    cross,
+    is_perfect,
+    new_port,
+    plain_port,
+    write_line,
+)
 from switch.protocol import HEADER_BYTES, MAX_WORKERS, Rule
 from switch.replicate import Copies
 from switch.slots import new_registers
@@ -29,11 +38,12 @@ from switch.tables import (
     write_codes,
 )
 from switch.tap import Tap
-from switch.udp import MAX_ROWS, PACKET, Rows
+from switch.udp import MAX_ROWS, PACKET, SPARE_BYTES, Rows
 
 Bytes = NDArray[np.uint8]
 
 MAX_JOBS = 255  # at once
+MAX_ADDRESSES = MAX_JOBS * (MAX_WORKERS + 2)  # with a group and a parent each
 
 
 @kernel
@@ -77,18 +87,46 @@ class Plane(NamedTuple):
     """The data plane of one switch: what packets pass through, faults included."""
 
     state: State
-    faults: Faults
+    inward: Port
+    outward: Port
     rule: int
     out: Copies
 
 
 @kernel
-def pass_through(plane: Plane, batch: Rows, count: int) -> int:
-    """`count` packets in; how many copies are in `plane.out`."""
-    count = on_receive(plane.faults, batch, count)
-    run(plane.state, batch, count, plane.rule, plane.out)
-    plane.out.used[0] = on_send(plane.faults, plane.out.rows, plane.out.used[0])
+def pass_through(plane: Plane, batch: Rows, count: int, now: float) -> int:
+    """`count` packets in; how many copies are in `plane.out`. At the latest at
+    `next_due` it is to be called again, with no packet if there is none."""
+    inward = plane.inward
+    if is_perfect(inward):
+        run(plane.state, batch, count, plane.rule, plane.out)
+    else:
+        kept = cross(inward, batch, count, batch.buffer.size - SPARE_BYTES, now)
+        rows = Rows(batch.buffer, inward.offset, inward.length, inward.address)
+        run(plane.state, rows, kept, plane.rule, plane.out)
+    if not is_perfect(plane.outward):
+        send_through(plane.outward, plane.out, now)
     return int(plane.out.used[0])
+
+
+@kernel
+def send_through(port: Port, out: Copies, now: float) -> None:
+    """Replace the copies by what the links make of them."""
+    rows = out.rows
+    batch = Rows(out.buffer, rows["offset"], rows["length"], rows["destination"])
+    kept = cross(port, batch, out.used[0], out.used[1], now)
+    for row in range(kept):
+        copy = rows[row]
+        copy.offset = port.offset[row]
+        copy.length = port.length[row]
+        copy.destination = port.address[row]
+    out.used[0] = kept
+
+
+@kernel
+def next_due(plane: Plane) -> float:
+    """When the first packet must go on that faults hold back."""
+    return float(min(plane.inward.next_due[0], plane.outward.next_due[0]))
 
 
 class Pipeline:
@@ -98,7 +136,6 @@ class Pipeline:
         self.config = config
         self.known = Addresses()
         """Of all workers that any job has had."""
-        self.faults = new_faults(config.faults)
         self.tap: Tap | None = None
         self._jobs: dict[int, JobConfig] = {}
         self.state = State(
@@ -108,12 +145,7 @@ class Pipeline:
             np.zeros(config.slot_bytes, np.uint8),
             np.zeros((1 + MAX_JOBS, NUM_COUNTERS), np.int64),
         )
-        # every packet of a batch may be the last one of its slot
-        self.out = Copies(
-            np.empty(2 * MAX_ROWS * (HEADER_BYTES + config.slot_bytes), np.uint8),
-            np.empty(MAX_ROWS * MAX_WORKERS, PACKET).view(np.recarray),
-            np.zeros(3, np.int64),
-        )
+        self.out, self.inward, self.outward = self._new_ports()
         # the same memory, as kernels like it
         registers = self.state.registers
         self.plane = Plane(
@@ -121,12 +153,29 @@ class Pipeline:
                 jobs=plain(self.state.jobs),
                 registers=registers._replace(slots=plain(registers.slots)),
             ),
-            self.faults,
+            plain_port(self.inward),
+            plain_port(self.outward),
             int(config.rule),
             self.out._replace(rows=plain(self.out.rows)),
         )
+        self._write_lines(-1, ("", 0))
+        self._spare = b"" if is_perfect(self.inward) else bytes(SPARE_BYTES)
         for job in config.jobs:
             self.install(job)
+
+    def _new_ports(self) -> tuple[Copies, Port, Port]:
+        faults, packet_bytes = self.config.faults, HEADER_BYTES + self.config.slot_bytes
+        is_faulty = faults.any("inward"), faults.any("outward")
+        # every packet may have a twin, and may be the last one of its slot
+        rows = 2 * MAX_ROWS if is_faulty[0] else MAX_ROWS
+        out = Copies(
+            np.empty(2 * rows * packet_bytes + SPARE_BYTES, np.uint8),
+            np.empty(rows * MAX_WORKERS, PACKET).view(np.recarray),
+            np.zeros(3, np.int64),
+        )
+        inward = new_port(is_faulty[0], MAX_ADDRESSES, rows, packet_bytes)
+        outward = new_port(is_faulty[1], MAX_ADDRESSES, out.rows.size, packet_bytes)
+        return out, inward, outward
 
     def install(self, job: JobConfig) -> None:
         """Give a job its slots and bind its workers.
@@ -152,7 +201,7 @@ class Pipeline:
         table.num_slots = job.num_slots
         table.slot_bytes = job.slot_bytes
         table.overflow = job.overflow
-        table.group[: len(job.workers)] = [self.known.number(a) for a in job.workers]
+        table.group[: len(job.workers)] = [self._number(a) for a in job.workers]
         table.shared = self._number(job.group)
         table.parent = self._number(job.tree.parent if job.tree else None)
         slots.clear(self.state.registers, 2 * first_slot, 2 * job.num_slots)
@@ -168,7 +217,8 @@ class Pipeline:
         self.state.counters[0] += self.state.counters[row + 1]
         self.state.counters[row + 1, :] = 0
         self.state.row_of[job] = -1
-        del self._jobs[job]
+        for address in addresses_of(self._jobs.pop(job)):
+            self.known.release(address)
 
     def reset(self, job: int) -> None:
         """Forget what the job's slots hold: its sequences begin at 0 again."""
@@ -186,31 +236,36 @@ class Pipeline:
             name: int(total[list(which)].sum()) for name, which in COUNTERS.items()
         }
         if job is None:
-            counts["lost_in"], counts["lost_out"] = self.faults.lost.tolist()
+            counts |= counts_of(self.inward, "in") | counts_of(self.outward, "out")
         return counts
 
-    def run(self, batch: Rows, count: int) -> Copies:
-        """Process `count` <= MAX_ROWS packets; the copies are valid until the next."""
+    def run(self, batch: Rows, count: int, now: float = 0.0) -> Copies:
+        """Process `count` <= MAX_ROWS packets; the copies are valid until the next.
+
+        `now`, in seconds, matters to links alone that delay packets or hold them back.
+        """
         if self.tap is not None:
             self.tap.on_receive(batch, count, self.known.known)
-        pass_through(self.plane, batch, count)
+        pass_through(self.plane, batch, count, now)
         if self.tap is not None:
             self.tap.on_send(self.out, self.known.known)
         return self.out
 
     def process(
-        self, datagrams: list[tuple[bytes, Address]]
+        self, datagrams: list[tuple[bytes, Address]], now: float = 0.0
     ) -> list[tuple[bytes, Address]]:
         """The same for packets as Python objects: for tests and tools."""
         copies: list[tuple[bytes, Address]] = []
-        for start in range(0, len(datagrams), MAX_ROWS):
+        # none: what faults have held back may be due
+        for start in range(0, max(1, len(datagrams)), MAX_ROWS):
             some = datagrams[start : start + MAX_ROWS]
             length = np.array([len(packet) for packet, _ in some], np.int64)
             source = [self.known.number_of.get(address, -1) for _, address in some]
-            joined = np.frombuffer(b"".join(packet for packet, _ in some), np.uint8)
+            joined = b"".join(packet for packet, _ in some) + self._spare
             offset = length.cumsum() - length
-            batch = Rows(joined.copy(), offset, length, np.array(source))
-            copies += self._as_datagrams(self.run(batch, len(some)))
+            buffer = np.frombuffer(joined, np.uint8).copy()
+            batch = Rows(buffer, offset, length, np.array(source, np.int64))
+            copies += self._as_datagrams(self.run(batch, len(some), now))
         return copies
 
     def _as_datagrams(self, out: Copies) -> list[tuple[bytes, Address]]:
@@ -221,7 +276,18 @@ class Pipeline:
         ]
 
     def _number(self, address: Address | None) -> int:
-        return NOBODY if address is None else self.known.number(address)
+        if address is None:
+            return NOBODY
+        is_new = address not in self.known.number_of
+        number = self.known.number(address)
+        if is_new:
+            self._write_lines(number, address)
+        return number
+
+    def _write_lines(self, number: int, address: Address) -> None:
+        """The faults of the links to an address; NOBODY's are of all unknown ones."""
+        write_line(self.inward, self.config.faults, IN, number, address)
+        write_line(self.outward, self.config.faults, OUT, number, address)
 
     def _row(self, job: int) -> int:
         row = int(self.state.row_of[job]) if 0 <= job < 1 << 16 else -1
@@ -252,3 +318,9 @@ class Pipeline:
                 f"{self.config.num_slots} slots {used} are in use"
             )
         return start
+
+
+def addresses_of(job: JobConfig) -> list[Address]:
+    """All that a job has numbers of, one a use."""
+    parent = job.tree.parent if job.tree else None
+    return [*job.workers, *(each for each in (job.group, parent) if each)]

@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 FORMAT = 1
 DEFAULT_PORT = 48864
+TOKEN = "intswitch-token"  # of gRPC's metadata, in the control plane
 
 # name, bytes, meaning. The offsets and the header's length follow from the order.
 FIELDS = (

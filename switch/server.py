@@ -16,7 +16,13 @@ import numpy as np
 
 from switch.addresses import Addresses, Table
 from switch.compiled import kernel
-from switch.config import Address, FaultConfig, JobConfig, SwitchConfig
+from switch.config import (
+    Address,
+    FaultConfig,
+    JobConfig,
+    LinkFaults,
+    SwitchConfig,
+)
 from switch.control import Control
 from switch.messages import (
     Inlet,
@@ -26,7 +32,7 @@ from switch.messages import (
     receive_rows,
     send_trains,
 )
-from switch.pipeline import Pipeline, Plane, pass_through
+from switch.pipeline import Pipeline, Plane, next_due, pass_through
 from switch.protocol import (
     MAX_WORKERS,
     ElementType,
@@ -38,7 +44,7 @@ from switch.protocol import (
 from switch.service import ControlService
 from switch.system import POLL, POLL_IN, clock, poll, sched_yield
 from switch.tap import PcapTap
-from switch.udp import MAX_ROWS, Integers, couple, open_socket, reaches_groups
+from switch.udp import Integers, couple, open_socket, reaches_groups
 
 BATCH_DATAGRAMS = 8  # read at once: half a megabyte stays in the L2 cache
 # The kernel reports twice what it grants, and charges small packets double.
@@ -48,6 +54,7 @@ OVERHEAD = 4
 # and the kernel leaves a worker waiting for one core while we look on the other.)
 PATIENCE = 2e-5
 LONGEST_TURN = 1e-3  # seconds without a look at what else there is to do
+SHORTEST_WAIT = 1e-3  # seconds that can be slept, as `poll` counts
 LONGEST_WAIT = 500  # milliseconds; a signal that comes before the wait is seen after it
 
 # Places in Wire.polled: packets; the end; somebody who wants the lock.
@@ -104,14 +111,15 @@ def serve_batches(wire: Wire, table: Table, milliseconds: int) -> int:
         if count < 0:
             return count
         now = clock(room)
-        if count > 0:
+        due = next_due(wire.plane)
+        if count > 0 or due <= now:
             heard = now
-            copies = pass_through(wire.plane, wire.inlet.rows, count)
+            copies = pass_through(wire.plane, wire.inlet.rows, count, now)
             if copies > 0 and not send_copies(wire, table):
                 return 0
-        elif now - heard <= PATIENCE:
+        elif now - heard <= PATIENCE or due - now < SHORTEST_WAIT:
             sched_yield()
-        elif await_packets(wire, milliseconds):
+        elif await_packets(wire, int(min(milliseconds, 1e3 * (due - now)))):
             began = heard = clock(room)
         else:
             return 0
@@ -168,7 +176,7 @@ class DataPath:
             pipeline.plane,
             self.sender.outlet,
             np.zeros(MAX_WORKERS, np.int64),
-            np.zeros((MAX_ROWS * MAX_WORKERS, 4), np.int64),
+            np.zeros((pipeline.out.rows.size, 4), np.int64),
             np.zeros(2, np.int64),
             np.zeros(3, POLL),
         )
@@ -189,7 +197,8 @@ class DataPath:
                 more = np.zeros(2 * len(known.table.names), np.int64)
                 self.wire = self.wire._replace(open_train=more)
             if self.pipeline.tap is not None:
-                if await_packets(self.wire, milliseconds):
+                due = next_due(self.wire.plane) < time.monotonic() + 1e-3 * milliseconds
+                if await_packets(self.wire, 1 if due else milliseconds) or due:
                     self._turn_traced(known)
                 return
             error = serve_batches(self.wire, known.table, milliseconds)
@@ -200,8 +209,9 @@ class DataPath:
     def _turn_traced(self, known: Addresses) -> None:
         """One batch, with Python looking on."""
         count = self.receiver.receive(known)
-        if count > 0:
-            self.pipeline.run(self.receiver.rows, count)
+        now = time.monotonic()
+        if count > 0 or next_due(self.wire.plane) <= now:
+            self.pipeline.run(self.receiver.rows, count, now)
             send_copies(self.wire, known.table)
             self._send_rest(known)
 
@@ -234,9 +244,15 @@ def open_switch(config: SwitchConfig) -> Iterator[tuple[DataPath, Address]]:
             pipeline,
             receive_bytes=granted // OVERHEAD,
             # a copy of its own for everyone who may lose it
-            multicast=config.faults.loss_out == 0 and reaches_groups(sock),
+            multicast=not config.faults.any("outward") and reaches_groups(sock),
         )
-        service = ControlService(control, path.lock, *address)
+        service = ControlService(
+            control,
+            path.lock,
+            *address,
+            parent=config.parent,
+            security=config.security,
+        )
         service.start()
         try:
             yield path, address
@@ -299,7 +315,9 @@ def warm_up() -> None:
     """
     with open_socket(("127.0.0.1", 0)) as sock:
         job = JobConfig(job=1, workers=(sock.getsockname(),), num_slots=1, slot_bytes=4)
-        faulty = FaultConfig(loss_in=1e-9, loss_out=1e-9)
+        faulty = FaultConfig(
+            inward=LinkFaults(loss=1e-9), outward=LinkFaults(loss=1e-9)
+        )
         config = SwitchConfig(num_slots=1, jobs=(job,), faults=faulty)
         kind = kind_of(Reduction.SUM, ElementType.INT8, ElementType.INT8)
         packet = emit(

@@ -18,14 +18,21 @@ import grpc
 
 from switch.admission import JoinRequest, Refusal, text_of
 from switch.config import Address
-from switch.control import Closing, Control, Death, Event, Joined, Left, Refused
+from switch.control import Control
+from switch.events import Closing, Event, Refused
 from switch.protocol import FORMAT
+from switch.relay import Relay
+from switch.security import Security
 from switch.stubs import control_pb2 as pb
 from switch.stubs import control_pb2_grpc as pb_grpc
+from switch.translation import read_request, read_token, write_event
 
 Context = grpc.aio.ServicerContext[Any, Any]
 Answer = TypeVar("Answer")
 Lock = AbstractContextManager[object]
+
+# Else every stranger prints a line. Read when the first server is made.
+os.environ.setdefault("GRPC_VERBOSITY", "ERROR")
 
 GRACE = 0.5  # seconds for open streams to take their last event
 
@@ -44,8 +51,20 @@ OPTIONS = (
 class ControlService:
     """Serves `control` on TCP at `address`:`port` between `start` and `stop`."""
 
-    def __init__(self, control: Control, lock: Lock, address: str, port: int) -> None:
+    def __init__(
+        self,
+        control: Control,
+        lock: Lock,
+        address: str,
+        port: int,
+        *,
+        parent: str = "",
+        security: Security | None = None,
+    ) -> None:
         self.address = address
+        self.parent = parent
+        """HOST:PORT of the switch above, to which joins are passed on; or empty."""
+        self.security = security or Security()
         self.port = port
         """0 means any free port; the one that was found is here after `start`."""
         self._switchboard = _Switchboard(control, lock)
@@ -54,7 +73,9 @@ class ControlService:
         self._stopping = asyncio.Event()
 
     def start(self) -> None:
-        """Listen. Raises OSError if the port is taken or the address is not ours."""
+        """Listen. Raises OSError if the port is taken or the address is not ours, and
+        ValueError if there should be a certificate, or is none."""
+        self.security.check_address(self.address)
         listening: Future[None] = Future()
         self._thread = threading.Thread(
             target=self._run, args=(listening,), name="control plane", daemon=True
@@ -82,7 +103,15 @@ class ControlService:
     async def _serve(self, listening: Future[None]) -> None:
         self._loop = asyncio.get_running_loop()
         server = grpc.aio.server(options=OPTIONS)
-        servicer = _Servicer(self._switchboard)
+        relay = None
+        if self.parent:
+            relay = Relay(
+                self.parent,
+                self._switchboard.control,
+                self._switchboard.run,
+                self.security.above,
+            )
+        servicer = _Servicer(self._switchboard, relay)
         pb_grpc.add_ControlServicer_to_server(servicer, server)  # type: ignore[no-untyped-call]
         self.port = self._bind(server)
         await server.start()
@@ -90,11 +119,16 @@ class ControlService:
         await self._stopping.wait()
         self._switchboard.call(lambda control, now: control.close())
         await server.stop(GRACE)
+        if relay is not None:
+            await relay.close()
 
     def _bind(self, server: grpc.aio.Server) -> int:
         address = self.address, self.port
         try_to_listen(address)
         try:
+            credentials = _credentials(self.security)
+            if credentials is not None:
+                return server.add_secure_port(text_of(address), credentials)
             return server.add_insecure_port(text_of(address))
         except RuntimeError as error:
             raise _cannot_listen(address, errno.EADDRINUSE) from error
@@ -119,7 +153,7 @@ class _Switchboard:
     """Between the streams and `Control`: lock, clock, timer, one outbox a stream."""
 
     def __init__(self, control: Control, lock: Lock) -> None:
-        self._control = control
+        self.control = control
         self._lock = lock
         self._outboxes: dict[int, asyncio.Queue[Event]] = {}
         self._timer: asyncio.TimerHandle | None = None
@@ -128,9 +162,13 @@ class _Switchboard:
         """Run `action` under the lock, then deliver what it had to tell."""
         try:
             with self._lock:
-                return action(self._control, asyncio.get_running_loop().time())
+                return action(self.control, asyncio.get_running_loop().time())
         finally:
             self._deliver()
+
+    def run(self, action: Callable[[], Answer]) -> Answer:
+        """The same for what knows its control plane."""
+        return self.call(lambda control, now: action())
 
     @asynccontextmanager
     async def membership(
@@ -153,8 +191,8 @@ class _Switchboard:
 
     def _deliver(self) -> None:
         with self._lock:
-            events = self._control.take_events()
-            deadline = self._control.next_timeout()
+            events = self.control.take_events()
+            deadline = self.control.next_timeout()
         for member, event in events:
             if member in self._outboxes:
                 self._outboxes[member].put_nowait(event)
@@ -175,23 +213,31 @@ class _Switchboard:
 class _Servicer(pb_grpc.ControlServicer):
     """One method for each rpc of control.proto: translate, call, translate back."""
 
-    def __init__(self, switchboard: _Switchboard) -> None:
+    def __init__(self, switchboard: _Switchboard, relay: Relay | None) -> None:
         self._switchboard = switchboard
+        self._relay = relay
 
     async def Join(self, request: pb.JoinRequest, context: Context) -> None:
-        async with self._switchboard.membership(_request(request)) as outbox:
+        if self._relay is not None:
+            await self._relay.join(request, context)
+            return
+        asked = read_request(request, read_token(context.invocation_metadata()))
+        async with self._switchboard.membership(asked) as outbox:
             while True:
                 event = await outbox.get()
-                await context.write(_message(event))
+                await context.write(write_event(event))
                 if isinstance(event, Refused | Closing):
                     return
 
     async def Leave(self, request: pb.LeaveRequest, context: Context) -> Any:
+        if self._relay is not None:
+            return await self._relay.leave(request, context)
         await self._answer(context, lambda control: control.leave(request.member))
         return pb.LeaveResponse()
 
     async def Reset(self, request: pb.ResetRequest, context: Context) -> Any:
-        await self._answer(context, lambda control: control.reset(request.job))
+        token = read_token(context.invocation_metadata())
+        await self._answer(context, lambda control: control.reset(request.job, token))
         return pb.ResetResponse()
 
     async def Counters(self, request: pb.CountersRequest, context: Context) -> Any:
@@ -212,48 +258,7 @@ class _Servicer(pb_grpc.ControlServicer):
             raise
 
 
-def _request(request: pb.JoinRequest) -> JoinRequest:
-    return JoinRequest(
-        job=request.job,
-        rank=request.rank,
-        num_workers=request.num_workers,
-        data=(request.data.address, request.data.port),
-        format=request.format,
-        num_slots=request.num_slots,
-        slot_bytes=request.slot_bytes,
-        overflow=request.overflow,
-        code4=tuple(request.code4) or None,
-        code8=tuple(request.code8) or None,
-        timeout=request.timeout,
-        multicast=request.multicast,
-    )
-
-
-def _message(event: Event) -> pb.JoinEvent:
-    match event:
-        case Joined():
-            return pb.JoinEvent(joined=_joined(event))
-        case Refused(reason, timed_out):
-            return pb.JoinEvent(refused=pb.Refused(reason=reason, timed_out=timed_out))
-        case Death(ranks, text):
-            return pb.JoinEvent(death=pb.Gone(ranks=ranks, text=text))
-        case Left(ranks, text):
-            return pb.JoinEvent(left=pb.Gone(ranks=ranks, text=text))
-        case Closing():
-            return pb.JoinEvent(closing=pb.Closing())
-
-
-def _joined(event: Joined) -> pb.Joined:
-    group = event.job.group
-    return pb.Joined(
-        member=event.member,
-        job=event.job.job,
-        data=_data_address(event.data),
-        window=event.window,
-        workers=[_data_address(worker) for worker in event.job.workers],
-        group=None if group is None else _data_address(group),
-    )
-
-
-def _data_address(address: Address) -> pb.DataAddress:
-    return pb.DataAddress(address=address[0], port=address[1])
+def _credentials(security: Security) -> grpc.ServerCredentials | None:
+    """For TLS, or None."""
+    pair = security.certified()
+    return None if pair is None else grpc.ssl_server_credentials([pair])

@@ -29,6 +29,7 @@ DATAGRAM_BYTES = 1 << 16
 MAX_TRAIN_BYTES = 65000  # a datagram's limit, headers of IPv6 included
 MAX_SEGMENTS = 64  # of older kernels; newer ones take 128
 MAX_ROWS = 2048  # packets of a batch: what 16 datagrams can hold
+SPARE_BYTES = 1 << 20  # at the end of a batch's buffer, for faults to work in
 WANTED_BUFFER = 32 << 20  # bytes; the kernel grants what it allows
 LOOPBACK = socket.inet_aton("127.0.0.1")
 LONGEST_LOOP = 0.5  # seconds until a packet to oneself counts as lost
@@ -49,6 +50,7 @@ class Rows(NamedTuple):
     """Received packets as rows of one buffer."""
 
     buffer: Bytes
+    """Where the switch has faults, its last SPARE_BYTES are theirs."""
     offset: Integers
     length: Integers
     source: Integers

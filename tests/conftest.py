@@ -19,6 +19,19 @@ from bmv2 import (
     running,
 )
 
+ONE_AFTER_THE_OTHER = ("test_bmv2", "test_namespaces", "test_doctor", "test_p4")
+"""Files whose tests make namespaces, look for those left behind, or run BMv2."""
+
+
+def pytest_collection_modifyitems(
+    config: pytest.Config, items: list[pytest.Item]
+) -> None:
+    """What pytest-xdist, if it is there, gives to one process: a file."""
+    for item in items if config.pluginmanager.has_plugin("xdist") else []:
+        name = item.path.stem
+        group = "namespaces" if name.startswith(ONE_AFTER_THE_OTHER) else name
+        item.add_marker(pytest.mark.xdist_group(group))
+
 
 @pytest.fixture(scope="session")
 def uncompiled() -> ModuleType:

@@ -19,6 +19,7 @@ from real_switch import (
 
 from host.agent import AggregationError, AggregationOverflow, Network, join
 from host.controller import JoinRefused
+from switch.security import Security
 
 SOON = 2.0  # seconds
 FULL = 256  # int32 elements of a full packet of 1024 bytes
@@ -384,7 +385,7 @@ def test_a_named_address() -> None:
 
 def test_bind_chooses_the_address() -> None:
     with (
-        running(address="0.0.0.0") as switch,
+        running(address="0.0.0.0", security=Security(insecure=True)) as switch,
         join(
             f"127.0.0.1:{switch.address[1]}",
             job="bound", rank=0, num_workers=1, bind="127.0.0.9",

@@ -9,7 +9,14 @@ import pytest
 
 from intswitch.configuration import read_switch, resolve_worker
 from intswitch.yaml_model import FileError
-from switch.config import FaultConfig, JobConfig, SwitchConfig, TreePlace
+from switch.config import (
+    FaultConfig,
+    JobConfig,
+    LinkEnd,
+    LinkFaults,
+    SwitchConfig,
+    TreePlace,
+)
 from switch.protocol import Overflow, Rule
 
 Write = Callable[[str], Path]
@@ -70,7 +77,8 @@ def test_every_field(write: Write) -> None:
     path = write(
         """\
         switch: {address: "::1", port: 0, rule: safe, num_slots: 100, slot_bytes: 8000}
-        faults: {loss_in: 0.25, loss_out: 1, seed: 3}
+        faults: {inward: {loss: 0.25}, outward: {loss: 1}, seed: 3,
+                 links: {"::1": {inward: {delay: 1 ms, flipped_bits: 2}}}}
         jobs:
           - {job: 65535, num_slots: 64, slot_bytes: 8000, overflow: saturate,
              workers: ["[::1]:1", "[0:0::1]:65535"],
@@ -81,7 +89,12 @@ def test_every_field(write: Write) -> None:
     config = read_switch(path)
     assert (config.address, config.port) == ("::1", 0)
     assert (config.num_slots, config.slot_bytes) == (100, 8000)
-    assert config.faults == FaultConfig(loss_in=0.25, loss_out=1.0, seed=3)
+    assert config.faults == FaultConfig(
+        inward=LinkFaults(loss=0.25),
+        outward=LinkFaults(loss=1.0),
+        links=(("::1", LinkEnd(inward=LinkFaults(delay=1e-3, flipped_bits=2))),),
+        seed=3,
+    )
     first, second = config.jobs
     assert first.workers == (("::1", 1), ("::1", 65535))
     assert first.code4 == (*range(8), *range(-1, -8, -1), 1073741823)
@@ -96,7 +109,7 @@ def test_all_mistakes_at_once(write: Write) -> None:
           port: 70000
           rule: fast
           colour: red
-        faults: {loss_in: 1.5}
+        faults: {inward: {loss: 1.5}}
         jobs:
           - job: 7
             num_slots: 12
@@ -111,8 +124,8 @@ def test_all_mistakes_at_once(write: Write) -> None:
         "2: switch.port: expected an integer from 0 to 65535 (found 70000)",
         "3: switch.rule: expected 'safe' or 'switchml' (found 'fast')",
         "4: switch.colour: no such field; allowed: address, port, rule, num_slots,"
-        " slot_bytes",
-        "5: faults.loss_in: expected a probability from 0 to 1 (found 1.5)",
+        " slot_bytes, parent",
+        "5: faults.inward.loss: expected a probability from 0 to 1 (found 1.5)",
         "8: jobs.0.num_slots: expected a power of two from 1 to 1048576 (found 12)",
         "9: jobs.0.workers.1: worker 0 has this address (found 'localhost:5001')",
         "10: jobs.1.job: jobs.0 has this id (found 7)",
@@ -136,12 +149,18 @@ def test_all_mistakes_at_once(write: Write) -> None:
         (f"switch: {{address: {'x' * 64}}}", "expected a host with an IP"),
         ("switch: {address: 5}", "switch.address: expected text"),
         ("switch:", "switch: expected a mapping of fields (found None)"),
-        ("faults: {loss_out: .nan}", "faults.loss_out: expected a probability"),
-        ("faults: {loss_in: yes}", "faults.loss_in: expected a probability"),
+        ("faults: {outward: {loss: .nan}}", "outward.loss: expected a probability"),
+        ("faults: {inward: {loss: yes}}", "inward.loss: expected a probability"),
+        ("faults: {inward: {delay: 5}}", "inward.delay: expected a number and one of"),
+        ("faults: {links: {here: {}}}", "faults.links.here: expected a numeric IP"),
+        ("faults: {outward: {los: 1}}", "allowed: loss, burst_enter, burst_leave,"),
         ("faults: {seed: -1}", "faults.seed: expected an integer from 0"),
         ("jobs: {job: 1}", "jobs: expected a list of jobs"),
         ("jobs: [5]", "jobs.0: expected a mapping of fields (found 5)"),
-        ("workers: []", "workers: no such field; allowed: switch, faults, jobs"),
+        (
+            "workers: []",
+            "workers: no such field; allowed: switch, faults, control, jobs",
+        ),
     ],
 )
 def test_fields(write: Write, text: str, mistake: str) -> None:

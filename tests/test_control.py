@@ -7,7 +7,8 @@ from fake_dataplane import FakeDataplane
 
 from switch.admission import JoinRequest, Refusal
 from switch.config import JobConfig, SwitchConfig
-from switch.control import Closing, Control, Death, Joined, Left, Refused
+from switch.control import Control
+from switch.events import Closing, Death, Joined, Left, Refused
 from switch.protocol import Overflow
 
 FIXED = JobConfig(job=2, workers=(("127.0.0.1", 6001),), num_slots=8, slot_bytes=256)

@@ -57,7 +57,7 @@ def test_the_files_fields_and_defaults_are_those_of_the_code(tmp_path: Path) -> 
     assert read_switch(path) == SwitchConfig(jobs=(job,))
     named = set(yaml.safe_load(text)["switch"]) | set(yaml.safe_load(text)["jobs"][0])
     fields = set(SwitchConfig.__slots__) | set(JobConfig.__slots__)
-    assert named == fields - {"faults", "jobs", "group", "code8", "tree"}
+    assert named == fields - {"faults", "jobs", "group", "code8", "tree", "security"}
     assert "# code8: [256 integers]" in text
     path.write_text(text.replace("# tree", "tree"))
     place = TreePlace(num_workers=4, ranks=(0, 1), parent=("127.0.0.1", 48865))

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from lossy import losing
 from real_switch import (
     WAIT,
     array_of,
@@ -69,8 +70,8 @@ def test_a_switch_that_listens_everywhere_reaches_no_group() -> None:
     ("faults", "grouped"),
     [
         (FaultConfig(), GROUPS),
-        (FaultConfig(loss_in=0.05), GROUPS),
-        (FaultConfig(loss_out=0.05), False),  # drawn for every copy
+        (losing(inward=0.05), GROUPS),
+        (losing(outward=0.05), False),  # drawn for every copy
     ],
 )
 def test_one_packet_for_all_workers(faults: FaultConfig, grouped: bool) -> None:

@@ -14,9 +14,11 @@ from log_levels import spread_of
 from numpy.typing import NDArray
 
 from host.compressors.logcodes import (
+    BLOCK,
     LARGEST_THRESHOLD,
     NEGATIVE,
     LogCodes,
+    Places,
     encode_any_base,
 )
 from host.compressors.quantize import random_key
@@ -216,6 +218,17 @@ def test_levels_stay_what_they_are(base: float) -> None:
 # one data path for base 2, another for any base
 
 
+def encode_by(
+    places: Places,
+    vector: Vector,
+    codes: NDArray[np.uint8],
+    exponent: int,
+    random: bool,
+) -> None:
+    scale, room = np.int32(exponent << 23), np.empty(BLOCK, np.int64)
+    encode_any_base(vector.view(np.int32), codes, scale, places, random, KEY, room)
+
+
 @pytest.mark.parametrize("random", [False, True])
 @pytest.mark.parametrize("dense", [False, True])
 @pytest.mark.parametrize(
@@ -227,10 +240,24 @@ def test_both_kernels_agree_for_base_2(
     log = log_codes(threshold=threshold, random=random, dense=dense)
     vector = spread(50_000, least=-38) * np.float32(2.0**exponent)
     other = np.empty(len(vector), np.uint8)
-    encode_any_base(
-        vector.view(np.int32), other, np.int32(exponent << 23), log._places, random, KEY
-    )
+    encode_by(log._places, vector, other, exponent, random)
     np.testing.assert_array_equal(log.encode(vector, exponent, KEY), other)
+
+
+@pytest.mark.parametrize("base", [1.01, 1.3, 3.0])
+@pytest.mark.parametrize("random", [False, True])
+@pytest.mark.parametrize("dense", [False, True])
+@pytest.mark.parametrize("off", [-2.6, 0.4, 70.0])
+def test_wrong_guesses_are_corrected(
+    base: float, random: bool, dense: bool, off: float
+) -> None:
+    log, vector = log_codes(base, 60, random=random, dense=dense), spread(9_000)
+    codes = log.encode(vector, 0, KEY)
+    assert 30 < len(np.unique(codes)) < 124
+    other = np.empty(len(vector), np.uint8)
+    places = log._places._replace(offset=np.float32(log._places.offset + off))
+    encode_by(places, vector, other, 0, random)
+    np.testing.assert_array_equal(codes, other)
 
 
 @pytest.mark.parametrize("base", [2.0, 1.3])

@@ -13,6 +13,7 @@ import pytest
 
 from intswitch.child import Child, python
 from intswitch.experiment import Training
+from intswitch.fabrics.bmv2 import Bmv2
 from intswitch.fabrics.fabric import LAST_WORDS, Event, FabricError, refuse
 from intswitch.fabrics.loopback import Loopback
 from intswitch.topology import LinkPart, load
@@ -61,7 +62,7 @@ def test_killed_worker_is_named_by_all() -> None:
 
 
 def test_killed_switch_is_named_by_all() -> None:
-    text, seconds = fail(lambda fabric: fabric.switch.child.process)
+    text, seconds = fail(lambda fabric: fabric.switches["switch1"].child.process)
     cause, *consequences = text.splitlines()
     assert cause == "the switch was killed by SIGKILL"
     assert [line[:10] for line in sorted(consequences)] == ["worker 0: ", "worker 1: "]
@@ -82,6 +83,10 @@ class InTwoParts(Loopback):
     @property
     def others(self) -> list[Child]:
         return [self.dataplane, *super().others]
+
+    @property
+    def data_planes(self) -> list[Child]:
+        return [self.dataplane]
 
     def stop(self) -> None:
         self.dataplane.close()
@@ -155,11 +160,14 @@ def test_worker_that_gives_up_says_why() -> None:
 def test_refuses_what_it_cannot_do() -> None:
     pair = load("pair")
     first = pair.links[0].model_copy(update={"rate": 1e9, "delay": 1e-3, "loss": 0.5})
-    with pytest.raises(ValueError, match=r"links\.0\.rate: the loopback") as caught:
-        refuse(pair.model_copy(update={"links": (first, pair.links[1])}), "loopback")
-    _, delay, loss = str(caught.value).splitlines()
-    assert delay.startswith("links.0.delay: the loopback fabric cannot do this yet")
-    assert loss == "links: the loopback fabric has one loss for all links, not 0.0, 0.5"
+    other = pair.model_copy(update={"links": (first, pair.links[1])})
+    with pytest.raises(ValueError, match=r"^links\.0\.rate: the loopback fabric canno"):
+        refuse(other, "loopback", Loopback.cannot)
+    with pytest.raises(ValueError, match=r"links\.0\.rate: the bmv2") as caught:
+        refuse(other, "bmv2", Bmv2.cannot)
+    delay, _, loss = str(caught.value).splitlines()
+    assert delay == "links.0.delay: the bmv2 fabric cannot do this"
+    assert loss == "links: the bmv2 fabric has one loss for all links, not 0.0, 0.5"
 
 
 def test_refuses_two_switches_and_two_jobs() -> None:
@@ -173,7 +181,7 @@ def test_refuses_two_switches_and_two_jobs() -> None:
         }
     )
     with pytest.raises(ValueError, match="has one, not 2") as caught:
-        refuse(two, "loopback")
+        refuse(two, "loopback", Loopback.cannot)
     assert "runs one, not 2" in str(caught.value)
 
 

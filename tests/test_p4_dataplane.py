@@ -13,6 +13,7 @@ from switch.config import JobConfig, SwitchConfig, TreePlace
 from switch.p4_dataplane import P4Dataplane
 from switch.p4_tables import COUNTERS, Entry, Replica, Station
 from switch.pipeline import MAX_JOBS, Pipeline
+from switch.ports import COUNTED
 from switch.protocol import DEFAULT_PORT, ElementType, Overflow, Rule
 from switch.slots import FIRST_DROP, NUM_VERDICTS
 
@@ -369,7 +370,8 @@ def test_verdicts_are_those_of_the_program() -> None:
 
 
 def test_counters_are_named_as_the_emulators() -> None:
-    *shared, lost_in, lost_out = Pipeline(SwitchConfig(num_slots=1)).counters()
-    faults = [lost_in, lost_out]
+    names = list(Pipeline(SwitchConfig(num_slots=1)).counters())
+    ports = [f"{what}_{way}" for way in ("in", "out") for what in COUNTED.values()]
+    shared = names[: -len(ports)]
     assert list(COUNTERS) == [*shared, "damaged"]
-    assert faults == ["lost_in", "lost_out"]
+    assert names[-len(ports) :] == ports

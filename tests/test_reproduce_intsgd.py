@@ -41,8 +41,8 @@ def broken_key(what: str) -> Any:
     """Of the random numbers: the same in every step, or on every worker."""
     right = scaled.random_key
     if what == "step":
-        return lambda seed, worker, step: right(seed, worker, 0)
-    return lambda seed, worker, step: right(seed, 0, step)
+        return lambda seed, worker, step, piece: right(seed, worker, 0, piece)
+    return lambda seed, worker, step, piece: right(seed, 0, step, piece)
 
 
 @pytest.mark.parametrize(

@@ -148,10 +148,11 @@ def test_coins_that_do_not_change_are_found_out(
 ) -> None:
     right()
     key = scaled.random_key
-    for module in (scaled, leveled):
-        monkeypatch.setattr(
-            module, "random_key", lambda seed, worker, step: key(seed, worker, 0)
-        )
+    monkeypatch.setattr(
+        scaled,
+        "random_key",
+        lambda seed, worker, step, piece: key(seed, worker, 0, piece),
+    )
     assert verdicts(redrawn())["unbiased"] == [False]
 
 

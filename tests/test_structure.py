@@ -40,6 +40,7 @@ SOCKETS = (
     "switch/messages.py",
     "switch/server.py",
     "switch/service.py",
+    "switch/relay.py",  # a name to an address
     "host/agent.py",
     "host/transport.py",
     "host/controller.py",
@@ -61,6 +62,7 @@ CLOCKS = (
     "intswitch/switch_process.py",  # ... and to start
     "intswitch/train.py",  # the time a training takes
     "intswitch/trainer.py",  # ... and its phases
+    "intswitch/sim/network.py",  # ... where the network's time is virtual
     "intswitch/explore/command.py",  # the time that an exploration took
     "intswitch/reproduce/fastsgd_coding.py",  # the time that coding takes
     "intswitch/conformance/udp.py",  # how long a switch under test may take to answer
@@ -75,20 +77,35 @@ ONLY_IN: dict[str, tuple[str, ...]] = {
     "torch.distributed": (
         "host/ddp.py",
         "host/compressors/exact.py",
+        "intswitch/autoload.py",  # tells torch of the backend
         "intswitch/backend.py",
+        "intswitch/reductions.py",
+        "intswitch/work.py",
         "intswitch/gloo.py",  # starts and ends the process group that `exact` uses
     ),
     "pydantic": (
         "intswitch/yaml_model.py",
         "intswitch/configuration.py",
         "intswitch/p4_configuration.py",
+        "intswitch/link_faults.py",
+        "intswitch/access.py",
         "intswitch/topology.py",
     ),
     "yaml": ("intswitch/yaml_model.py",),
-    "grpc": ("switch/service.py", "switch/p4runtime.py", "host/controller.py"),
+    "grpc": (
+        "switch/service.py",
+        "switch/relay.py",
+        "switch/p4runtime.py",
+        "host/controller.py",
+    ),
     "finsy": ("switch/p4runtime.py",),
     "pyroute2": ("intswitch/fabrics/namespaces.py",),
-    "switch.stubs": ("switch/service.py", "host/controller.py"),
+    "switch.stubs": (
+        "switch/service.py",
+        "switch/relay.py",
+        "switch/translation.py",
+        "host/controller.py",
+    ),
     # names to addresses, where YAML is read
     # ... and what sockets can do on this machine
     "socket": (*SOCKETS, "intswitch/configuration.py", "intswitch/doctor.py"),

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from lossy import losing
 from numpy.typing import NDArray
 from real_switch import RealSwitch, attempt, check_identities, run_workers, running
 from world import Link, World
@@ -14,7 +15,6 @@ from host.agent import Network, join
 from host.codes import CodeStream, codes_per_chunk
 from host.controller import JoinRefused
 from host.packetizer import make_ready, new_contributions
-from switch.config import FaultConfig
 from switch.protocol import HEADER_BYTES, ElementType, Flag
 
 RESULTS = {"int8": np.int8, "int16": np.int16, "int32": np.int32}
@@ -173,7 +173,7 @@ def test_a_lossy_network_changes_no_sum(code: str) -> None:
     def work(network: Network) -> Any:
         return network.sum_codes(codes_of(network.rank, 20_000, code), code).tolist()
 
-    with running(faults=FaultConfig(loss_in=0.05, loss_out=0.05, seed=3)) as switch:
+    with running(faults=losing(0.05, 0.05, seed=3)) as switch:
         outcome = attempt(switch, 3, work, **tables)
         outcome.check()
         counters = switch.settle()

@@ -5,6 +5,7 @@ import itertools
 from pathlib import Path
 
 import pytest
+from lossy import losing
 
 from switch.config import FaultConfig, JobConfig, SwitchConfig
 from switch.pipeline import Pipeline
@@ -73,4 +74,4 @@ def test_scapy_reads_the_trace(version: str, tmp_path: Path) -> None:
 
 
 def test_lost_packets_are_seen_in_but_not_out() -> None:
-    assert len(traced("ipv4", FaultConfig(loss_out=1.0))) == 24 + 3 * (16 + 28 + 17)
+    assert len(traced("ipv4", losing(outward=1.0))) == 24 + 3 * (16 + 28 + 17)

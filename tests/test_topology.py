@@ -1,11 +1,14 @@
 """Topologies: those that come along, and what a file must not say."""
 
+import json
 from pathlib import Path
 
 import pytest
 
+from intswitch.configuration import read_faults
 from intswitch.topology import available, load
 from intswitch.yaml_model import FileError
+from switch.config import FaultConfig, LinkEnd, LinkFaults
 
 GOOD = """
 switches: {s: {rule: switchml}}
@@ -31,10 +34,13 @@ def mistakes(folder: Path, text: str) -> list[str]:
     return [line.removeprefix(f"{path}:") for line in str(caught.value).splitlines()]
 
 
-@pytest.mark.parametrize(("name", "workers"), [("pair", 2), ("star", 4), ("star8", 8)])
+@pytest.mark.parametrize(
+    ("name", "workers"), [("pair", 2), ("star", 4), ("star8", 8), ("tree", 6)]
+)
 def test_comes_along_with_a_drawing(name: str, workers: int) -> None:
     topology = load(name)
-    assert len(topology.jobs[0].workers) == workers == len(topology.links)
+    assert len(topology.jobs[0].workers) == workers
+    assert len(topology.links) == workers + len(topology.tree()) - 1
     lines = available()[name].read_text().splitlines()
     drawing = "\n".join(line for line in lines[:10] if line.startswith("#"))
     assert "switch1" in drawing
@@ -62,9 +68,9 @@ def test_all_mistakes_in_fields_at_once(tmp_path: Path) -> None:
     found = mistakes(tmp_path, text)
     assert found == [
         "2: switches.s.rule: expected 'safe' or 'switchml' (found 'fast')",
+        "5: links.0.loss: expected a probability from 0 to 1 (found 1.5)",
         "5: links.0.rate: expected a number and one of the units "
         "bit/s, kbit/s, Mbit/s, Gbit/s (found 10)",
-        "5: links.0.loss: expected a probability from 0 to below 1 (found 1.5)",
         "8: jobs.0.workers: named more than once: b",
         "8: jobs.0.num_slots: expected a power of two (found 9)",
         "8: jobs.0.colour: no such field; allowed: "
@@ -98,9 +104,9 @@ jobs:
     assert mistakes(tmp_path, text) == [
         "2: switches.s.num_slots: expected an integer (found 'few')",
         "3: hosts.2: expected text (found 3)",
-        "5: links.0.between.1: is missing",
         "5: links.0.delay: expected a number and one of the units s, ms, us, ns"
         " (found 5)",
+        "5: links.0.between.1: is missing",
         "6: links.1.between.0: expected one of s, a, b (found 'c')",
         "8: jobs.0.slot_bytes: expected an integer (found 1.5)",
         "8: jobs.0.workers.0: no link leads to this host (found 'b')",
@@ -137,6 +143,63 @@ def test_no_yaml(tmp_path: Path) -> None:
 def test_unknown_name_lists_the_known() -> None:
     with pytest.raises(FileError, match="'ring' is no file, and none of pair, star, s"):
         load("ring")
+
+
+def test_each_direction_by_itself(tmp_path: Path) -> None:
+    text = GOOD.replace("loss: 0.01", "loss: 0.01, toward: {s: {loss: 0.5}}")
+    topology = load(write(tmp_path, text))
+    to_switch, to_host = (topology.links[0].to(end).faults() for end in ("s", "a"))
+    assert (to_switch.loss, to_host.loss) == (0.5, 0.01)
+    assert to_switch.delay == to_host.delay == pytest.approx(5e-6)
+    lossy = topology.with_loss(0.25).links[0]
+    assert [lossy.to(end).loss for end in ("s", "a")] == [0.25, 0.25]
+    (mistake,) = mistakes(tmp_path, text.replace("{s: {loss", "{b: {loss"))
+    assert mistake == "5: links.0.toward.b: expected one of a, s"
+
+
+def test_what_a_switch_is_told_of_its_links(tmp_path: Path) -> None:
+    topology = load(write(tmp_path, GOOD.replace("0.01", "0.01, held_for: 2 ms")))
+    told = json.dumps(topology.faults_at("s", {"a": "127.0.0.1", "b": "::1"}))
+    faulty = LinkFaults(loss=0.01, delay=topology.links[0].delay, held_for=2e-3)
+    assert read_faults(told) == FaultConfig(
+        links=(
+            ("127.0.0.1", LinkEnd(inward=faulty, outward=faulty)),
+            ("::1", LinkEnd()),
+        )
+    )
+
+
+def test_switches_under_switches() -> None:
+    topology = load("tree")
+    above = {"switch1": None, "switch2": "switch1", "switch3": "switch1"}
+    assert topology.tree() == above
+    assert topology.switch_of("worker4") == "switch3"
+    names = [*topology.switches, *topology.hosts]
+    addresses = {name: f"10.0.0.{n}" for n, name in enumerate(names)}
+    lossy = topology.with_loss(0.5)
+    told = lossy.faults_at("switch2", addresses)["links"]
+    # between switches, each end does what the link does on the way to it
+    assert told["10.0.0.0"] == {"inward": {"loss": 0.5}, "outward": {}}
+    assert told["10.0.0.3"] == {"inward": {"loss": 0.5}, "outward": {"loss": 0.5}}
+    assert set(told) == {"10.0.0.0", "10.0.0.3", "10.0.0.4", "10.0.0.5"}
+
+
+@pytest.mark.parametrize(
+    ("links", "text"),
+    [
+        ("[t, s], [t, u], [u, s], [a, s]", "a ring of switches goes through"),
+        ("[t, s], [a, s]", "none leads from u to s, the root"),
+        ("[t, s], [u, t], [a, s], [a, t]", "hosts.a: expected a link to one switch"),
+    ],
+)
+def test_switches_that_are_no_tree(tmp_path: Path, links: str, text: str) -> None:
+    between = ", ".join(f"{{between: {ends}]}}" for ends in links.split("], "))
+    file = (
+        "switches: {s: {}, t: {}, u: {}}\nhosts: [a]\n"
+        f"links: [{between.replace(']]', ']')}]\njobs: [{{name: j, workers: [a]}}]\n"
+    )
+    with pytest.raises(ValueError, match=text):
+        load(write(tmp_path, file)).tree()
 
 
 def test_with_loss() -> None:

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from lossy import losing
 from real_switch import (
     WAIT,
     Outcome,
@@ -27,7 +28,6 @@ from real_switch import (
 
 from host import transport
 from host.agent import AggregationError, AggregationOverflow, Network, join
-from switch.config import FaultConfig
 from switch.replicate import Copies
 
 SOON = 2.0  # seconds within which a death must be known
@@ -123,7 +123,7 @@ def test_sums_are_exact_whatever_is_lost(
         assert network.gather(messages[network.rank]) == messages
         network.barrier()
 
-    faults = FaultConfig(loss_in=loss, loss_out=loss, seed=1)
+    faults = losing(loss, loss, seed=1)
     with running(faults=faults) as switch:
         outcome = attempt(switch, num_workers, work, num_slots=64)
         outcome.check()
@@ -141,7 +141,7 @@ def test_sums_are_exact_whatever_is_lost(
 
 def test_who_leaves_early_takes_no_results_along() -> None:
     """Results that were lost are replayed after another worker has left."""
-    faults = FaultConfig(loss_out=0.3, seed=2)
+    faults = losing(outward=0.3, seed=2)
 
     def work(network: Network) -> int:
         return int(network.sum(np.ones(5000, np.int32)).sum())

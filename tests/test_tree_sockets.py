@@ -56,7 +56,8 @@ def files(folder: Path, loss: float) -> tuple[list[SwitchConfig], list[str]]:
         path = folder / f"{number}.yaml"
         path.write_text(
             f"switch: {{port: {ports[number]}}}\n"
-            f"faults: {{loss_in: {loss}, loss_out: {loss}, seed: {number}}}\n"
+            f"faults: {{inward: {{loss: {loss}}}, outward: {{loss: {loss}}},"
+            f" seed: {number}}}\n"
             f"jobs: [{{job: 7, num_slots: 64, slot_bytes: 256, {job}}}]\n"
         )
         configs.append(read_switch(path))

@@ -5,6 +5,7 @@ import pytest
 from world import Link, World
 
 from host import window as win
+from host.losses import RESENDS
 from host.packetizer import ArrayStream, Barrier
 from switch.protocol import Opcode, Reduction, emit
 
@@ -134,7 +135,7 @@ def test_a_straggler_costs_little_and_harms_nobody() -> None:
     for out in sums(world, arrays, starts=[0.0, 0.0, 10.0]):
         np.testing.assert_array_equal(out, sum(arrays))
     for worker in world.workers[:2]:
-        assert worker.repeated <= win.RESENDS  # only the oldest chunk is tried again
+        assert worker.repeated <= RESENDS  # only the oldest chunk is tried again
         assert 5 <= worker.queries <= 20  # then polled, once a second
     assert max(worker.finished_at for worker in world.workers) < 11.0
 
@@ -157,7 +158,7 @@ def test_timeouts_back_off_to_the_ceiling() -> None:
     world = World(1, link=Link(loss=1.0))
     sums(world, arrays_for(world, 100), until=100.0)
     worker = world.workers[0]
-    assert worker.repeated == win.RESENDS
+    assert worker.repeated == RESENDS
     assert 95 <= worker.queries <= 105
 
 

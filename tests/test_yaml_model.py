@@ -28,10 +28,20 @@ EVERY_FIELD = {
         "seed": 1,
         "links": [
             {"between": ["worker0", "switch1"], "rate": "1 bit/s", "delay": "1 s"},
-            {"between": ["worker1", "switch1"], "loss": 0.1, "reordering": 0.1},
+            {
+                "between": ["worker1", "switch1"],
+                "loss": 0.1,
+                "toward": {"switch1": {"loss": 0}},
+            },
         ],
     },
-    "examples/switch.yaml": {"faults": {"loss_in": 0.1, "loss_out": 0.1, "seed": 1}},
+    "examples/switch.yaml": {
+        "faults": {
+            "inward": {"loss": 0.1, "delay": "1 ms", "flipped_bits": 1},
+            "links": {"127.0.0.1": {"outward": {"duplication": 0.1}}},
+            "seed": 1,
+        }
+    },
     "examples/controller.yaml": {
         "jobs": [{"job": 7, "slot_bytes": 1024, "workers": ["10.0.0.1:1"]}]
     },

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 
 from host import window as win
 from host.datagrams import bytes_of_rows, contributions, queries, row_of, take_in
+from host.losses import expire
 from host.packetizer import Stream
 from switch.config import Address, JobConfig, SwitchConfig
 from switch.pipeline import Pipeline
@@ -152,7 +153,7 @@ class World:
                 self.deliver(self.of_address[receiver], packet)
             return
         self.now = max(self.now, sleeper.wakes)
-        win.expire(sleeper.state, self.now)
+        expire(sleeper.state, self.now)
         self.send(sleeper)
 
     def carry(self, packet: bytes, receiver: Address, sender: Address) -> None:

@@ -130,7 +130,7 @@ def start_switch(net: Mininet, folder: Path) -> None:
         "thrift_port": THRIFT_PORT,
         "loop": count + 1,
     }
-    control = {"address": CONTROL_ADDRESS, "port": PORT}
+    control = {"address": CONTROL_ADDRESS, "port": PORT, "insecure": True}
     settings = {"switch": own, "control": control, "stations": stations}
     file.write_text(json.dumps(settings))  # JSON is YAML
     switch.cmd(f"intswitch controller {file} > {folder}/controller.log 2>&1 &")

@@ -64,6 +64,24 @@ class Statistics:
     bytes_down: int = 0
 
 
+class Piece(NamedTuple):
+    """Which of the vectors of one step a vector is: DDP averages its buckets one by
+    one. All workers have the same pieces, in the same order."""
+
+    number: int = 0
+    """0: a step begins."""
+    last: bool = True
+    """It is the step's last."""
+
+    @property
+    def entire(self) -> bool:
+        """There is no other."""
+        return self.number == 0 and self.last
+
+
+ENTIRE = Piece()
+
+
 class Layout(NamedTuple):
     """The blocks of a vector. A whole vector without blocks is one, `gradient`."""
 
@@ -173,6 +191,10 @@ class Compressor(ABC):
 
     def __init__(self) -> None:
         self.statistics = Statistics()
+        self.step = 0
+        """Steps that came out well: with all their pieces."""
+        self.piece = ENTIRE
+        """Of the step that runs."""
 
     def tables(self, num_workers: int) -> dict[str, tuple[int, ...]]:
         """Code tables that the job must have: the arguments code4, code8 of `join`."""
@@ -195,12 +217,15 @@ class Compressor(ABC):
         network: Network,
         blocks: Blocks | None = None,
         out: Array | None = None,
+        piece: Piece = ENTIRE,
     ) -> Array:
         """The mean of all workers' gradients, the same bits on every worker.
 
         gradient: float32, of any shape, 0 elements included; a NumPy array or a torch
         tensor on the CPU. It is not changed. blocks: names and sizes of its layers.
         out: where to write the mean, instead of a new array; may be the gradient.
+        piece: which part of a step's gradient it is, if not all of it; what a step
+        counts for (schedules, scales, random numbers) counts once for all pieces.
         Returns the mean in the kind and shape of the gradient.
 
         Raises TypeError for another dtype, ValueError if a worker's gradient has a NaN
@@ -211,10 +236,23 @@ class Compressor(ABC):
         vector = flat_view(gradient, "gradient")
         layout = layout_of(blocks, len(vector))
         mean = np.empty_like(vector) if out is None else flat_out(out, len(vector))
-        self.estimate(vector, mean, network, layout)
-        self.statistics.steps += 1
+        self.take(vector, mean, network, layout, piece)
+        self.statistics.steps += piece.last
         result: Array = shaped_like(gradient, mean) if out is None else out
         return result
+
+    def take(
+        self,
+        vector: Gradient,
+        mean: Gradient,
+        network: Network,
+        layout: Layout,
+        piece: Piece,
+    ) -> None:
+        """`estimate`, and count."""
+        self.piece = piece
+        self.estimate(vector, mean, network, layout)
+        self.step += piece.last
 
     @abstractmethod
     def estimate(

@@ -43,7 +43,7 @@ from host.compressors.integers import (
 from host.compressors.logcodes import NEGATIVE, LogCodes
 from host.compressors.norms import LARGEST_EXPONENT, exponent_of, largest_bits
 from host.compressors.pairs import Pairs, add_pairs, decode_pairs, encode_pairs
-from host.compressors.quantize import NON_FINITE, random_key
+from host.compressors.quantize import NON_FINITE
 from host.compressors.scaled import PATHS, WIRES, ScaledCompressor
 from host.compressors.stream import first_non_finite, non_finite_error
 from host.compressors.union import gather_of, union_of
@@ -98,7 +98,6 @@ class FastSGD(ScaledCompressor):
             return
         average = self.by_sum if self.path == "network" else self.by_messages
         average(vector, mean, network, layout)
-        self.step += 1
 
     def by_sum(
         self, vector: Gradient, mean: Gradient, network: Network, layout: Layout
@@ -199,8 +198,7 @@ class FastSGD(ScaledCompressor):
         self, vector: Gradient, exponent: int, log: LogCodes, network: Network
     ) -> Bytes:
         """This worker's codes, M = 2^exponent."""
-        key = random_key(self.seed, network.rank, self.step)
-        codes = log.encode(vector, exponent, key)
+        codes = log.encode(vector, exponent, self.random_key(network))
         self.sent_codes = codes, log.values(exponent)
         return codes
 

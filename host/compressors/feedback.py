@@ -53,7 +53,7 @@ class Feedback(Compressor):
             return
         wanted = vector.copy()
         self.memory.add_to(wanted, layout, 1)
-        self.inner.estimate(wanted, mean, network, layout)
+        self.inner.take(wanted, mean, network, layout, self.piece)
         self.memory.store(wanted - self.inner.share(), layout)
 
     def tables(self, num_workers: int) -> dict[str, tuple[int, ...]]:

@@ -60,7 +60,7 @@ class IntDIANA(IntSGD):
         self.shared.add_to(mean, layout, 1)
         self.shared.store(mean, layout)
         norms = [squared_norm(part) for _, part in blocks.split(mean)]
-        self.scale.observe(blocks, norms)
+        self.scale.observe(blocks, norms, self.piece)
         self.layout = layout
 
     def share(self) -> Gradient:

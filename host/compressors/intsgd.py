@@ -82,13 +82,13 @@ class IntSGD(ScaledCompressor):
         )
         self.complete(stream, network, layout)
         norms = squared_norms(stream.square_sums, scales, network.num_workers)
-        self.scale.observe(blocks, norms)
+        self.scale.observe(blocks, norms, self.piece)
 
     def scales(
         self, vector: Gradient, network: Network, layout: Layout, blocks: Layout
     ) -> NDArray[np.float32]:
         """[blocks] alpha of this step."""
-        scales = self.scale.scales(blocks, network.num_workers)
+        scales = self.scale.scales(blocks, network.num_workers, self.piece)
         unknown = np.flatnonzero(scales == 0)
         if len(unknown) == 0:
             return scales

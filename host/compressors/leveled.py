@@ -32,7 +32,6 @@ from host.compressors.quantize import (
     FIRST_NON_FINITE,
     INFINITY_BITS,
     NON_FINITE,
-    random_key,
 )
 from host.compressors.scaled import PATHS, WIRES, ScaledCompressor
 from host.compressors.stream import (
@@ -218,11 +217,10 @@ class Leveled(ScaledCompressor):
         norms = block_norms(vector, ends, self.norm)
         finite = int(norms.max()) < INFINITY_BITS
         first = None if finite else first_non_finite(vector)
-        key = random_key(self.seed, network.rank, self.step)
+        key = self.random_key(network)
         message = message_of(vector, ends, norms, self.grid, key, self.statistics)
         if not gather_mean(message, mean, ends, self.grid, network, self.statistics):
             raise non_finite_error(first, layout, network.rank, self.step)
-        self.step += 1
         self.rounded = Rounded(vector, mean, ends, scales_of(norms, self.grid), key)
 
     def share(self) -> Gradient:

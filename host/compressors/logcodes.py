@@ -21,16 +21,15 @@ it is negative. Larger codes are larger magnitudes, as NUQSGD's are: its levels 
 those of base 2, tau = 2^(bits-1) - 2, dense.
 
 No logarithm is taken of an element. All is comparison of the bit patterns of floats:
-for base 2 the exponent field is the code. Other bases have their bounds in a table; the
-exponent and the first bits after it find the place there, so that one more comparison
-decides. Denormals are dropped. Random numbers are
-those of `quantize.random_bits`.
+for base 2 the exponent field is the code. Other bases have their bounds in a table,
+where a polynomial guesses the place; the bounds there say whether the guess was right.
+Denormals are dropped. Random numbers are those of `quantize.random_bits`.
 """
 
 import math
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -56,23 +55,26 @@ ONE_PATTERN = np.int32(0x3F800000)  # bits of the float32 1.0
 SMALLEST_NORMAL = NEXT_EXPONENT = np.int32(0x00800000)
 # 2^23 - (the fraction of sqrt(2), rounded up): carries into the exponent from sqrt(2)
 HALF_STEP = np.int32(0x800000 - 0x3504F4)
-BEYOND = np.int32(0x7FFFFFFF)  # a bound that nothing reaches
+FRACTION_BITS = np.int32(0x007FFFFF)
+NONE = np.int32(0)  # level of what is absent
+HALF = np.int64(32)  # bits of one of the two floats in a step
+BLOCK = 1024  # elements that are looked up at once
+# log2(1 + x), x in [0, 1): Chebyshev's polynomial of degree 6, to 5e-6
+C1, C2, C3 = np.float32(1.4424535), np.float32(-0.7173128), np.float32(0.4545085)
+C4, C5, C6 = np.float32(-0.2726976), np.float32(0.1176131), np.float32(-0.0245685)
 
 
 class Places(NamedTuple):
-    """What the kernel for any base needs. Values are relative to M, by m."""
+    """What the kernels for any base need. Values are relative to M, by m."""
 
-    bounds: NDArray[np.int32]
-    """[tau + 2] bit pattern from which on an element belongs to m + 1."""
-    first: Bytes
-    """[bins] m at the start of each bin; a bin has at most one bound in it."""
-    first_bin: np.int32
-    bin_shift: np.int32
-    """Bit pattern >> this = first_bin + bin."""
-    lows: NDArray[np.float64]
-    """[tau + 2] level m; of m = 0: the next one below, or 0 if dense."""
-    gaps: NDArray[np.float64]
-    """[tau + 2] level m + 1 less level m; of the last one: infinite."""
+    bounds: Floats
+    """[tau + 3] the least float32 that belongs to m; of m = 0: 0; then infinity."""
+    steps: NDArray[np.int64]
+    """[tau + 2] two float32: what a value is above, and how far it is to the next
+    level up. Random rounding goes up in proportion; deterministic, never."""
+    offset: np.float32
+    slope: np.float32
+    """m is about offset + slope * log2 of a value."""
 
 
 @kernel
@@ -113,6 +115,79 @@ def encode_base_2(
 
 
 @kernel
+def relative_bits(bits: np.int32, scale: np.int32) -> np.int32:
+    """Pattern of |v| / M; of 0 if that is below all floats."""
+    relative = np.int32(np.int32(bits & MAGNITUDE_BITS) - scale)
+    return np.int32(relative if relative > NONE else NONE)
+
+
+@kernel
+def guess_levels(
+    bits: NDArray[np.int32], levels: Bytes, scale: np.int32, places: Places
+) -> None:
+    """About log_b of the values: hardly ever wrong, and then by one or two."""
+    last = np.int32(len(places.steps) - 1)
+    for j in range(len(bits)):
+        pattern = np.int32(relative_bits(bits[j], scale))
+        exponent = np.float32(np.int32(pattern >> FRACTION))
+        x = np.int32((pattern & FRACTION_BITS) | ONE_PATTERN).view(np.float32) - ONE
+        log2 = exponent + x * (C1 + x * (C2 + x * (C3 + x * (C4 + x * (C5 + x * C6)))))
+        level = np.int32(places.offset + places.slope * log2)
+        level = level if level > NONE else NONE
+        levels[j] = np.uint8(level if level < last else last)
+
+
+@kernel
+def look_up_steps(levels: Bytes, places: Places, steps: NDArray[np.int64]) -> None:
+    """In a loop of its own: nothing here can be vectorized."""
+    for j in range(len(levels)):
+        steps[j] = places.steps[levels[j]]
+
+
+@kernel
+def round_from(
+    bits: NDArray[np.int32],
+    codes: Bytes,
+    steps: NDArray[np.int64],
+    scale: np.int32,
+    random: bool,
+    start: np.uint32,
+    key: NDArray[np.uint32],
+) -> int:
+    """Make codes of levels. Returns how many of these were wrong."""
+    wrong = np.int32(0)
+    for j in range(len(bits)):
+        low = np.int32(steps[j]).view(np.float32)
+        gap = np.int32(steps[j] >> HALF).view(np.float32)
+        value = np.int32(relative_bits(bits[j], scale)).view(np.float32)
+        above = np.float32(value - low)
+        level = np.int32(codes[j])
+        wrong += np.int32((level > NONE and above < 0) or above >= gap)
+        if random:
+            chance = np.float32(ONE - uniform(np.uint32(start + j), key))
+            level = np.int32(level + np.int32(np.float32(chance * gap) < above))
+        level = level if bits[j] & MAGNITUDE_BITS >= SMALLEST_NORMAL else NONE
+        sign = np.int32(NEGATIVE) if bits[j] < 0 and level > NONE else NONE
+        codes[j] = np.uint8(level | sign)
+    return int(wrong)
+
+
+@kernel
+def correct_levels(
+    bits: NDArray[np.int32], levels: Bytes, scale: np.int32, places: Places
+) -> None:
+    """By the bounds."""
+    for j in range(len(bits)):
+        value = np.int32(relative_bits(bits[j], scale)).view(np.float32)
+        level = np.int64(levels[j])
+        while value < places.bounds[level]:
+            level -= 1
+        while value >= places.bounds[level + 1]:
+            level += 1
+        levels[j] = np.uint8(level)
+
+
+@kernel
 def encode_any_base(
     bits: NDArray[np.int32],
     codes: Bytes,
@@ -120,25 +195,20 @@ def encode_any_base(
     places: Places,
     random: bool,
     key: NDArray[np.uint32],
+    steps: NDArray[np.int64],
 ) -> None:
-    """As `encode_base_2`, by the table of bounds."""
-    last = np.int32(len(places.first) - 1)
-    for j in range(len(bits)):
-        magnitude = np.int32(bits[j] & MAGNITUDE_BITS)
-        relative = np.int32(magnitude - scale)
-        place = np.int32(np.int32(relative >> places.bin_shift) - places.first_bin)
-        place = place if place > 0 else np.int32(0)
-        level = np.int32(places.first[place if place < last else last])
-        level = np.int32(level + np.int32(relative >= places.bounds[level]))
-        if random:
-            positive = relative if relative > 0 else np.int32(0)
-            value = np.float64(np.int32(positive).view(np.float32))
-            chance = 1 - np.float64(uniform(np.uint32(j), key))  # as base 2 has it
-            up = chance * places.gaps[level] < value - places.lows[level]
-            level = np.int32(level + np.int32(up))
-        level = level if magnitude >= SMALLEST_NORMAL else np.int32(0)
-        sign = np.int32(NEGATIVE) if bits[j] < 0 and level > 0 else np.int32(0)
-        codes[j] = np.uint8(level | sign)
+    """As `encode_base_2`, by a table of bounds. steps: room for some elements."""
+    for start in range(0, len(bits), len(steps)):
+        block = bits[start : start + len(steps)]
+        part = codes[start : start + len(steps)]
+        guess_levels(block, part, scale, places)
+        look_up_steps(part, places, steps)
+        first = np.uint32(start)
+        if round_from(block, part, steps, scale, random, first, key) > 0:
+            guess_levels(block, part, scale, places)
+            correct_levels(block, part, scale, places)
+            look_up_steps(part, places, steps)
+            round_from(block, part, steps, scale, random, first, key)
 
 
 @dataclass(frozen=True)
@@ -211,7 +281,8 @@ class LogCodes:
                 bits, codes, scale, self.threshold, self.random, self.dense, key
             )
         else:
-            encode_any_base(bits, codes, scale, self._places, self.random, key)
+            steps = np.empty(BLOCK, np.int64)
+            encode_any_base(bits, codes, scale, self._places, self.random, key, steps)
         return codes
 
     @cached_property
@@ -219,39 +290,21 @@ class LogCodes:
         lows = self.levels.copy()
         if not self.dense or not self.random:
             lows[0] = self.base ** -(self.threshold + 1.0)
-        if self.random:
-            bounds = patterns(lows[1:])
-        else:
-            bounds = patterns(lows[1:] / math.sqrt(self.base))
-        shift, first_bin, first = bins_of(bounds)
+        if not self.random:
+            lows[1:] /= math.sqrt(self.base)
+        bounds = least_floats(np.append(lows, np.inf))
+        slope = 1 / math.log2(self.base)
+        middle = self.threshold + (1 if self.random else 1.5)
         return Places(
-            bounds=np.append(bounds, BEYOND),
-            first=first,
-            first_bin=np.int32(first_bin),
-            bin_shift=np.int32(shift),
-            lows=lows,
-            gaps=np.append(np.diff(lows), np.inf),
+            bounds=np.append(np.float32(0), bounds[1:]),
+            steps=np.stack([bounds[:-1], np.diff(bounds)], 1).view(np.int64)[:, 0],
+            offset=np.float32(middle - 127 * slope),
+            slope=np.float32(slope),
         )
 
 
-def patterns(values: NDArray[np.float64]) -> NDArray[np.int32]:
-    """Bit patterns of the least float32 that are not below `values`."""
+def least_floats(values: NDArray[np.float64]) -> Floats:
+    """The least float32 that are not below `values`."""
     rounded = values.astype(np.float32)
     above = np.nextafter(rounded, np.float32(np.inf))
-    return np.where(rounded < values, above, rounded).view(np.int32)
-
-
-def bins_of(bounds: NDArray[np.int32]) -> tuple[int, int, Any]:
-    """The coarsest bins of bit patterns with at most one of the bounds in each.
-
-    Returns the shift from a pattern to its bin, the first bin, and how many bounds lie
-    at each bin's start or before: uint8[bins].
-    """
-    shift = 23
-    while len(np.unique(bounds >> shift)) < len(bounds):
-        shift -= 1
-    # from one bin earlier on, which stands for all that is smaller
-    start, stop = (bounds[0] >> shift) - 1, (bounds[-1] >> shift) + 1
-    bins = np.arange(start, stop, dtype=np.int64)
-    first = np.searchsorted(bounds, bins << shift, side="right")
-    return shift, int(bins[0]), first.astype(np.uint8)
+    return np.where(rounded < values, above, rounded)

@@ -89,8 +89,9 @@ class MemSGD(ScaledCompressor):
 
         select: top or rand. k: elements that a worker chooses; with rand it may be
         below 1. ratio: instead of k, their share of all elements; 0.01 if neither is
-        given. memory: keep what is not sent. shift: a of the step size, in steps; None:
-        a constant step size. path: network or gather.
+        given. Both are of each piece: where there are several, give the ratio. memory:
+        keep what is not sent. shift: a of the step size, in steps; None: a constant
+        step size. path: network or gather.
         """
         super().__init__(element_type, result_type, rounding, seed)
         self.select = one_of("select", select, SELECTIONS)
@@ -136,7 +137,8 @@ class MemSGD(ScaledCompressor):
             count = max(1, round(count))
         if self.select == "top":
             return top_k(wanted, int(count))
-        return rand_k(size, count, shared_key(self.seed, self.step))
+        key = shared_key(self.seed, self.step, self.piece.number)
+        return rand_k(size, count, key)
 
     def by_sum(
         self,
@@ -154,7 +156,6 @@ class MemSGD(ScaledCompressor):
         exponent = int(self.agreed_exponents(own, wanted, network, layout)[0])
         if exponent == NO_EXPONENT:  # of all workers: nothing is left to send
             mean[:] = 0
-            self.step += 1
             return np.zeros(0, np.int64), np.zeros(0, np.float32)
         support = chosen
         if self.select == "top":
@@ -206,7 +207,6 @@ class MemSGD(ScaledCompressor):
         mean[:] = 0
         for each in decoded:
             mean[each["index"]] += each["value"] / np.float32(network.num_workers)
-        self.step += 1
         return chosen, wanted[chosen]
 
     def share(self) -> Gradient:

@@ -111,9 +111,11 @@ def _mix64(value: int) -> int:
     return value ^ value >> 31
 
 
-def random_key(seed: int, worker: int, step: int) -> NDArray[np.uint32]:
-    """[2] key of one worker's random numbers in one step."""
+def random_key(seed: int, worker: int, step: int, piece: int = 0) -> NDArray[np.uint32]:
+    """[2] key of one worker's random numbers in one piece of a step."""
     key = _mix64(_mix64(_mix64(seed & 0xFFFF_FFFF_FFFF_FFFF) + worker) + step)
+    if piece > 0:  # a step of one piece has the key that it had before there were any
+        key = _mix64(key + piece)
     return np.array([key & 0xFFFF_FFFF, key >> 32], np.uint32)
 
 

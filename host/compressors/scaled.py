@@ -26,7 +26,7 @@ WIRES = ("codes", "integers")
 
 
 class ScaledCompressor(Compressor):
-    """A compressor that sends round(scale * x). Counts its steps, from 0."""
+    """A compressor that sends round(scale * x)."""
 
     def __init__(
         self,
@@ -46,15 +46,18 @@ class ScaledCompressor(Compressor):
         self.rounding = one_of("rounding", rounding, ROUNDINGS)
         self.seed = seed
         self.clip = clip
-        self.step = 0
         self.sent: ScaledSum | None = None
         """The last sum that came out well."""
 
     def key(self, network: Network) -> NDArray[np.uint32] | None:
-        """Of this step's random numbers on this worker; None: none are needed."""
+        """Of this piece's random numbers on this worker; None: none are needed."""
         if self.rounding == "deterministic":
             return None
-        return random_key(self.seed, network.rank, self.step)
+        return self.random_key(network)
+
+    def random_key(self, network: Network) -> NDArray[np.uint32]:
+        """The same, whether they are needed or not."""
+        return random_key(self.seed, network.rank, self.step, self.piece.number)
 
     def max_exponents(
         self, vector: Gradient, network: Network, layout: Layout, block_ends: Integers
@@ -86,7 +89,6 @@ class ScaledCompressor(Compressor):
             )
         if stream.overflows:
             self.overflowed(stream.overflows)
-        self.step += 1
         self.sent = stream
 
     def share(self) -> Gradient:

@@ -33,7 +33,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from host.compressors.base import Layout
+from host.compressors.base import ENTIRE, Layout, Piece
 from host.compressors.integers import one_of
 from switch.protocol import NO_EXPONENT
 
@@ -119,6 +119,12 @@ class Scale:
         self.options = options
         self.averages: dict[str, float] = {}
         """r of each block, by name; or of the whole vector."""
+        self.elements = 0
+        """d: of all pieces of the last step; 0: there has been none."""
+        self.squares: dict[str, float] = {}
+        """||g||^2 of each block, of those pieces of this step that have come."""
+        self.seen = 0
+        """Their elements."""
 
     def blocks_of(self, layout: Layout) -> Layout:
         """The blocks that have a scale of their own."""
@@ -126,32 +132,53 @@ class Scale:
             return layout
         return Layout((WHOLE,), layout.ends[-1:])
 
-    def scales(self, blocks: Layout, num_workers: int) -> NDArray[np.float32]:
+    def scales(
+        self, blocks: Layout, num_workers: int, piece: Piece = ENTIRE
+    ) -> NDArray[np.float32]:
         """[blocks] alpha; 0 where no estimate has been seen yet."""
-        total = int(blocks.ends[-1])
+        total = int(blocks.ends[-1]) if piece.entire else self.elements
         scales = np.zeros(len(blocks.names), np.float32)
+        if total == 0 and not piece.entire:  # nobody knows yet what is to come
+            return scales
         for i, (name, size) in enumerate(zip(blocks.names, blocks.sizes, strict=True)):
             no_norm = self.options.rule == "constant" or size == 0
             r = 0.0 if no_norm else self.averages.get(name)
+            if self.options.rule != "blockwise":
+                size = total
             if r is not None:
                 alpha = alpha_of(self.options, r, size, total, num_workers)
                 scales[i] = usable_scale(alpha)
         return scales
 
-    def observe(self, blocks: Layout, squared_norms: list[float]) -> None:
-        """Take in ||g||^2 of each block of the estimate."""
-        beta = 0.0 if self.options.rule == "plain" else self.options.beta
+    def observe(
+        self, blocks: Layout, squared_norms: list[float], piece: Piece = ENTIRE
+    ) -> None:
+        """Take in ||g||^2 of each block of the estimate. It counts from the next step
+        on: all pieces of one have the same alpha."""
+        if piece.number == 0:  # what an earlier step left, if it failed, is nothing
+            self.squares, self.seen = {}, 0
+        self.seen += int(blocks.ends[-1])
         for name, square in zip(blocks.names, squared_norms, strict=True):
+            self.squares[name] = self.squares.get(name, 0.0) + square
+        if piece.last:
+            self.elements = self.seen
+            self._average()
+
+    def _average(self) -> None:
+        """Take the step's ||g||^2 into r."""
+        beta = 0.0 if self.options.rule == "plain" else self.options.beta
+        for name, square in self.squares.items():
             if name in self.averages:
                 square = beta * self.averages[name] + (1 - beta) * square
             if name in self.averages or square > 0:
                 self.averages[name] = square
 
     def state_dict(self) -> dict[str, Any]:
-        return dict(self.averages)
+        return {"averages": dict(self.averages), "elements": self.elements}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        self.averages = {name: float(r) for name, r in state.items()}
+        self.averages = {name: float(r) for name, r in state["averages"].items()}
+        self.elements = int(state["elements"])
 
 
 def squared_norms(

@@ -122,9 +122,9 @@ def top_k(vector: Gradient, k: int) -> Integers:
     return candidates[chosen[:found]]
 
 
-def shared_key(seed: int, step: int) -> np.uint64:
-    """Key of the random numbers of one step that all workers have alike."""
-    low, high = random_key(seed, EVERY_WORKER, step).tolist()
+def shared_key(seed: int, step: int, piece: int = 0) -> np.uint64:
+    """Key of the random numbers of one piece that all workers have alike."""
+    low, high = random_key(seed, EVERY_WORKER, step, piece).tolist()
     return np.uint64(high << 32 | low)
 
 

@@ -85,4 +85,3 @@ class SignSGD(ScaledCompressor):
             bits = np.unpackbits(np.frombuffer(each, np.uint8), count=len(signs))
             votes += bits[: len(vector)].astype(np.int64) - bits[len(vector) :]
         np.sign(votes, out=mean, casting="unsafe")
-        self.step += 1

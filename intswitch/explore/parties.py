@@ -229,9 +229,11 @@ class Worker:
         record.fresh_tail = len(waiting)
         record.newest_sent_at = record.newest_rtt = record.rtt = 0
         record.newest_chunk = record.repaired = record.next_timeout = 0
+        record.newest_number = record.sent = record.shortest_rtt = 0
         record.missing = record.silent = record.ignored = 0
         slots.sent_at = slots.deadline = 0
         slots.timeouts = slots.silent = slots.excused = slots.queries = 0
+        slots.number = 0
         self.window.estimate[:] = new_estimate()
 
     def finished(self, state: bytes) -> bool:

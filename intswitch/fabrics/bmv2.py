@@ -21,7 +21,7 @@ from intswitch.child import Child, close_all, lines_until, python, search_path
 from intswitch.fabrics.fabric import ENVIRONMENT, Fabric, FabricError
 from intswitch.fabrics.namespaces import End, Namespaces
 from intswitch.p4_program import CompilerError, Program, compile_program
-from intswitch.topology import Topology
+from intswitch.topology import LinkPart, Topology
 from switch.protocol import DEFAULT_PORT
 
 TOOLS = {
@@ -53,6 +53,7 @@ class Bmv2(Fabric):
     """A topology at work."""
 
     name = "bmv2"
+    cannot = tuple(sorted(set(LinkPart.model_fields) - {"between", "loss"}))
     binary = "simple_switch"
     tools: Mapping[str, str] = TOOLS
 
@@ -76,13 +77,17 @@ class Bmv2(Fabric):
             reasons.append("network namespaces need root: sudo, or run as root")
         return reasons
 
-    @property
-    def endpoint(self) -> str:
+    def endpoint_of(self, host: str) -> str:
         return f"{CONTROL_ADDRESS}:{DEFAULT_PORT}"
 
     @property
     def others(self) -> list[Child]:
         return self._others
+
+    @property
+    def data_planes(self) -> list[Child]:
+        """All but the controller, which comes last."""
+        return self._others[:-1]
 
     def start(self) -> None:
         self.status("compiling the P4 program")
@@ -179,7 +184,11 @@ class Bmv2(Fabric):
                 **self.connection(program),
                 "loop": count + 1,
             },
-            "control": {"address": CONTROL_ADDRESS, "port": DEFAULT_PORT},
+            "control": {
+                "address": CONTROL_ADDRESS,
+                "port": DEFAULT_PORT,
+                "insecure": True,  # nobody else is in this network
+            },
             "stations": [
                 {"address": address, "mac": mac_of(number), "port": number}
                 for number, address in enumerate(addresses)

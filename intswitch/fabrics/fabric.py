@@ -9,14 +9,14 @@ from __future__ import annotations
 import json
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import asdict
 from types import TracebackType
 from typing import Any, Self
 
 from intswitch.child import Child, close_all, lines_until, python
 from intswitch.experiment import Training
-from intswitch.topology import Topology
+from intswitch.topology import LinkPart, Topology
 
 Event = dict[str, Any]
 Listener = Callable[[int, Event], None]
@@ -43,24 +43,33 @@ class FabricError(RuntimeError):
     """Some process is gone, or has given up. The text names it."""
 
 
-def refuse(topology: Topology, fabric: str) -> None:
-    """Raise ValueError, a line each, for what a fabric with one switch cannot do."""
+PERFECT = LinkPart(between=("", ""))
+
+
+def refuse(
+    topology: Topology, fabric: str, cannot: Collection[str], trees: bool = False
+) -> None:
+    """Raise ValueError, a line each, for what a fabric cannot do.
+
+    `cannot`: fields of links, of which toward stands for links that differ.
+    """
     mistakes = []
-    if len(topology.switches) != 1:
+    if trees:
+        topology.tree()
+    elif len(topology.switches) != 1:
         mistakes.append(
             f"switches: the {fabric} fabric has one, not {len(topology.switches)}"
         )
     if len(topology.jobs) != 1:
         mistakes.append(f"jobs: the {fabric} fabric runs one, not {len(topology.jobs)}")
     for number, link in enumerate(topology.links):
-        for name in ("rate", "delay", "duplication", "reordering"):
-            if getattr(link, name):
-                mistakes.append(
-                    f"links.{number}.{name}: the {fabric} fabric cannot do this yet; "
-                    "of a link's fields it knows loss"
-                )
+        mistakes += [
+            f"links.{number}.{name}: the {fabric} fabric cannot do this"
+            for name in cannot
+            if getattr(link, name) != getattr(PERFECT, name)
+        ]
     losses = {link.loss for link in topology.links}
-    if len(losses) > 1:
+    if len(losses) > 1 and "toward" in cannot:
         mistakes.append(
             f"links: the {fabric} fabric has one loss for all links, not "
             + ", ".join(map(str, sorted(losses)))
@@ -73,6 +82,10 @@ class Fabric(ABC):
     """A topology at work."""
 
     name: str
+    cannot: Collection[str] = ("rate", "queue")
+    """Fields of links; see `refuse`."""
+    trees = False
+    """Whether it can have switches below switches."""
 
     def __init__(
         self,
@@ -86,7 +99,7 @@ class Fabric(ABC):
         Raises ValueError for a topology that it cannot honour, FabricError for what it
         lacks on this machine.
         """
-        refuse(topology, self.name)
+        refuse(topology, self.name, self.cannot, self.trees)
         missing = self.missing()
         if missing:
             raise FabricError(f"the {self.name} fabric: " + "; ".join(missing))
@@ -104,16 +117,19 @@ class Fabric(ABC):
         """What it needs and does not find on this machine, and where to get it."""
         return []
 
-    @property
     @abstractmethod
-    def endpoint(self) -> str:
-        """ADDRESS:PORT of the switch's control plane."""
+    def endpoint_of(self, host: str) -> str:
+        """ADDRESS:PORT of the control plane where a worker on this host joins."""
 
     @property
     @abstractmethod
     def others(self) -> list[Child]:
-        """The processes that are no workers, as far as they have been started; the last
-        is the control plane."""
+        """The processes that are no workers, as far as they have been started."""
+
+    @property
+    def data_planes(self) -> list[Child]:
+        """Those of them without which nobody hears anything."""
+        return []
 
     @abstractmethod
     def start(self) -> None:
@@ -191,7 +207,7 @@ class Fabric(ABC):
     def join_options(self, rank: int, num_workers: int) -> Event:
         """Arguments of `intswitch.join`."""
         return {
-            "address": self.endpoint,
+            "address": self.endpoint_of(self.job.workers[rank]),
             "job": f"{self.job.name}-{self.jobs}",
             "rank": rank,
             "num_workers": num_workers,
@@ -221,7 +237,7 @@ class Fabric(ABC):
         silent = [first] if event is None else []
         words = {} if event is None else {first: event["message"]}
         # through a data plane that is gone, nobody hears anything
-        patience = 0.0 if first in self.others[:-1] else LAST_WORDS
+        patience = 0.0 if first in self.data_planes else LAST_WORDS
         deadline = time.monotonic() + patience
         others = [child for child in self.processes if child is not first]
         left = set(others) & set(self.workers)

@@ -1,53 +1,26 @@
-"""Switch and workers as processes on this machine, real UDP on loopback."""
+"""Switches and workers as processes on this machine, real UDP on loopback."""
 
 from __future__ import annotations
 
-from typing import Any
+from ipaddress import IPv4Address
 
-from intswitch.child import Child
-from intswitch.fabrics.fabric import ENVIRONMENT, Fabric
-from intswitch.switch_process import Switch
+from intswitch.fabrics.emulated import Emulated
 from intswitch.topology import Topology
 
-# or gloo looks up the machine's name, which may lead anywhere
-GLOO = {"GLOO_SOCKET_IFNAME": "lo"}
+# The loopback interface has 2^24 addresses: one for every host, and every switch.
+FIRST_HOST = IPv4Address("127.1.0.1")
+FIRST_SWITCH = IPv4Address("127.0.0.1")
 
 
-class Loopback(Fabric):
-    """A topology at work."""
+class Loopback(Emulated):
+    """See `Emulated`."""
 
     name = "loopback"
+    port = 0
+    # or gloo looks up the machine's name, which may lead anywhere
+    environment = {"GLOO_SOCKET_IFNAME": "lo"}  # noqa: RUF012 - is not changed
 
-    def __init__(self, topology: Topology, **options: Any) -> None:
-        super().__init__(topology, **options)
-        (part,) = topology.switches.values()
-        loss = topology.links[0].loss
-        self.switch = Switch(
-            port=0,
-            status=self.status,
-            rule=part.rule,
-            num_slots=part.num_slots,
-            slot_bytes=part.slot_bytes,
-            loss_in=loss,
-            loss_out=loss,
-            fault_seed=topology.seed,
-        )
-
-    @property
-    def endpoint(self) -> str:
-        return self.switch.endpoint
-
-    @property
-    def others(self) -> list[Child]:
-        return [self.switch.child] if self.switch.child else []
-
-    def start(self) -> None:
-        self.status("starting switch and workers")
-        # Workers first: they import torch while the switch gets ready.
-        for rank in range(self.num_workers):
-            child = Child(f"worker {rank}", self.worker, ENVIRONMENT | GLOO)
-            self.workers.append(child)
-        self.switch.start()
-
-    def stop(self) -> None:
-        self.switch.close()
+    def addresses_of(self, topology: Topology) -> dict[str, str]:
+        hosts = {name: FIRST_HOST + n for n, name in enumerate(topology.hosts)}
+        switches = {name: FIRST_SWITCH + n for n, name in enumerate(topology.switches)}
+        return {name: str(address) for name, address in (hosts | switches).items()}

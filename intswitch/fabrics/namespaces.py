@@ -1,7 +1,7 @@
 """Network namespaces and the cables between them, by pyroute2. Needs root.
 
-Interfaces behave like cables with a packet a frame: no offload joins packets, and
-checksums are on the wire, because a switch in software sees what is on the wire.
+To BMv2, interfaces behave like cables with a packet a frame: no offload joins packets,
+and checksums are on the wire, because a switch in software sees what is on the wire.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,6 +21,10 @@ from pyroute2 import IPRoute, netns
 from pyroute2.ethtool import Ethtool
 
 PREFIX_BITS = 24
+HOST_BITS = 32
+SMALLEST_BURST = 1 << 16  # bytes; a train of packets goes through as one
+LONGEST_BURST = 1e-3  # seconds at the full rate
+LONGEST_QUEUE = "50ms"
 REMOVALS, PAUSE = 20, 0.1  # tries, and seconds between them
 OFFLOADS = (
     "tx-checksum-ip-generic", "rx-checksum", "rx-gro", "tx-generic-segmentation",
@@ -93,8 +97,10 @@ class Namespaces:
         """What to put before a command that is to run there."""
         return ["ip", "netns", "exec", f"{self.prefix}-{name}"]
 
-    def connect(self, one: End, other: End) -> None:
-        """A veth pair."""
+    def connect(self, one: End, other: End, *, on_a_wire: bool = True) -> None:
+        """A veth pair. `on_a_wire`: a packet a frame, with its checksum; else frames
+        as large as the stacks at both ends like them.
+        """
         with self.opened(one.namespace) as stack:
             peer = {
                 "ifname": other.interface,
@@ -102,18 +108,43 @@ class Namespaces:
             }
             stack.link("add", ifname=one.interface, kind="veth", peer=peer)
         for end in (one, other):
-            self._bring_up(end)
+            self._bring_up(end, PREFIX_BITS if on_a_wire else HOST_BITS)
+            if on_a_wire:
+                with self.opened(end.namespace):
+                    _as_on_a_wire(end.interface)
 
-    def _bring_up(self, end: End) -> None:
+    def route(self, end: End, gateway: str, networks: Iterable[str]) -> None:
+        """What is at the other end of a cable, and what is reached through it."""
+        with self.opened(end.namespace) as stack:
+            (index,) = stack.link_lookup(ifname=end.interface)
+            stack.route("add", dst=f"{gateway}/32", oif=index, scope="link")
+            for network in networks:
+                stack.route("add", dst=network, oif=index, gateway=gateway)
+
+    def forward(self, name: str) -> None:
+        """Let a namespace forward packets that are not its own."""
+        with self.opened(name):
+            Path("/proc/sys/net/ipv4/ip_forward").write_text("1")
+
+    def limit(self, end: End, rate: float) -> None:
+        """What leaves at an end goes at this rate (bit/s) at most: a token bucket."""
+        burst = max(int(rate / 8 * LONGEST_BURST), SMALLEST_BURST)
+        with self.opened(end.namespace) as stack:
+            (index,) = stack.link_lookup(ifname=end.interface)
+            stack.tc(
+                "add", "tbf", index, 0x10000,
+                rate=int(rate / 8), burst=burst, latency=LONGEST_QUEUE,
+            )  # fmt: skip
+
+    def _bring_up(self, end: End, prefix_bits: int) -> None:
         with self.opened(end.namespace) as stack:
             (index,) = stack.link_lookup(ifname=end.interface)
             if end.mac is not None:
                 stack.link("set", index=index, address=end.mac)
             if end.address is not None:
                 stack.addr(
-                    "add", index=index, address=end.address, prefixlen=PREFIX_BITS
+                    "add", index=index, address=end.address, prefixlen=prefix_bits
                 )
-            _as_on_a_wire(end.interface)
             stack.link("set", index=index, state="up")
 
 

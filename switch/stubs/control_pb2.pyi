@@ -25,7 +25,7 @@ class DataAddress(_message.Message):
     def __init__(self, address: _Optional[str] = ..., port: _Optional[int] = ...) -> None: ...
 
 class JoinRequest(_message.Message):
-    __slots__ = ("job", "rank", "num_workers", "data", "format", "num_slots", "slot_bytes", "overflow", "timeout", "multicast", "code4", "code8")
+    __slots__ = ("job", "rank", "num_workers", "data", "format", "num_slots", "slot_bytes", "overflow", "timeout", "multicast", "code4", "code8", "via", "token", "straggler_timeout")
     JOB_FIELD_NUMBER: _ClassVar[int]
     RANK_FIELD_NUMBER: _ClassVar[int]
     NUM_WORKERS_FIELD_NUMBER: _ClassVar[int]
@@ -38,6 +38,9 @@ class JoinRequest(_message.Message):
     MULTICAST_FIELD_NUMBER: _ClassVar[int]
     CODE4_FIELD_NUMBER: _ClassVar[int]
     CODE8_FIELD_NUMBER: _ClassVar[int]
+    VIA_FIELD_NUMBER: _ClassVar[int]
+    TOKEN_FIELD_NUMBER: _ClassVar[int]
+    STRAGGLER_TIMEOUT_FIELD_NUMBER: _ClassVar[int]
     job: str
     rank: int
     num_workers: int
@@ -50,7 +53,10 @@ class JoinRequest(_message.Message):
     multicast: bool
     code4: _containers.RepeatedScalarFieldContainer[int]
     code8: _containers.RepeatedScalarFieldContainer[int]
-    def __init__(self, job: _Optional[str] = ..., rank: _Optional[int] = ..., num_workers: _Optional[int] = ..., data: _Optional[_Union[DataAddress, _Mapping]] = ..., format: _Optional[int] = ..., num_slots: _Optional[int] = ..., slot_bytes: _Optional[int] = ..., overflow: _Optional[_Union[Overflow, str]] = ..., timeout: _Optional[float] = ..., multicast: _Optional[bool] = ..., code4: _Optional[_Iterable[int]] = ..., code8: _Optional[_Iterable[int]] = ...) -> None: ...
+    via: _containers.RepeatedCompositeFieldContainer[DataAddress]
+    token: str
+    straggler_timeout: float
+    def __init__(self, job: _Optional[str] = ..., rank: _Optional[int] = ..., num_workers: _Optional[int] = ..., data: _Optional[_Union[DataAddress, _Mapping]] = ..., format: _Optional[int] = ..., num_slots: _Optional[int] = ..., slot_bytes: _Optional[int] = ..., overflow: _Optional[_Union[Overflow, str]] = ..., timeout: _Optional[float] = ..., multicast: _Optional[bool] = ..., code4: _Optional[_Iterable[int]] = ..., code8: _Optional[_Iterable[int]] = ..., via: _Optional[_Iterable[_Union[DataAddress, _Mapping]]] = ..., token: _Optional[str] = ..., straggler_timeout: _Optional[float] = ...) -> None: ...
 
 class JoinEvent(_message.Message):
     __slots__ = ("joined", "refused", "death", "left", "closing")
@@ -67,20 +73,42 @@ class JoinEvent(_message.Message):
     def __init__(self, joined: _Optional[_Union[Joined, _Mapping]] = ..., refused: _Optional[_Union[Refused, _Mapping]] = ..., death: _Optional[_Union[Gone, _Mapping]] = ..., left: _Optional[_Union[Gone, _Mapping]] = ..., closing: _Optional[_Union[Closing, _Mapping]] = ...) -> None: ...
 
 class Joined(_message.Message):
-    __slots__ = ("member", "job", "data", "window", "workers", "group")
+    __slots__ = ("member", "job", "data", "window", "workers", "group", "places", "children", "is_below")
     MEMBER_FIELD_NUMBER: _ClassVar[int]
     JOB_FIELD_NUMBER: _ClassVar[int]
     DATA_FIELD_NUMBER: _ClassVar[int]
     WINDOW_FIELD_NUMBER: _ClassVar[int]
     WORKERS_FIELD_NUMBER: _ClassVar[int]
     GROUP_FIELD_NUMBER: _ClassVar[int]
+    PLACES_FIELD_NUMBER: _ClassVar[int]
+    CHILDREN_FIELD_NUMBER: _ClassVar[int]
+    IS_BELOW_FIELD_NUMBER: _ClassVar[int]
     member: int
     job: int
     data: DataAddress
     window: int
     workers: _containers.RepeatedCompositeFieldContainer[DataAddress]
     group: DataAddress
-    def __init__(self, member: _Optional[int] = ..., job: _Optional[int] = ..., data: _Optional[_Union[DataAddress, _Mapping]] = ..., window: _Optional[int] = ..., workers: _Optional[_Iterable[_Union[DataAddress, _Mapping]]] = ..., group: _Optional[_Union[DataAddress, _Mapping]] = ...) -> None: ...
+    places: _containers.RepeatedCompositeFieldContainer[Place]
+    children: _containers.RepeatedCompositeFieldContainer[Child]
+    is_below: bool
+    def __init__(self, member: _Optional[int] = ..., job: _Optional[int] = ..., data: _Optional[_Union[DataAddress, _Mapping]] = ..., window: _Optional[int] = ..., workers: _Optional[_Iterable[_Union[DataAddress, _Mapping]]] = ..., group: _Optional[_Union[DataAddress, _Mapping]] = ..., places: _Optional[_Iterable[_Union[Place, _Mapping]]] = ..., children: _Optional[_Iterable[_Union[Child, _Mapping]]] = ..., is_below: _Optional[bool] = ...) -> None: ...
+
+class Place(_message.Message):
+    __slots__ = ("children",)
+    CHILDREN_FIELD_NUMBER: _ClassVar[int]
+    children: _containers.RepeatedCompositeFieldContainer[Child]
+    def __init__(self, children: _Optional[_Iterable[_Union[Child, _Mapping]]] = ...) -> None: ...
+
+class Child(_message.Message):
+    __slots__ = ("data", "ranks", "is_switch")
+    DATA_FIELD_NUMBER: _ClassVar[int]
+    RANKS_FIELD_NUMBER: _ClassVar[int]
+    IS_SWITCH_FIELD_NUMBER: _ClassVar[int]
+    data: DataAddress
+    ranks: _containers.RepeatedScalarFieldContainer[int]
+    is_switch: bool
+    def __init__(self, data: _Optional[_Union[DataAddress, _Mapping]] = ..., ranks: _Optional[_Iterable[int]] = ..., is_switch: _Optional[bool] = ...) -> None: ...
 
 class Refused(_message.Message):
     __slots__ = ("reason", "timed_out")

@@ -1,0 +1,59 @@
+"""Tensors of any device and type in this machine's memory, for the network."""
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+FLOATS = (torch.float32, torch.bfloat16, torch.float16)
+"""What can be averaged: as float32, rounded to its own type in the end."""
+
+
+class Staged:
+    """A tensor's elements where the network can have them.
+
+    Elements on the CPU in `dtype` are the tensor's own, not copied. Those of a CUDA
+    device travel through pinned memory on a stream of their own, beside what the
+    device computes.
+    """
+
+    def __init__(self, tensor: Tensor, dtype: torch.dtype | None = None) -> None:
+        """dtype: of the copy; None: the tensor's."""
+        self.tensor = tensor.detach()
+        self.dtype = dtype or tensor.dtype
+        self._wait: Callable[[], None] = lambda: None
+        if tensor.is_cuda:
+            self.host = self._to_pinned()
+        elif tensor.is_contiguous():
+            self.host = self.tensor.to(self.dtype)
+        else:
+            self.host = self.tensor.to(self.dtype).contiguous()
+
+    def _to_pinned(self) -> Tensor:
+        device = self.tensor.device
+        stream = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
+        stream.wait_stream(torch.cuda.current_stream(device))
+        pinned = torch.empty(self.tensor.shape, dtype=self.dtype, pin_memory=True)
+        with torch.cuda.stream(stream):
+            pinned.copy_(self.tensor, non_blocking=True)
+        self.tensor.record_stream(stream)
+        self._wait = stream.synchronize
+        return pinned
+
+    def get(self) -> Tensor:
+        """The elements, once they are there. Contiguous, on the CPU."""
+        self._wait()
+        return self.host
+
+    def put(self, values: Tensor | None = None) -> None:
+        """Write the elements, or others in their place, to the tensor."""
+        source = self.host if values is None else values.view_as(self.tensor)
+        if source.data_ptr() == self.tensor.data_ptr():
+            return
+        if not self.tensor.is_cuda:
+            self.tensor.copy_(source)
+            return
+        stream = torch.cuda.Stream(self.tensor.device)  # type: ignore[no-untyped-call]
+        with torch.cuda.stream(stream):
+            self.tensor.copy_(source, non_blocking=True)
+        stream.synchronize()

@@ -1,0 +1,362 @@
+"""The backend `intswitch` of torch.distributed: collectives through the switch.
+
+What travels as it is (broadcast, gather, scatter) takes any type. Sums of float32,
+bfloat16 and float16 are estimated by the compressor, in one thread and in the order of
+the calls. Gloo, beside it, does what the switch cannot: send and recv, all_to_all, and
+reductions of other types.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from datetime import timedelta
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.distributed import PrefixStore, ProcessGroup, ProcessGroupGloo, Work
+
+from host.agreement import agree
+from host.compressors.base import Compressor
+from host.ordered import Ordered
+from host.staging import FLOATS, Staged
+from intswitch.autoload import BACKEND
+from intswitch.job import PAST_THE_SWITCH, Job, Options, attempt
+from intswitch.reductions import AVG, SUM, reduction_of
+from intswitch.work import SwitchWork, byte_rows, bytes_of, decoded, typed
+
+
+class SwitchGroup(ProcessGroup):
+    """The ranks of one process group, a job at the switch. See torch's ProcessGroup for
+    what the methods take; each returns a Work."""
+
+    def __init__(
+        self,
+        store: Any,
+        rank: int,
+        size: int,
+        timeout: timedelta,
+        options: Options | None = None,
+    ) -> None:
+        super().__init__(rank, size)
+        self._store = store
+        self._rank, self._size = rank, size
+        self._name = self._desc = "undefined"
+        self.job = Job(store, rank, size, timeout, options)
+        self.network = self.job.network
+        self.gloo = gloo_at(self.network.address, store, rank, size, timeout)
+        self.compressors: dict[int, Compressor] = {}
+        """By the number of elements that they have averaged: what a compressor
+        remembers is of one tensor, and all that is known of one is its size."""
+        self._ordered = Ordered("intswitch group", self.network.abort)
+
+    # who this is
+
+    def getBackendName(self) -> str:
+        return BACKEND
+
+    def getRank(self) -> int:
+        return self._rank
+
+    def getSize(self) -> int:
+        return self._size
+
+    def get_group_store(self) -> Any:
+        return self._store
+
+    def setGroupName(self, name: str) -> None:
+        self._name = name
+
+    def getGroupName(self) -> str:
+        return self._name
+
+    def setGroupDesc(self, desc: str) -> None:
+        self._desc = desc
+
+    def getGroupDesc(self) -> str:
+        return self._desc
+
+    # reductions
+
+    def allreduce(self, tensors: list[Tensor], opts: Any) -> Work:
+        op = opts.reduceOp.op
+        if not all(self.does(op, tensor) for tensor in tensors):
+            return self.gloo.allreduce(tensors, opts)
+        staged = [Staged(tensor) for tensor in tensors]
+
+        def work() -> None:
+            for each in staged:
+                each.put(self.reduced(each.get(), op))
+
+        return self.submit("all_reduce", op, tensors, work)
+
+    def allreduce_coalesced(self, tensors: list[Tensor], opts: Any) -> Work:
+        return self.allreduce(tensors, opts)
+
+    def reduce(self, tensors: list[Tensor], opts: Any) -> Work:
+        op, root = opts.reduceOp.op, opts.rootRank
+        if not all(self.does(op, tensor) for tensor in tensors):
+            return self.gloo.reduce(tensors, opts)
+        staged = [Staged(tensor) for tensor in tensors]
+
+        def work() -> None:
+            for each in staged:
+                total = self.reduced(each.get(), op, root)
+                if total is not None and root == self._rank:
+                    each.put(total)
+
+        return self.submit(f"reduce to {root}", op, tensors, work)
+
+    def reduce_scatter(
+        self, outputs: list[Tensor], inputs: list[list[Tensor]], opts: Any
+    ) -> Work:
+        parts = [torch.stack(tuple(each)) for each in inputs]
+        return self.reduce_scatter_single_coalesced(outputs, parts, opts)
+
+    def reduce_scatter_single(self, output: Tensor, input: Tensor, opts: Any) -> Work:
+        return self.reduce_scatter_single_coalesced([output], [input], opts)
+
+    def reduce_scatter_single_coalesced(
+        self, outputs: list[Tensor], inputs: list[Tensor], opts: Any
+    ) -> Work:
+        op = opts.reduceOp.op
+        for output, given in zip(outputs, inputs, strict=True):
+            self.check_parts("reduce_scatter", given, output)
+        if not all(self.does(op, tensor) for tensor in inputs):
+            return self.reduce_scatter_by_gloo(outputs, inputs, opts)
+        pairs = [
+            (Staged(output), Staged(given))
+            for output, given in zip(outputs, inputs, strict=True)
+        ]
+
+        def work() -> None:
+            for output, given in pairs:
+                output.put(self.own_part(given.get(), op))
+
+        return self.submit("reduce_scatter", op, inputs, work, outputs)
+
+    _reduce_scatter_base = reduce_scatter_single
+    reduce_scatter_tensor_coalesced = reduce_scatter_single_coalesced
+
+    # what travels as it is
+
+    def broadcast(self, tensors: list[Tensor], opts: Any) -> Work:
+        root = opts.rootRank
+        staged = [Staged(tensor) for tensor in tensors]
+
+        def work() -> None:
+            for each in staged:
+                found = self.network.broadcast(bytes_of(each.get()), root)
+                if root != self._rank:
+                    each.put(typed(found, each.host))
+
+        return self.submit(f"broadcast from {root}", None, tensors, work)
+
+    def allgather(
+        self, outputs: list[list[Tensor]], inputs: list[Tensor], opts: Any = None
+    ) -> Work:
+        for each in outputs:
+            self.check_list("all_gather", each)
+        return self.gathered("all_gather", outputs, inputs)
+
+    def allgather_coalesced(
+        self, outputs: list[list[Tensor]], inputs: list[Tensor], opts: Any = None
+    ) -> Work:
+        return self.allgather(
+            [list(rank) for rank in zip(*outputs, strict=True)], inputs
+        )
+
+    def all_gather_single(
+        self, output: Tensor, input: Tensor, opts: Any = None
+    ) -> Work:
+        return self.all_gather_single_coalesced([output], [input], opts)
+
+    def all_gather_single_coalesced(
+        self, outputs: list[Tensor], inputs: list[Tensor], opts: Any = None
+    ) -> Work:
+        for output, given in zip(outputs, inputs, strict=True):
+            self.check_parts("all_gather", output, given)
+        parts = [list(output.view(-1).chunk(self._size)) for output in outputs]
+        return self.gathered("all_gather", parts, inputs, result=outputs)
+
+    _allgather_base = all_gather_single
+    allgather_into_tensor_coalesced = all_gather_single_coalesced
+
+    def gather(
+        self, outputs: list[list[Tensor]], inputs: list[Tensor], opts: Any
+    ) -> Work:
+        for each in outputs:
+            self.check_list("gather", each)
+        return self.gathered("gather", outputs, inputs, opts.rootRank)
+
+    def scatter(
+        self, outputs: list[Tensor], inputs: list[list[Tensor]], opts: Any
+    ) -> Work:
+        root = opts.rootRank
+        for each in inputs:
+            self.check_list("scatter", each)
+        out = [Staged(tensor) for tensor in outputs]
+        parts = [Staged(torch.stack(tuple(each))) for each in inputs]
+
+        def work() -> None:
+            for number, each in enumerate(out):
+                like = torch.empty(
+                    (self._size, *each.host.shape), dtype=each.host.dtype
+                )
+                own = parts[number].get() if root == self._rank else like
+                found = self.network.scatter(byte_rows(own), root)
+                each.put(typed(found, each.host))
+
+        return self.submit(f"scatter from {root}", None, outputs, work)
+
+    def barrier(self, opts: Any = None) -> Work:
+        return self.submit("barrier", None, [], self.network.barrier)
+
+    # past the switch
+
+    def send(self, tensors: list[Tensor], rank: int, tag: int) -> Work:
+        return self.gloo.send(tensors, rank, tag)
+
+    def recv(self, tensors: list[Tensor], rank: int, tag: int) -> Work:
+        return self.gloo.recv(tensors, rank, tag)
+
+    def recv_anysource(self, tensors: list[Tensor], tag: int) -> Work:
+        return self.gloo.recv_anysource(tensors, tag)
+
+    def alltoall(self, outputs: list[Tensor], inputs: list[Tensor], opts: Any) -> Work:
+        return self.gloo.alltoall(outputs, inputs, opts)
+
+    def all_to_all_single(self, output: Tensor, input: Tensor, *sizes: Any) -> Work:
+        return self.gloo.alltoall_base(output, input, *sizes)
+
+    alltoall_base = all_to_all_single
+
+    def reduce_scatter_by_gloo(
+        self, outputs: list[Tensor], inputs: list[Tensor], opts: Any
+    ) -> Work:
+        parts = [list(each.view(-1).chunk(self._size)) for each in inputs]
+        return self.gloo.reduce_scatter(
+            [each.view(-1) for each in outputs], parts, opts
+        )
+
+    # the end
+
+    def shutdown(self) -> None:
+        """Do what has been asked for, and leave."""
+        self._ordered.close(abort=None)
+        self.job.close()
+        self.gloo.shutdown()
+
+    def abort(self) -> None:
+        """Let what is on its way fail, and leave without a word."""
+        self._ordered.close(abort="the process group was aborted")
+        self.job.abandon()
+
+    # how it is done
+
+    def does(self, op: Any, tensor: Tensor) -> bool:
+        """Whether the switch does this reduction; else gloo does."""
+        if tensor.layout != torch.strided:
+            return False
+        if op in (SUM, AVG) and tensor.dtype in FLOATS:
+            return self.job.setup.compressor.partition(":")[0] != PAST_THE_SWITCH
+        return reduction_of(op, tensor.dtype) is not None
+
+    def reduced(self, values: Tensor, op: Any, root: int | None = None) -> Any:
+        """The reduction over the ranks; None where only another one gets it."""
+        if op in (SUM, AVG) and values.dtype in FLOATS:
+            return self.average(values, op)
+        how = reduction_of(op, values.dtype)
+        assert how is not None
+        return decoded(
+            how,
+            self.network.reduce(how.encode(values), how.name, root=root),
+            values.dtype,
+        )
+
+    def own_part(self, values: Tensor, op: Any) -> Tensor:
+        """This rank's part of the reduction."""
+        rows = values.reshape(self._size, -1)
+        how = reduction_of(op, values.dtype)
+        if how is None:
+            return self.average(values, op).reshape(self._size, -1)[self._rank]
+        part = self.network.reduce_scatter(how.encode(rows), how.name)
+        return decoded(how, part, values.dtype)
+
+    def average(self, values: Tensor, op: Any) -> Tensor:
+        """The compressor's mean of float32, or that many times the number of ranks."""
+        elements = values.numel()
+        if elements not in self.compressors:
+            self.compressors[elements] = self.job.setup.create()
+        mean = self.compressors[elements].average(values.float(), self.network)
+        return mean.mul_(self._size) if op == SUM else mean
+
+    def gathered(
+        self,
+        what: str,
+        outputs: list[list[Tensor]],
+        inputs: list[Tensor],
+        root: int | None = None,
+        result: list[Tensor] | None = None,
+    ) -> Work:
+        staged = [Staged(tensor) for tensor in inputs]
+        places = [[Staged(tensor) for tensor in each] for each in outputs]
+
+        def work() -> None:
+            for number, each in enumerate(staged):
+                rows = self.network.all_gather(bytes_of(each.get()), root=root)
+                if rows is None:
+                    continue
+                for row, place in zip(rows, places[number], strict=True):
+                    place.put(typed(row, each.host))
+
+        target = "" if root is None else f" to {root}"
+        flat = [tensor for each in outputs for tensor in each]
+        return self.submit(what + target, None, inputs, work, result or flat)
+
+    def submit(
+        self,
+        what: str,
+        op: Any,
+        tensors: Sequence[Tensor],
+        work: Callable[[], None],
+        result: list[Tensor] | None = None,
+    ) -> Work:
+        """Queue it. What the ranks must have alike: what, op, and types and shapes."""
+        shapes = ", ".join(f"{str(t.dtype)[6:]} {list(t.shape)}" for t in tensors)
+        name = "" if op is None else op.name
+        text = " ".join(word for word in (what, name, shapes) if word)
+
+        def run() -> list[Tensor]:
+            if self.job.setup.check:
+                agree(self.network, text)
+            work()
+            return list(tensors) if result is None else result
+
+        return SwitchWork(*self._ordered.submit(run))
+
+    def check_list(self, what: str, tensors: list[Tensor]) -> None:
+        if len(tensors) != self._size:
+            raise ValueError(
+                f"{what}: {len(tensors)} tensors: expected {self._size}, one a rank"
+            )
+
+    def check_parts(self, what: str, whole: Tensor, part: Tensor) -> None:
+        if whole.numel() != part.numel() * self._size or whole.dtype != part.dtype:
+            raise ValueError(
+                f"{what}: {whole.dtype} {list(whole.shape)} and {part.dtype} "
+                f"{list(part.shape)}: expected one type, and {self._size} times as "
+                "many elements"
+            )
+
+
+def gloo_at(
+    address: str, store: Any, rank: int, size: int, timeout: timedelta
+) -> ProcessGroupGloo:
+    """Gloo between the same ranks, on the interface that leads to the switch."""
+    options = ProcessGroupGloo._Options()
+    options._devices = [ProcessGroupGloo.create_device(hostname=address)]
+    options._timeout = timeout
+    return ProcessGroupGloo(
+        PrefixStore(f"{attempt()}/gloo", store), rank, size, options
+    )

@@ -1,0 +1,1 @@
+"""Virtual time: the real switch pipeline and host windows, joined by modelled links."""

@@ -1,0 +1,252 @@
+"""The switches and workers of a tree, each kind in arrays of its own, for kernels.
+
+A switch is the pipeline's state, a worker the host's window: the same records that one
+switch or one worker alone has, with one more index.
+"""
+
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from host import window as win
+from host.arrivals import Arrived
+from host.packetizer import Contributions, new_contributions
+from host.recovery import Recovery
+from intswitch.sim.air import Air
+from intswitch.sim.ports import Ports, new_ports
+from intswitch.sim.tree import Layout, Nodes
+from switch.aggregate import State
+from switch.compiled import kernel, plain
+from switch.config import SwitchConfig
+from switch.pipeline import Pipeline
+from switch.protocol import HEADER_BYTES, MAX_WORKERS, Rule
+from switch.replicate import Copies
+from switch.slots import SLOT, Registers
+from switch.tree import ranks_behind
+from switch.udp import PACKET, Rows
+
+Integers = NDArray[np.int64]
+Times = NDArray[np.float64]
+
+ROOM = 256  # packets that a worker handles before its payloads are filled and drained
+
+# What a switch's slots have been doing, a record a switch.
+OCCUPANCY = np.dtype(
+    [
+        ("held", np.int64),  # slots taken over whose result is not out
+        ("most", np.int64),
+        ("since", np.float64),
+        ("integral", np.float64),  # slot seconds
+    ]
+)
+
+
+class Switches(NamedTuple):
+    """All switches. The first index is the switch's number."""
+
+    row_of: Integers
+    """[65536]"""
+    jobs: NDArray[Any]
+    """[switches, jobs] records of JOB."""
+    slots: NDArray[Any]
+    """[switches, versions of slots] records of SLOT."""
+    values: NDArray[np.uint8]
+    """[switches, versions of slots, slot_bytes]"""
+    scratch: NDArray[np.uint8]
+    counters: Integers
+    """[switches, 1 + jobs, NUM_COUNTERS]"""
+    out: Copies
+    """Of the packet at hand."""
+    occupancy: NDArray[Any]
+    """[switches] records of OCCUPANCY."""
+    ports: Ports
+    """Of the switch at hand."""
+
+
+class Workers(NamedTuple):
+    """All workers. The first index is the rank."""
+
+    windows: NDArray[Any]
+    slots: NDArray[Any]
+    fresh: Integers
+    again: Integers
+    estimates: Times
+    clock: Times
+    """[workers] when each last did something."""
+    wake: Times
+    """[workers] when each will without a packet; NEVER when it is done."""
+    finished: Times
+    """[workers] when each had its last result."""
+    sent: Integers
+    """[workers] contributions and queries."""
+    repeated: Integers
+    """[workers] contributions that were sent before."""
+    queries: Integers
+    received: Integers
+    """[workers] packets."""
+
+
+class Desk(NamedTuple):
+    """Where one worker's packets of a moment lie: those that came, those to be sent."""
+
+    row: Rows
+    """One packet."""
+    arrived: Arrived
+    landed: Integers
+    """[ROOM] blocks of packets that came."""
+    chunks: Integers
+    """[ROOM] of contributions to be sent."""
+    repeated: Integers
+    asked: Integers
+    """[ROOM] chunks of queries."""
+    nothing: Integers
+    """[ROOM] what is known of queries and of no interest."""
+    is_query: Integers
+    """[2 * ROOM] of all that is to be sent, in order."""
+    when: Times
+    """[2 * ROOM] when each is."""
+    contributions: Contributions
+    buffer: NDArray[np.uint8]
+    """Their memory."""
+    packets: Any
+    """[ROOM] records of PACKET."""
+    query_buffer: NDArray[np.uint8]
+    query_packets: Any
+    used: Integers
+    """[USED]"""
+
+
+# Places in Desk.used: results that count, packets that came, contributions, queries,
+# both together.
+RESULTS, LANDED, CONTRIBUTIONS, QUERIES, OUTGOING = range(5)
+USED = 5
+
+
+class Totals(NamedTuple):
+    """Of a simulation."""
+
+    finished: Integers
+    """[1] workers that have all their results."""
+    now: Times
+    """[2] the end of the stretch of time at hand; how long a stretch can be."""
+    waits: Integers
+    """[1] node of the worker whose chunks are being made, or NOBODY."""
+
+
+class World(NamedTuple):
+    """All that the kernels step."""
+
+    nodes: Nodes
+    air: Air
+    switches: Switches
+    workers: Workers
+    desk: Desk
+    totals: Totals
+    packet: NDArray[np.uint8]
+    """The one at hand, where its payload has just been made."""
+    rule: int
+    block_bytes: int
+    hollow: int
+    """1: contributions are under way without their payloads; see `speak`."""
+
+
+def new_switches(layout: Layout, rule: Rule) -> Switches:
+    """Every switch's tables as `Pipeline` programs them; nothing held."""
+    num_slots, slot_bytes = layout.jobs[0].num_slots, layout.jobs[0].slot_bytes
+    jobs, states = [], []
+    for job in layout.jobs:
+        pipeline = Pipeline(
+            SwitchConfig(
+                rule=rule, num_slots=num_slots, slot_bytes=slot_bytes, jobs=(job,)
+            )
+        )
+        # its children have the first numbers, in their order, then the parent
+        jobs.append(np.asarray(pipeline.state.jobs[:1]).copy())
+        states.append(pipeline.state)
+    count, versions = len(jobs), 2 * num_slots
+    blank = states[0]
+    packets = np.empty(MAX_WORKERS, PACKET).view(np.recarray)
+    return Switches(
+        blank.row_of,
+        plain(np.stack(jobs).view(np.recarray)),
+        plain(np.zeros((count, versions), SLOT).view(np.recarray)),
+        np.zeros((count, versions, slot_bytes), np.uint8),
+        blank.scratch,
+        np.zeros((count, 2, blank.counters.shape[1]), np.int64),
+        Copies(
+            np.empty(2 * (HEADER_BYTES + slot_bytes), np.uint8),
+            plain(packets),
+            np.zeros(3, np.int64),
+        ),
+        plain(np.zeros(count, OCCUPANCY).view(np.recarray)),
+        new_ports(),
+    )  # fmt: skip
+
+
+def new_workers(layout: Layout, limit: int, recovery: Recovery) -> Workers:
+    """Every worker before its first aggregation."""
+    nodes, count = layout.nodes, layout.nodes.at_rank.size
+    num_slots = layout.jobs[0].num_slots
+    windows = np.zeros(count, win.WINDOW).view(np.recarray)
+    for job, first in zip(layout.jobs, nodes.first_child, strict=True):
+        behind = ranks_behind(job)
+        for child, ranks in enumerate(behind):
+            if nodes.rank[first + child] < 0:
+                continue
+            state = win.new_state(
+                num_slots=num_slots, limit=limit, job=job.job, worker=ranks[0],
+                num_workers=count, seat=win.seat_at(ranks[0], behind),
+                recovery=recovery,
+            )  # fmt: skip
+            windows[ranks[0]] = state.window[0]
+    slots = np.zeros((count, num_slots), win.SLOT).view(np.recarray)
+    fresh, again = np.zeros((2, count, num_slots), np.int64)
+    clock, wake, finished = np.zeros((3, count))
+    sent, repeated, queries, received = np.zeros((4, count), np.int64)
+    return Workers(
+        plain(windows), plain(slots), fresh, again,
+        np.tile(state.estimate, (count, 1)),
+        clock, wake, finished, sent, repeated, queries, received,
+    )  # fmt: skip
+
+
+def new_desk(payload_bytes: int) -> Desk:
+    """`payload_bytes`: of the widest contribution."""
+    contributions = new_contributions(ROOM, payload_bytes)
+    landed, chunks, repeated, asked, nothing = np.zeros((5, ROOM), np.int64)
+    return Desk(
+        Rows(np.zeros(1, np.uint8), *np.zeros((3, 1), np.int64)),
+        Arrived(*np.zeros((6, ROOM), np.int64)),
+        landed, chunks, repeated, asked, nothing,
+        np.zeros(2 * ROOM, np.int64),
+        np.zeros(2 * ROOM),
+        contributions,
+        contributions.packets.reshape(-1),
+        plain(np.zeros(ROOM, PACKET).view(np.recarray)),
+        np.zeros(ROOM * HEADER_BYTES, np.uint8),
+        plain(np.zeros(ROOM, PACKET).view(np.recarray)),
+        np.zeros(USED, np.int64),
+    )  # fmt: skip
+
+
+@kernel
+def window_of(workers: Workers, rank: int) -> win.State:
+    return win.State(
+        workers.windows[rank : rank + 1],
+        workers.slots[rank],
+        workers.fresh[rank],
+        workers.again[rank],
+        workers.estimates[rank],
+    )
+
+
+@kernel
+def state_of(switches: Switches, number: int) -> State:
+    return State(
+        switches.row_of,
+        switches.jobs[number],
+        Registers(switches.slots[number], switches.values[number]),
+        switches.scratch,
+        switches.counters[number],
+    )

@@ -1,0 +1,136 @@
+"""host/collectives.py: results for some of the workers, by recipients of chunks."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from numpy.typing import NDArray
+from real_switch import RealSwitch, array_of, run_workers, running, total
+
+from host.agent import AggregationOverflow, Network
+
+N = 3
+SIZES = [0, 1, 300, 5000]
+"""Elements; 5000 of an int8 are five chunks, of an int32 twenty."""
+
+
+@pytest.fixture(scope="module")
+def switch() -> Any:
+    with running() as started:
+        yield started
+
+
+def parts_of(rank: int, size: int, dtype: Any) -> NDArray[Any]:
+    return np.stack([array_of(10 * rank + part, size, dtype) for part in range(N)])
+
+
+@pytest.mark.parametrize("dtype", [np.int8, np.int16, np.int32])
+@pytest.mark.parametrize("size", SIZES)
+def test_a_reduction_to_one_worker(switch: RealSwitch, size: int, dtype: Any) -> None:
+    def work(network: Network) -> None:
+        array = array_of(network.rank, size, dtype)
+        for root in range(N):
+            found = network.sum(array, root=root), network.max(array, root=root)
+            if network.rank != root:
+                assert found == (None, None)
+                continue
+            np.testing.assert_array_equal(found[0], total(N, size, dtype))
+            arrays = [array_of(rank, size, dtype) for rank in range(N)]
+            np.testing.assert_array_equal(found[1], np.max(arrays, axis=0))
+
+    run_workers(switch, N, work)
+
+
+@pytest.mark.parametrize("dtype", [np.int8, np.int16, np.int32])
+@pytest.mark.parametrize("size", SIZES)
+def test_reduce_scatter(switch: RealSwitch, size: int, dtype: Any) -> None:
+    everything = np.stack([parts_of(rank, size, dtype) for rank in range(N)])
+
+    def work(network: Network) -> None:
+        for reduction, operation in (("sum", np.sum), ("max", np.max)):
+            found = network.reduce_scatter(everything[network.rank], reduction)
+            expected = operation(everything[:, network.rank], axis=0)
+            np.testing.assert_array_equal(found, expected.astype(dtype))
+            assert found.dtype == dtype
+
+    run_workers(switch, N, work)
+
+
+@pytest.mark.parametrize("dtype", [np.float64, np.bool_, ">u2"])
+@pytest.mark.parametrize("shape", [(), (0,), (7,), (37, 41)])
+def test_arrays_go_where_they_shall(
+    switch: RealSwitch, shape: tuple[int, ...], dtype: Any
+) -> None:
+    random = np.random.default_rng(0)
+    parts = random.integers(0, 255, (N, *shape)).astype(dtype)
+
+    def work(network: Network) -> None:
+        rank = network.rank
+        own = parts[rank : rank + 1].reshape(shape)
+        for root in range(N):
+            found = network.scatter(
+                parts if rank == root else np.zeros_like(parts), root
+            )
+            same(found, own)
+            found = network.all_gather(own, root=root)
+            if rank == root:
+                same(found, parts)
+            else:
+                assert found is None
+        same(network.all_gather(own), parts)
+
+    def same(found: Any, expected: Any) -> None:
+        assert (found.dtype, found.shape) == (expected.dtype, expected.shape)
+        assert found.tobytes() == expected.tobytes()
+
+    run_workers(switch, N, work)
+
+
+def test_only_the_owner_of_a_part_gets_its_packets(switch: RealSwitch) -> None:
+    def work(network: Network) -> int:
+        network.reduce_scatter(np.ones((N, 10240), np.int8))
+        return network.statistics.bytes_received
+
+    chunks = N * 10
+    for received in run_workers(switch, N, work):
+        assert received == 10240 + 16 * chunks
+
+
+def test_tensors_stay_tensors(switch: RealSwitch) -> None:
+    def work(network: Network) -> None:
+        tensor = torch.arange(6).reshape(N, 2)
+        assert torch.equal(network.all_gather(tensor[network.rank]), tensor)
+        assert torch.equal(network.scatter(tensor, 1), tensor[network.rank])
+        found = network.reduce_scatter(tensor.int())
+        assert torch.equal(found, N * tensor[network.rank].int())
+
+    run_workers(switch, N, work)
+
+
+def test_an_overflow_is_an_error_also_where_no_result_goes(switch: RealSwitch) -> None:
+    def work(network: Network) -> None:
+        with pytest.raises(AggregationOverflow):
+            network.sum(np.full(4, 100, np.int8), root=0)
+        network.barrier()
+
+    run_workers(switch, N, work)
+
+
+def test_mistakes_are_told_before_anything_is_sent(switch: RealSwitch) -> None:
+    def work(network: Network) -> None:
+        for call, text in (
+            (
+                lambda: network.scatter(np.ones(4), 0),
+                r"parts of shape \[4\]: exp.* 1 al",
+            ),
+            (lambda: network.reduce_scatter(np.int8(1)), r"parts of shape \[\]"),
+            (lambda: network.scatter(np.ones(1), 1), "root 1: expected 0 to 0"),
+            (lambda: network.all_gather(np.ones(1), root=-1), "root -1: expected 0"),
+            (lambda: network.sum(np.ones(1, np.int8), root=1), "root 1: expected 0"),
+        ):
+            with pytest.raises(ValueError, match=text):
+                call()
+        assert network.statistics.packets_sent == 0
+
+    run_workers(switch, 1, work)

@@ -1,0 +1,61 @@
+"""The backend and the hook in processes of torch: tests/torch_*.py has the checks.
+
+All of them run in one set of four processes; each is a test here.
+"""
+
+import json
+import socket
+from ast import FunctionDef, parse
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip("torch")
+
+from torch_processes import ENDS_WITHIN, installed, ranks
+
+HERE = Path(__file__).parent
+RANKS = 4
+FILES = ("torch_collectives.py", "torch_models.py", "torch_failures.py")
+
+Outcomes = list[dict[str, str]]
+
+
+def checks() -> Iterator[str]:
+    """Names of all checks, without importing them."""
+    yield "the_example_of_fsdp2"
+    for file in FILES:
+        for node in parse((HERE / file).read_text()).body:
+            if isinstance(node, FunctionDef) and node.decorator_list:
+                yield node.name
+
+
+def free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        return int(server.getsockname()[1])
+
+
+@pytest.fixture(scope="module")
+def outcomes(tmp_path_factory: pytest.TempPathFactory) -> Outcomes:
+    """What came of each check, by rank."""
+    folder = tmp_path_factory.mktemp("torch")
+    environment = installed(tmp_path_factory.mktemp("metadata"))
+    ended = ranks(
+        RANKS,
+        free_port(),
+        "tests/torch_checks.py",
+        str(folder),
+        str(free_port()),
+        environment=environment,
+    )
+    for rank, (status, output) in enumerate(ended):
+        assert status == 0, f"rank {rank}: {output}"
+    return [json.loads((folder / f"{rank}.json").read_text()) for rank in range(RANKS)]
+
+
+@pytest.mark.timeout(ENDS_WITHIN + 20)
+@pytest.mark.parametrize("name", list(checks()))
+def test_in_processes_of_torch(outcomes: Outcomes, name: str) -> None:
+    for rank, outcome in enumerate(outcomes):
+        assert outcome[name] == "ok", f"rank {rank}: {outcome[name]}"

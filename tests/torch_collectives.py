@@ -1,0 +1,219 @@
+"""Checks of the backend's collectives; see torch_checks.py."""
+
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+from torch.distributed import ReduceOp
+from torch_checks import GROUPS, check, group, raised, rank
+
+import intswitch
+
+SIZES = (0, 1, 3000)
+INTEGERS = (torch.int8, torch.int16, torch.int32)
+WIDE = (torch.int64, torch.float64)
+ALL = (*INTEGERS, *WIDE, torch.float32, torch.bfloat16, torch.bool, torch.complex64)
+
+
+def own(
+    size: int, dtype: torch.dtype, who: int | None = None, bound: int = 30
+) -> Tensor:
+    """Of one rank; the sum over four stays in the range of an int8."""
+    seed = torch.Generator().manual_seed(size + (rank() if who is None else who))
+    values = torch.randint(-bound, bound, (size,), generator=seed)
+    return values.to(dtype) if dtype is not torch.float32 else values / 7
+
+
+def everybody(size: int, dtype: torch.dtype) -> list[Tensor]:
+    return [own(size, dtype, who) for who in range(dist.get_world_size())]
+
+
+@check
+def integers_are_reduced_as_gloo_does() -> None:
+    for dtype in INTEGERS:
+        for op in (
+            ReduceOp.SUM,
+            ReduceOp.MAX,
+            ReduceOp.MIN,
+            ReduceOp.BOR,
+            ReduceOp.BAND,
+        ):
+            for size in SIZES:
+                ours = own(size, dtype)
+                theirs = ours.int()  # gloo has no int16
+                dist.all_reduce(ours, op)
+                dist.all_reduce(theirs, op, group=GROUPS["gloo"])
+                assert torch.equal(ours.int(), theirs), (dtype, op, size)
+
+
+@check
+def what_the_switch_cannot_do_gloo_does() -> None:
+    for dtype in (*WIDE, torch.uint8):
+        for op in (ReduceOp.SUM, ReduceOp.PRODUCT, ReduceOp.MIN):
+            ours, theirs = own(5, dtype), own(5, dtype)
+            dist.all_reduce(ours, op)
+            dist.all_reduce(theirs, op, group=GROUPS["gloo"])
+            assert torch.equal(ours, theirs), (dtype, op)
+    text = raised(
+        RuntimeError, lambda: dist.all_reduce(own(1, torch.int8), ReduceOp.AVG)
+    )
+    assert "Float can't be cast to the desired output type Char" in text, text
+
+
+@check
+def bits_are_joined() -> None:
+    flags = torch.arange(20) % 4 == rank()
+    dist.all_reduce(flags, ReduceOp.BOR)
+    assert flags.all()
+    masks = torch.full((20,), 1 << rank(), dtype=torch.uint8)
+    dist.all_reduce(masks, ReduceOp.BOR)
+    assert (masks == 15).all()
+
+
+@check
+def the_maximum_of_floats_is_exact() -> None:
+    for dtype in (torch.float32, torch.bfloat16, torch.float16):
+        for op, among in ((ReduceOp.MAX, Tensor.amax), (ReduceOp.MIN, Tensor.amin)):
+            found = special(rank()).to(dtype)
+            dist.all_reduce(found, op)
+            every = torch.stack([special(r).to(dtype) for r in range(4)])
+            expected = among(every, 0)
+            torch.testing.assert_close(found, expected, rtol=0, atol=0, equal_nan=True)
+
+
+def special(who: int) -> Tensor:
+    values = [-0.0, 1e-40, -1e-3, 2.0**-20, torch.inf, -torch.inf, torch.nan, -5.0]
+    return torch.tensor(values).roll(who) * (1 + who % 2)
+
+
+@check
+def floats_are_averaged_as_the_compressor_does() -> None:
+    """Bit for bit, and in every run the same bits."""
+    setup = group().job.setup
+    with intswitch.join(
+        setup.switch, job="beside", rank=rank(), num_workers=4, mtu=setup.mtu,
+        num_slots=setup.num_slots, slot_bytes=setup.slot_bytes,
+    ) as network:  # fmt: skip
+        for size in SIZES:
+            gradient = torch.randn(
+                size, generator=torch.Generator().manual_seed(rank())
+            )
+            mean = setup.create().average(gradient, network)
+            for op, expected in ((ReduceOp.AVG, mean), (ReduceOp.SUM, 4 * mean)):
+                for _ in range(2):
+                    found = gradient.clone()
+                    dist.all_reduce(found, op)
+                    assert torch.equal(found, expected), (size, op)
+            narrow = gradient.bfloat16()
+            mean = setup.create().average(narrow.float(), network)
+            dist.all_reduce(narrow, ReduceOp.AVG)
+            assert torch.equal(narrow, mean.bfloat16())
+
+
+@check
+def results_go_to_one_rank() -> None:
+    for dtype in (torch.int32, torch.float32):
+        for root in (0, 2):
+            found = own(3000, dtype)
+            dist.reduce(found, root)
+            expected = torch.stack(everybody(3000, dtype)).sum(0)
+            if rank() == root:
+                torch.testing.assert_close(found, expected.to(dtype))
+    found = own(5, torch.float64)
+    dist.reduce(found, 1)
+    if rank() == 1:
+        torch.testing.assert_close(found, sum(everybody(5, torch.float64)))
+
+
+@check
+def results_are_scattered() -> None:
+    for dtype in (torch.int16, torch.float32, torch.float64):
+        for size in SIZES:
+            total = torch.stack(everybody(4 * size, dtype)).sum(0).to(dtype)
+            mine = total.view(4, size)[rank()]
+            out = torch.zeros(size, dtype=dtype)
+            dist.reduce_scatter_single(out, own(4 * size, dtype))
+            torch.testing.assert_close(out, mine)
+            out.zero_()
+            dist.reduce_scatter(out, list(own(4 * size, dtype).chunk(4)))
+            torch.testing.assert_close(out, mine)
+
+
+@check
+def tensors_go_where_they_shall() -> None:
+    for dtype in ALL:
+        for size in SIZES:
+            every = everybody(size, dtype)
+            found = every[rank()].clone()
+            dist.broadcast(found, 3)
+            assert torch.equal(found, every[3])
+            found = [torch.zeros(size, dtype=dtype) for _ in range(4)]
+            dist.all_gather(found, every[rank()])
+            assert all(map(torch.equal, found, every))
+            flat = torch.zeros(4 * size, dtype=dtype)
+            dist.all_gather_single(flat, every[rank()])
+            assert torch.equal(flat, torch.cat(every))
+            found = [torch.zeros(size, dtype=dtype) for _ in range(4)]
+            dist.gather(every[rank()], found if rank() == 1 else None, 1)
+            assert rank() != 1 or all(map(torch.equal, found, every))
+            part = torch.zeros(size, dtype=dtype)
+            dist.scatter(part, every if rank() == 2 else None, 2)
+            assert torch.equal(part, every[rank()])
+
+
+@check
+def strided_tensors_are_read_and_written() -> None:
+    found = torch.zeros(6, 4, dtype=torch.int32)
+    found.t()[:] = own(24, torch.int32).view(4, 6)
+    dist.all_reduce(found.t())
+    expected = torch.stack(everybody(24, torch.int32)).sum(0).view(4, 6)
+    assert torch.equal(found.t(), expected.int())
+    found = torch.zeros(3, 2)
+    dist.broadcast(found.t().copy_(own(6, torch.float32).view(2, 3)), 0)
+    assert torch.equal(found.t(), own(6, torch.float32, 0).view(2, 3))
+
+
+@check
+def objects_and_messages() -> None:
+    found: list[Any] = [None] * 4
+    dist.all_gather_object(found, {"rank": rank()})
+    assert found == [{"rank": r} for r in range(4)]
+    listed = ["from 1"] if rank() == 1 else [None]
+    dist.broadcast_object_list(listed, 1)
+    assert listed == ["from 1"]
+    if rank() < 2:
+        buffer = torch.full((3,), rank())
+        send, receive = (
+            (dist.send, dist.recv) if rank() == 0 else (dist.recv, dist.send)
+        )
+        send(buffer, 1 - rank())
+        receive(buffer, 1 - rank())
+        assert (buffer == 0).all()
+    out = torch.zeros(4)
+    dist.all_to_all_single(out, torch.arange(4.0) + 10 * rank())
+    assert out.tolist() == [10.0 * r + rank() for r in range(4)]
+    dist.barrier()
+
+
+@check
+def parts_of_the_group_are_groups() -> None:
+    for members in ([0, 2], [1, 2, 3], [3]):
+        part = dist.new_group(members)
+        if rank() in members:
+            assert part.job.setup.switch == group().job.setup.switch
+            found = torch.tensor([rank()], dtype=torch.int32)
+            dist.all_reduce(found, group=part)
+            assert found.item() == sum(members)
+            dist.destroy_process_group(part)
+
+
+@check
+def asynchronously_and_in_order() -> None:
+    tensors = [torch.full((2000,), step, dtype=torch.int32) for step in range(8)]
+    works = [dist.all_reduce(tensor, async_op=True) for tensor in tensors]
+    assert works[-1].get_future().wait()[0] is tensors[-1]
+    assert all(work.is_completed() for work in works)
+    for step, (work, tensor) in enumerate(zip(works, tensors, strict=True)):
+        assert work.wait()
+        assert (tensor == 4 * step).all()
