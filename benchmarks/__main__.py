@@ -3,7 +3,9 @@
 import importlib
 import sys
 
-NAMES = ("pipeline", "compress", "selection", "coding", "latency", "allreduce")
+NAMES = (
+    "pipeline", "compress", "selection", "coding", "latency", "allreduce", "simulator",
+)  # fmt: skip
 
 
 def main() -> None:
