@@ -3,7 +3,7 @@
 import importlib
 import sys
 
-NAMES = ("pipeline", "compress", "selection", "coding", "latency", "allreduce")
+NAMES = ("pipeline", "compress", "selection", "coding", "latency", "allreduce", "ddp")
 
 
 def main() -> None:
