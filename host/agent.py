@@ -4,17 +4,25 @@ import socket
 from types import TracebackType
 
 from host.access import Access
+from host.channel import split_address
 from host.codes import check_kind
 from host.collectives import AggregationOverflow, Collectives
-from host.controller import join_job, split_address
+from host.controller import Lateness, join_job
 from host.fixed_job import FixedPlace, Place
 from host.packetizer import Stream
-from host.transport import AggregationError, Statistics, Transport
+from host.transport import AggregationError, LeftBehind, Statistics, Transport
 from switch.codes import Table
 from switch.protocol import HEADER_BYTES
 from switch.udp import hears_groups, open_group, open_socket
 
-__all__ = ["AggregationError", "AggregationOverflow", "Network", "Statistics", "join"]
+__all__ = [
+    "AggregationError",
+    "AggregationOverflow",
+    "LeftBehind",
+    "Network",
+    "Statistics",
+    "join",
+]
 
 
 def join(
@@ -31,6 +39,7 @@ def join(
     overflow: str = "detect",
     code4: Table | None = None,
     code8: Table | None = None,
+    straggler_timeout: float = 0.0,
     access: Access | None = None,
 ) -> "Network":
     """Join a job at the switch, and wait until all its workers have.
@@ -40,9 +49,10 @@ def join(
     `num_workers`, `num_slots` (a power of two), `slot_bytes`, `overflow` (wrap,
     saturate, detect) and code tables: the 16 integers that code4 stands for, the 256 of
     code8, if such codes are to be summed; `num_workers` times the largest must fit an
-    int32. `access`: None takes what the environment says. Raises ValueError,
-    ConnectionError, TimeoutError (which names the missing ranks) or JoinRefused, with
-    the switch's reason.
+    int32. `straggler_timeout`: seconds after which a result goes out without workers
+    that are late (0: never), see `sum_of_some`; `access`: None takes what the
+    environment says. Raises ValueError, ConnectionError, TimeoutError (which names the
+    missing ranks) or JoinRefused, with the switch's reason.
     """
     host, port = split_address(address)
     sock = open_socket((bind or _own_address(host, port), 0))
@@ -53,7 +63,7 @@ def join(
             data_address=sock.getsockname()[:2], num_slots=num_slots,
             slot_bytes=slot_bytes, overflow=overflow, code4=code4, code8=code8,
             timeout=timeout, multicast=hears_groups(sock.getsockname()[:2]),
-            access=access,
+            straggler_timeout=straggler_timeout, access=access,
         )  # fmt: skip
     except BaseException:
         sock.close()
@@ -158,6 +168,22 @@ class Network(Collectives):
         Raises ConnectionError when the switch does not answer.
         """
         return self._membership.counters()
+
+    def lateness(self) -> list[Lateness]:
+        """How late each worker of the job is, as its switch has seen it.
+
+        Raises ConnectionError when the switch does not answer.
+        """
+        return self._membership.lateness()
+
+    def rejoin_at(self, chunks: int) -> None:
+        """After LeftBehind: go on where the others are.
+
+        `chunks` is what `Network.chunks` of one of them says between two aggregations;
+        the next aggregation here must be their next one. What the job has agreed on
+        meanwhile (weights, scales) is for the caller to bring.
+        """
+        self._transport.skip_to(chunks)
 
     def abort(self, reason: str) -> None:
         """Let the aggregation that another thread is in fail, and all that follow."""

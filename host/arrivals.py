@@ -23,6 +23,7 @@ from switch.protocol import (
     HEADER_BYTES,
     SEQUENCE_MASK,
     STATUS_BYTES,
+    Flag,
     Header,
     Opcode,
 )
@@ -31,6 +32,7 @@ from switch.udp import Rows
 Bytes = NDArray[np.uint8]
 Integers = NDArray[np.int64]
 
+FINAL = int(Flag.FINAL)
 RESULT, STATUS = int(Opcode.RESULT), int(Opcode.STATUS)
 HALF_OF_SEQUENCES = (SEQUENCE_MASK + 1) // 2
 
@@ -73,6 +75,7 @@ def on_result(state: State, header: Header, length: int, now: float) -> int:
     else:
         window.repaired = 0
         note_evidence(window, slot)
+    window.partial += 1 if header.worker < window.below else 0
     window.in_flight -= 1
     window.done += 1
     window.silent = 0
@@ -110,7 +113,8 @@ def on_status(state: State, header: Header, payload: Bytes, now: float) -> None:
     everybody = ~np.uint64(0) >> np.uint64(64 - window.num_children)
     own_bit = np.uint64(1) << np.uint64(window.bit)
     is_in = ahead == 0 and bitmap & own_bit != np.uint64(0)
-    complete = header.worker == window.below
+    # or final all the same: some are late, and are not waited for
+    complete = header.worker == window.below or header.flags & FINAL
     if ahead == 0:
         window.missing = ~bitmap & everybody
     if not is_in or complete:

@@ -59,6 +59,21 @@ class Collectives(ABC):
         dtype = np.dtype(result_type or values.dtype)
         return self._reduce(values, dtype, Reduction.SUM, root, like)
 
+    def sum_of_some(
+        self, array: Any, result_type: str | None = None
+    ) -> tuple[Any, NDArray[np.int64]]:
+        """The same, and how many workers are in each element's sum: what to divide by
+        where results go out without workers that are late."""
+        values, like = _as_array(array)
+        out = np.zeros(values.shape, result_type or values.dtype)
+        _check_types(values, out)
+        _check_width(values, out.dtype)
+        flat = np.ascontiguousarray(values).reshape(-1), out.reshape(-1)
+        stream = ArrayStream(*flat, Reduction.SUM, self.slot_bytes)
+        self._run(stream, out.dtype)
+        counts = np.repeat(stream.plan.num_workers, stream.elements_per_chunk)
+        return like(out), counts[: out.size].reshape(out.shape)
+
     def sum_codes(self, codes: Any, code: str, result_type: str = "int16") -> Any:
         """Sum over the workers of what uint8 codes of one shape stand for.
 

@@ -9,43 +9,43 @@ import os
 import socket
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from concurrent.futures import Future
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from ipaddress import ip_address
-from typing import Any
+from typing import Any, NamedTuple
 
 import grpc
 
-from host.access import CERTIFICATE, Access
+from host.access import Access
+from host.channel import (
+    CONNECT_TIMEOUT,
+    SwitchRefused,
+    connect,
+    stub_at,
+)
 from switch.codes import Table, objection_to_table
 from switch.protocol import FORMAT, Overflow
 from switch.stubs import control_pb2 as pb
 from switch.stubs import control_pb2_grpc as pb_grpc
 
-# Else every fork of a data loader prints a line. Read when the first channel opens.
-os.environ.setdefault("GRPC_VERBOSITY", "ERROR")
-
 Address = tuple[str, int]
 
-CONNECT_TIMEOUT = 5.0  # seconds for a switch that is starting to begin to listen
 CALL_TIMEOUT = 5.0  # seconds for an answer that depends on nobody else
 ANSWER_MARGIN = 2.0  # seconds beyond the join timeout, which the switch keeps
 
-OPTIONS = (
-    ("grpc.enable_http_proxy", 0),
-    ("grpc.use_local_subchannel_pool", 1),  # no backoff inherited from an earlier try
-    ("grpc.initial_reconnect_backoff_ms", 100),
-    ("grpc.min_reconnect_backoff_ms", 1_000),
-    ("grpc.max_reconnect_backoff_ms", 1_000),
-    ("grpc.keepalive_time_ms", 10_000),
-    ("grpc.keepalive_timeout_ms", 20_000),
-    ("grpc.http2.max_pings_without_data", 0),
-)
 
+class Lateness(NamedTuple):
+    """What a switch has seen of one of a job's workers, or of a switch below it."""
 
-class SwitchRefused(RuntimeError):
-    """The switch answered, and said no. The text is the switch's reason."""
+    ranks: tuple[int, ...]
+    """The worker, or those behind the switch."""
+    last: int
+    """Chunks that it was the last to contribute to."""
+    seconds: float
+    """That it was behind the others then, all together."""
+    missed: int
+    """Results that went out without it."""
 
 
 class JoinRefused(SwitchRefused):
@@ -66,6 +66,7 @@ def join_job(
     code8: Table | None = None,
     multicast: bool = False,
     timeout: float = 30.0,
+    straggler_timeout: float = 0.0,
     access: Access | None = None,
 ) -> "Membership":
     """Join `job` and wait for the other workers, `timeout` seconds at most.
@@ -73,7 +74,8 @@ def join_job(
     `switch_address` is HOST:PORT of the control plane (TCP), `data_address` the numeric
     address that this worker's packets come from; `multicast`: it can receive from a
     multicast group on the loopback interface; `code4`, `code8`: what 16 and 256 codes
-    stand for, or None; `access`: None takes what the environment says. Raises
+    stand for, or None; `straggler_timeout`: seconds after which results go out without
+    those that are late, or 0; `access`: None takes what the environment says. Raises
     ValueError for arguments that no switch could take, ConnectionError if no switch
     answers, TimeoutError if workers are missing (the text names their ranks),
     JoinRefused if the switch says no.
@@ -93,9 +95,10 @@ def join_job(
         code4=_entries("code4", code4, num_workers),
         code8=_entries("code8", code8, num_workers),
         multicast=multicast,
+        straggler_timeout=straggler_timeout,
     )
     access = access or Access.from_environment()
-    channel = _connect(switch_address, min(timeout, CONNECT_TIMEOUT), access)
+    channel = connect(switch_address, min(timeout, CONNECT_TIMEOUT), access)
     request.timeout = max(0.0, timeout - (time.monotonic() - started))
     return Membership(switch_address, channel, request, access)
 
@@ -104,7 +107,7 @@ def reset(switch_address: str, job: int, access: Access | None = None) -> None:
     """Start a fixed job afresh. Raises ConnectionError, SwitchRefused."""
     access = access or Access.from_environment()
     request = pb.ResetRequest(job=_natural("job", job))
-    with _stub(switch_address, access) as stub:
+    with stub_at(switch_address, access) as stub:
         stub.Reset(request, timeout=CALL_TIMEOUT, metadata=access.metadata())
 
 
@@ -115,15 +118,31 @@ def counters(
 
     Raises ConnectionError, and SwitchRefused if there is no such job.
     """
+    return dict(_counters(switch_address, job, access).counters)
+
+
+def lateness(
+    switch_address: str, job: int, access: Access | None = None
+) -> list[Lateness]:
+    """Of each worker of a job, or switch below. Raises as `counters` does."""
+    return [
+        Lateness(tuple(each.ranks), each.last, each.seconds, each.missed)
+        for each in _counters(switch_address, job, access).lateness
+    ]
+
+
+def _counters(
+    switch_address: str, job: int | None, access: Access | None
+) -> pb.CountersResponse:
     number = None if job is None else _natural("job", job)
-    with _stub(switch_address, access) as stub:
-        response = stub.Counters(pb.CountersRequest(job=number), timeout=CALL_TIMEOUT)
-    return dict(response.counters)
+    request = pb.CountersRequest(job=number)
+    with stub_at(switch_address, access) as stub:
+        return stub.Counters(request, timeout=CALL_TIMEOUT)  # type: ignore[no-any-return]
 
 
 def ping(switch_address: str, access: Access | None = None) -> float:
     """Seconds that the control plane takes to answer. Raises ConnectionError."""
-    with _stub(switch_address, access) as stub:
+    with stub_at(switch_address, access) as stub:
         started = time.perf_counter()
         stub.Ping(pb.PingRequest(), timeout=CALL_TIMEOUT)
         return time.perf_counter() - started
@@ -220,6 +239,10 @@ class Membership:
         """Packets of this job by what became of them at the switch."""
         return counters(self._address, self.job, self._access)
 
+    def lateness(self) -> list[Lateness]:
+        """How late each worker is, as the switch has seen it."""
+        return lateness(self._address, self.job, self._access)
+
     def leave(self) -> None:
         """Say that this worker has every result it wants, and close."""
         if self._closed:
@@ -293,63 +316,6 @@ class Membership:
         if not self._answer.done():
             self._answer.set_exception(ConnectionError(text))
         os.eventfd_write(self._wakeup, 1)
-
-
-def _connect(address: str, timeout: float, access: Access) -> grpc.Channel:
-    """A channel to a switch that answers."""
-    split_address(address)
-    channel = _channel(address, access)
-    stub = pb_grpc.ControlStub(channel)  # type: ignore[no-untyped-call]
-    try:
-        stub.Ping(pb.PingRequest(), timeout=timeout, wait_for_ready=True)
-    except grpc.RpcError:
-        channel.close()
-        raise _no_switch(address, access) from None
-    except BaseException:
-        channel.close()
-        raise
-    return channel
-
-
-def _channel(address: str, access: Access) -> grpc.Channel:
-    if access.certificate is None:
-        return grpc.insecure_channel(address, options=OPTIONS)
-    credentials = grpc.ssl_channel_credentials(access.certificate)
-    return grpc.secure_channel(address, credentials, options=OPTIONS)
-
-
-@contextmanager
-def _stub(address: str, access: Access | None) -> Iterator[Any]:
-    access = access or Access.from_environment()
-    with _connect(address, CONNECT_TIMEOUT, access) as channel:
-        try:
-            yield pb_grpc.ControlStub(channel)  # type: ignore[no-untyped-call]
-        except grpc.RpcError as error:
-            if error.code() == grpc.StatusCode.FAILED_PRECONDITION:
-                raise SwitchRefused(error.details()) from None
-            raise _no_switch(address, access) from error
-
-
-def _no_switch(address: str, access: Access) -> ConnectionError:
-    if access.certificate is not None:
-        return ConnectionError(
-            f"no switch answers at {address} (TCP) with a certificate that "
-            f"{CERTIFICATE} vouches for, of the host that is asked for"
-        )
-    return ConnectionError(
-        f"no switch answers at {address} (TCP): start one with `intswitch switch`; one "
-        f"that has a certificate takes {CERTIFICATE}, a file, to be reached"
-    )
-
-
-def split_address(address: str) -> Address:
-    """HOST:PORT -> host, port. Raises ValueError, with what is expected."""
-    host, _, port = address.rpartition(":")
-    if not host or not port.isdecimal() or not 1 <= int(port) <= 65535:
-        raise ValueError(
-            f"switch address {address!r}: expected HOST:PORT, such as 127.0.0.1:48864"
-        )
-    return host.strip("[]"), int(port)
 
 
 def _resolve(address: str, version: int) -> str:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from host.controller import counters
+from host.controller import Lateness, counters, lateness
 from switch.codes import Table
 
 Address = tuple[str, int]
@@ -37,6 +37,7 @@ class Place(Protocol):
     def fileno(self) -> int: ...
     def acknowledge(self) -> None: ...
     def counters(self) -> dict[str, int]: ...
+    def lateness(self) -> list[Lateness]: ...
     def leave(self) -> None: ...
     def close(self) -> None: ...
 
@@ -80,6 +81,10 @@ class FixedPlace:
     def counters(self) -> dict[str, int]:
         """Of the job, at the worker's switch."""
         return counters(self.switch, self.job)
+
+    def lateness(self) -> list[Lateness]:
+        """Likewise."""
+        return lateness(self.switch, self.job)
 
     def leave(self) -> None:
         pass

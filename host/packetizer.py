@@ -166,6 +166,8 @@ class ArrayPlan(NamedTuple):
     """[2] the chunks that `values` has; the others are sent empty."""
     flags: Integers
     """[1] or of the results' flags."""
+    num_workers: Integers
+    """[chunks] how many workers are in each result."""
     recipients: Integers
     """[chunks] ranks of the workers that get the results; [0]: every worker does."""
     first_out: int
@@ -197,6 +199,7 @@ def drain_chunks(plan: ArrayPlan, chunks: Integers, results: Results) -> None:
     it is."""
     for i in range(chunks.size):
         plan.flags[0] |= results.flags[i]
+        plan.num_workers[chunks[i]] = results.num_workers[i]
         if results.element_count[i] == 0:
             continue
         start = (chunks[i] - plan.first_out) * plan.chunk_bytes
@@ -251,6 +254,7 @@ class ArrayStream(Stream):
             identity=identity.view(np.uint8),
             owned=np.array(owned or (0, self.num_chunks), np.int64),
             flags=np.zeros(1, np.int64),
+            num_workers=np.zeros(self.num_chunks, np.int64),
             recipients=recipients,
             first_out=first_out,
         )

@@ -33,6 +33,11 @@ class AggregationError(RuntimeError):
     """An aggregation cannot end. The job is lost; the text says who or what is gone."""
 
 
+class LeftBehind(AggregationError):
+    """The others have gone on without this worker: results went out while it was late.
+    It may reload what it has missed, and go on with `Network.rejoin_at`."""
+
+
 @dataclass(slots=True)
 class Statistics:
     """Running totals of one worker's network."""
@@ -47,6 +52,8 @@ class Statistics:
     bytes_sent: int = 0
     """UDP payloads, retransmissions and queries included."""
     bytes_received: int = 0
+    partial_results: int = 0
+    """Without workers that were late."""
     overflows: int = 0
     """Aggregations with an overflow flag."""
     fill_seconds: float = 0.0
@@ -73,17 +80,12 @@ class Transport:
         self.job = job
         self.lost = False
         """An aggregation did not end: the workers may no longer agree on sequences."""
+        self.is_behind = False
+        """... and the switch has said so."""
         self.suspects: list[int] = []
         self.statistics = Statistics()
         self.chunks = 0
-        state = win.new_state(
-            num_slots=membership.num_slots,
-            limit=membership.window,
-            job=membership.job,
-            worker=membership.rank,
-            num_workers=membership.num_workers,
-            seat=win.seat_at(membership.rank, membership.behind),
-        )
+        state = _new_state(membership)
         self.window = state.window[0]
         # the same memory, as the kernels like it
         self.state = state._replace(
@@ -123,6 +125,15 @@ class Transport:
         self.statistics.aggregate_seconds += time.monotonic() - started
         self.statistics.aggregations += 1
         self.chunks += stream.num_chunks
+
+    def skip_to(self, chunks: int) -> None:
+        """Begin with chunk `chunks` of the job. Raises AggregationError if this worker
+        was not left behind."""
+        if not self.is_behind:
+            raise AggregationError(f"job {self.job!r}: this worker is not left behind")
+        self.window.first, self.window.num_chunks = chunks & SEQUENCE_MASK, 0
+        self.window.left_behind = 0
+        self.chunks, self.lost, self.is_behind = chunks, False, False
 
     def _run(self, stream: Stream, started: float, deadline: float) -> None:
         self.suspects = []
@@ -168,6 +179,7 @@ class Transport:
         total.packets_sent = counts[exchange.SENT]
         total.packets_received = counts[exchange.RECEIVED]
         total.packets_ignored = int(self.window.ignored)
+        total.partial_results = int(self.window.partial)
         total.retransmissions = counts[exchange.RETRANSMITTED]
         total.queries = counts[exchange.QUERIED]
         total.bytes_sent = counts[exchange.BYTES_SENT]
@@ -194,7 +206,8 @@ class Transport:
         if self.aborted is not None:
             raise AggregationError(self._describe(self.aborted))
         if self.window.left_behind:
-            raise AggregationError(self._describe("the switch has gone on without it"))
+            self.is_behind = True
+            raise LeftBehind(self._describe("the others have gone on without it"))
         quiet = now - self.line.seconds[exchange.HEARD]
         if self.window.silent > MAX_RETRIES and quiet > SILENCE:
             raise AggregationError(self._describe(self._silence()))
@@ -227,6 +240,17 @@ class Transport:
         sequence = (int(self.window.first) + int(self.window.oldest)) & SEQUENCE_MASK
         done = f"{self.window.done} of {self.window.num_chunks} chunks done"
         return f"job {self.job!r}, sequence {sequence} ({done}): {what}"
+
+
+def _new_state(place: Place) -> win.State:
+    return win.new_state(
+        num_slots=place.num_slots,
+        limit=place.window,
+        job=place.job,
+        worker=place.rank,
+        num_workers=place.num_workers,
+        seat=win.seat_at(place.rank, place.behind),
+    )
 
 
 def _polled(*descriptors: int) -> Any:

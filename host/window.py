@@ -77,6 +77,7 @@ WINDOW = np.dtype(
         ("fresh_tail", np.int64),
         ("again_head", np.int64),
         ("again_tail", np.int64),
+        ("partial", np.int64),  # results without some that were late
         ("ignored", np.int64),  # packets received that answer nothing outstanding
     ]
 )

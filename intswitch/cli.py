@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from intswitch import cli_switch, options, study_options
+from intswitch import cli_switch, explore_options, options, study_options
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -213,14 +213,15 @@ def study(
 @app.command()
 def explore(
     rule: options.Rule = None,
-    workers: options.ExploredWorkers = None,
-    slots: options.ExploredSlots = 1,
-    chunks: options.ExploredChunks = "4",
-    first: options.FirstSequence = 0,
-    limit: options.ExploredLimit = None,
-    tree: options.ExploredTree = None,
-    most_states: options.MostStates = 1_000_000,
-    large: options.Large = False,
+    workers: explore_options.Workers = None,
+    slots: explore_options.Slots = 1,
+    chunks: explore_options.Chunks = "4",
+    first: explore_options.FirstSequence = 0,
+    limit: explore_options.Limit = None,
+    tree: explore_options.Tree = None,
+    stragglers: explore_options.Stragglers = False,
+    most_states: explore_options.MostStates = 1_000_000,
+    large: explore_options.Large = False,
 ) -> None:
     """Try every order in which a network can lose, repeat and delay the packets.
 
@@ -241,7 +242,9 @@ def explore(
 
     shapes = command.SHAPES + (command.LARGER if large else ())
     if workers is not None or tree is not None:
-        shape = command.shape(rule, workers or 0, slots, chunks, first, limit, tree)
+        shape = command.shape(
+            rule, workers or 0, slots, chunks, first, limit, tree, stragglers
+        )
         shapes = (shape,)
     elif rule is not None:
         shapes = tuple(each for each in shapes if each.rule.name == rule.upper())

@@ -118,6 +118,8 @@ def counters(address: options.Endpoint, job: options.AnyJob = None) -> None:
         intswitch counters 127.0.0.1:48864 7
     """
     import host.controller
-    from intswitch.console import show_counters
+    from intswitch.console import show_counters, show_lateness
 
     show_counters(host.controller.counters(address, job))
+    if job is not None:
+        show_lateness(host.controller.lateness(address, job))

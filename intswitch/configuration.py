@@ -25,7 +25,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict
 
 from intswitch.access import SecurityPart
-from intswitch.link_faults import FaultsPart, whole
+from intswitch.link_faults import Delay, FaultsPart, whole
 from intswitch.yaml_model import (
     Mistake,
     expect,
@@ -195,6 +195,7 @@ class JobPart(Part):
     num_slots: Annotated[int, SLOTS] = JOB_DEFAULTS.num_slots
     slot_bytes: Annotated[int, WIDTH] = JOB_DEFAULTS.slot_bytes
     overflow: OverflowName = "detect"
+    straggler_timeout: Delay = JOB_DEFAULTS.straggler_timeout
     code4: Annotated[list[int] | None, _table("code4")] = None
     code8: Annotated[list[int] | None, _table("code8")] = None
     tree: Annotated[TreePart, MAPPING] | None = None
@@ -384,6 +385,7 @@ def job_config(job: JobPart, version: int) -> JobConfig:
         num_slots=job.num_slots,
         slot_bytes=job.slot_bytes,
         overflow=Overflow[job.overflow.upper()],
+        straggler_timeout=job.straggler_timeout,
         code4=None if job.code4 is None else tuple(job.code4),
         code8=None if job.code8 is None else tuple(job.code8),
         tree=None if job.tree is None else _tree_place(job.tree, version),

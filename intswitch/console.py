@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from rich.console import Console
+
+from host.controller import Lateness
 
 PIPE_WIDTH = 150  # columns, where the output is no terminal
 COUNTERS = (
@@ -24,6 +26,18 @@ def new_console() -> Console:
 def show_address(address: tuple[str, int]) -> None:
     host = f"[{address[0]}]" if ":" in address[0] else address[0]
     print(f"listening {host}:{address[1]}", flush=True)
+
+
+def show_lateness(lateness: Sequence[Lateness]) -> None:
+    """A line for each worker that others have waited for, the worst first."""
+    for each in sorted(lateness, key=lambda each: (-each.missed, -each.seconds)):
+        if each.last or each.missed:
+            ranks = ", ".join(map(str, each.ranks))
+            mean = 1e3 * each.seconds / max(each.last, 1)
+            text = f"the last in {each.last:,} chunks, {mean:.2f} ms after the others"
+            if each.missed:
+                text += f"; {each.missed:,} results went out without it"
+            print(f"worker {ranks}: {text}", flush=True)
 
 
 def show_counters(values: Mapping[str, int]) -> None:

@@ -172,37 +172,6 @@ Out = Annotated[
     Option("--out", "--output", metavar="DIR", help="Write table and figure here."),
 ]
 
-ExploredWorkers = Annotated[
-    int | None,
-    Option(metavar="N", min=1, max=4, help="Explore this shape alone: N workers."),
-]
-ExploredSlots = Annotated[
-    int, Option(metavar="N", min=1, help="A power of two. With --workers.")
-]
-ExploredChunks = Annotated[
-    str, Option(metavar="N+N", help="Of each aggregation, one after the other.")
-]
-FirstSequence = Annotated[
-    int,
-    Option(metavar="N", min=0, max=2**32 - 1, help="Of the job's first chunk."),
-]
-ExploredTree = Annotated[
-    str | None,
-    Option(
-        metavar="TREE",
-        help="Explore this tree of switches alone: ((0,1),(2,3)) is a root with two"
-        " switches of two workers each.",
-    ),
-]
-ExploredLimit = Annotated[
-    int | None,
-    Option(metavar="N", min=1, help="Packets in flight of a worker: its window."),
-]
-Large = Annotated[bool, Option("--large", help="Larger shapes too: minutes each.")]
-MostStates = Annotated[
-    int, Option(metavar="N", min=1, help="Stop after so many states.")
-]
-
 SwitchFile = Annotated[
     Path | None,
     Argument(metavar="FILE.yaml", help="The switch, its faults, its fixed jobs."),

@@ -12,7 +12,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 
-from intswitch.link_faults import FaultsPart, quantity
+from intswitch.link_faults import Delay, FaultsPart, quantity
 from intswitch.yaml_model import (
     FileError,
     Mistake,
@@ -100,6 +100,8 @@ class JobPart(Part):
     num_slots: Annotated[int, AfterValidator(power_of_two)] = 512
     slot_bytes: int = Field(1024, ge=4)
     overflow: Literal["wrap", "saturate", "detect"] = "detect"
+    straggler_timeout: Delay = 0.0
+    """Seconds after which results go out without workers that are late; 0: never."""
 
 
 class Topology(Part):

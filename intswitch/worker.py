@@ -36,7 +36,7 @@ def event_pipe() -> Send:
 def describe(error: BaseException) -> dict[str, str]:
     """The fields of an `error` event."""
     from host.agent import AggregationError
-    from host.controller import SwitchRefused
+    from host.channel import SwitchRefused
 
     text = str(error) or type(error).__name__
     known = isinstance(error, (*EXPECTED, AggregationError, SwitchRefused))

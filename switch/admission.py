@@ -11,7 +11,7 @@ from ipaddress import IPv4Address, IPv6Address, ip_address
 
 from switch.codes import TABLE_SIZES, Table, objections_to_tables
 from switch.config import Address, SwitchConfig
-from switch.protocol import FORMAT, MAX_WORKERS, Overflow
+from switch.protocol import FORMAT, MAX_WORKERS, Overflow, Rule
 from switch.security import same, wrong_token
 from switch.tree import MAX_JOB_WORKERS
 
@@ -64,9 +64,14 @@ class JoinRequest:
     via: tuple[Address, ...] = ()
     """Data addresses of the switches between the worker and this one, its own first."""
 
+    straggler_timeout: float = 0.0
+    """Seconds after which a result goes out without those that are late; 0: never."""
+
 
 # What all workers of a job must say alike.
-COMMON_FIELDS = ("num_workers", "num_slots", "slot_bytes", "overflow")
+COMMON_FIELDS = (
+    "num_workers", "num_slots", "slot_bytes", "overflow", "straggler_timeout",
+)  # fmt: skip
 
 
 def check_alone(request: JoinRequest, config: SwitchConfig) -> None:
@@ -79,6 +84,7 @@ def check_alone(request: JoinRequest, config: SwitchConfig) -> None:
         *_object_to_slots(request, config),
         *objections_to_tables(request.code4, request.code8, request.num_workers),
         *_object_to_address(nearest(request), config),
+        *_object_to_patience(request, config),
     ]
     _refuse(objections)
 
@@ -164,6 +170,16 @@ def _object_to_address(address: Address, config: SwitchConfig) -> Iterator[str]:
         )
     if not 1 <= port <= 65535:
         yield f"data port {port}: allowed are 1 to 65535"
+
+
+def _object_to_patience(request: JoinRequest, config: SwitchConfig) -> Iterator[str]:
+    patience = request.straggler_timeout
+    if not (math.isfinite(patience) and 0 <= patience <= MAX_TIMEOUT):
+        yield f"straggler_timeout {patience} s: allowed are 0 to {MAX_TIMEOUT:.0f} s"
+    elif patience and (request.via or config.parent):
+        yield f"straggler_timeout {patience:g} s: not in a tree of switches"
+    elif patience and config.rule != Rule.SAFE:
+        yield f"straggler_timeout {patience:g} s: the switch's rule must be safe"
 
 
 def _contradictions(request: JoinRequest, other: JoinRequest) -> Iterator[str]:

@@ -10,7 +10,15 @@ from switch.compiled import kernel
 from switch.parser import bytes_of, element_type_of, reduction_of, result_type_of
 from switch.protocol import EVERY_WORKER, HEADER_BYTES, DropReason, Flag, Header
 from switch.replicate import Copies, answer, contribute, multicast, replay
-from switch.slots import Registers, Slot
+from switch.slots import NEXT_LOOK, NOW, Registers, Slot
+from switch.stragglers import (
+    LOOKS,
+    final_flag,
+    give_up_on,
+    has_room,
+    is_overdue,
+    note_time,
+)
 from switch.tables import Job, child_toward
 
 Bytes = NDArray[np.uint8]
@@ -26,7 +34,7 @@ COPIES = RESULTS + 1
 NUM_COUNTERS = COPIES + 1
 COUNTERS = {
     "accepted": (slots.TAKE_OVER, slots.START_AGAIN, slots.REDUCE, slots.FINISH),
-    "replays": (slots.REPLAY, slots.SEND_UP),
+    "replays": (slots.REPLAY, slots.SEND_UP, slots.LATE),
     "statuses": (slots.ANSWER,),
     **{reason.name.lower(): (slots.FIRST_DROP + reason,) for reason in DropReason},
     "results": (RESULTS,),
@@ -107,10 +115,11 @@ def reply(
 ) -> None:  # fmt: skip
     """What a packet that changes nothing causes."""
     if verdict == slots.ANSWER:
-        answer(slot, header, source, out)
+        answer(slot, header, source, final_flag(slot, job), out)
     elif verdict == slots.SEND_UP:
         contribute(slot, values, header.job, job.parent, REPEATED, out)
     else:
+        slot.bitmap |= slots.child_bit(child)  # news if it is late
         recipient = child_toward(slot.recipient, job)
         with_payload = recipient in (EVERY_WORKER, child)
         replay(slot, values, header, with_payload, source, out)
@@ -127,11 +136,15 @@ def reach_slot(
     slot = registers.slots[index]
     values = registers.values[index]
     verdict = slots.decide(slot, header, child, rule, num_slots, job.below)
+    if verdict == slots.STALE and job.patience > 0.0:
+        # it may be left behind: let it know where the others are
+        answer(slot, header, source, final_flag(slot, job), out)
     if verdict >= slots.FIRST_DROP:
         return verdict
-    if verdict in (slots.ANSWER, slots.REPLAY, slots.SEND_UP):
+    if verdict in (slots.ANSWER, slots.REPLAY, slots.SEND_UP, slots.LATE):
         reply(slot, values, header, source, child, verdict, job, out)
         return verdict
+    note_time(registers.clock, slot, child, verdict, job)
     # the same slot in its other version
     other = 2 * job.first_slot + ((header.sequence + num_slots) & (2 * num_slots - 1))
     accept(slot, registers.slots[other], header, child, verdict, rule, job)
@@ -145,8 +158,50 @@ def reach_slot(
         return verdict
     if slot.final == 0:
         slot.final = slot.received
+    send_result(slot, values, header, job, counts, out)
+    return verdict
+
+
+@kernel
+def send_result(
+    slot: Slot, values: Bytes, cause: Header, job: Job, counts: Integers, out: Copies
+) -> None:
+    """Multicast what a final slot holds; `cause` tells job and sequence."""
     counts[RESULTS] += 1
     recipient = child_toward(slot.recipient, job)
     group = job.group[: job.num_children]
-    multicast(slot, values, header, recipient, group, job.shared, out)
-    return verdict
+    multicast(slot, values, cause, recipient, group, job.shared, out)
+
+
+@kernel
+def look_for_stragglers(state: State, out: Copies) -> None:
+    """Send the results that have waited long enough; find the time of the next look."""
+    clock = state.registers.clock
+    if clock[NOW] < clock[NEXT_LOOK]:
+        return
+    clock[NEXT_LOOK] = np.inf
+    for row in range(len(state.jobs)):
+        job = state.jobs[row]
+        if job.patience > 0.0:
+            look_into(state, job, state.counters[row + 1], out)
+
+
+@kernel
+def look_into(state: State, job: Job, counts: Integers, out: Copies) -> None:
+    """The same for one job."""
+    clock = state.registers.clock
+    soonest = clock[NOW] + job.patience / LOOKS
+    copies_before = out.used[2]
+    for index in range(2 * job.first_slot, 2 * (job.first_slot + job.num_slots)):
+        slot = state.registers.slots[index]
+        if is_overdue(slot, job, clock[NOW]):
+            if not has_room(out, job):
+                clock[NEXT_LOOK] = clock[NOW]
+                break
+            cause = give_up_on(slot, job)
+            values = state.registers.values[index]
+            send_result(slot, values, cause, job, counts, out)
+        elif slot.received > 0 and slot.final == 0:
+            due = max(slot.began + job.patience, soonest)
+            clock[NEXT_LOOK] = min(clock[NEXT_LOOK], due)
+    counts[COPIES] += out.used[2] - copies_before

@@ -60,6 +60,10 @@ class JobConfig:
     tree: TreePlace | None = None
     """None: all workers of the job are at this switch."""
 
+    straggler_timeout: float = 0.0
+    """Seconds after a chunk's first contribution at which its result goes out without
+    the workers that are late; 0: never. Not in a tree."""
+
     @property
     def num_workers(self) -> int:
         """Of the whole job."""

@@ -24,6 +24,7 @@ from switch.joined_jobs import (
 )
 from switch.joined_tree import jobs_at, way_to
 from switch.protocol import HEADER_BYTES, Overflow
+from switch.stragglers import Lateness
 
 MAX_JOB = 65535
 
@@ -45,6 +46,9 @@ class Dataplane(Protocol):
 
     def counters(self, job: int | None = None) -> dict[str, int]:
         """Packets by what became of them. None: of the whole switch."""
+
+    def lateness(self, job: int) -> list[Lateness]:
+        """Of each of the job's children; nothing, if the switch does not measure it."""
 
 
 class Control:
@@ -130,6 +134,11 @@ class Control:
         if job is not None:
             self._check_known(job)
         return self._dataplane.counters(job)
+
+    def lateness(self, job: int) -> list[Lateness]:
+        """How late each worker is, or switch below. Raises Refusal: no such job."""
+        self._check_known(job)
+        return self._dataplane.lateness(job)
 
     def close(self) -> None:
         """Tell every worker that the switch stops; forget them all."""
@@ -217,6 +226,7 @@ class Control:
             code4=first.code4,
             code8=first.code8,
             group=self.group(number, requests),
+            straggler_timeout=first.straggler_timeout,
         )
         jobs = jobs_at(self.data, job, requests)
         self._install_here(jobs[self.data])

@@ -21,6 +21,7 @@ from switch.p4_tables import (
     Tables,
 )
 from switch.protocol import DEFAULT_PORT, Rule
+from switch.stragglers import Lateness
 from switch.tree import objections_to_tree, ranks_behind
 
 NO_JOB = 0  # the row that counts packets of no known job
@@ -90,6 +91,10 @@ class P4Dataplane:
         self._tables.modify(self._entry(config, place))
         self._jobs[job] = config, place
 
+    def lateness(self, job: int) -> list[Lateness]:
+        """Nothing: the program has no clock."""
+        return []
+
     def counters(self, job: int | None = None) -> dict[str, int]:
         """Packets counted by what became of them: of one job, or of all.
 
@@ -139,6 +144,11 @@ class P4Dataplane:
             raise ValueError(
                 f"job {job.job}: slot_bytes {job.slot_bytes} is more than"
                 f" {SLOT_BYTES_WITHOUT_LOOP}, which takes two ports wired to each other"
+            )
+        if job.straggler_timeout > 0:
+            raise ValueError(
+                f"job {job.job}: the P4 program waits for every worker: no"
+                " straggler_timeout"
             )
         if job.tree is not None and self.config.rule != Rule.SAFE:
             raise ValueError(f"job {job.job}: trees of switches take the rule safe")

@@ -12,7 +12,14 @@ from numpy.typing import NDArray
 
 from switch import slots
 from switch.addresses import Addresses
-from switch.aggregate import COPIES, COUNTERS, NUM_COUNTERS, State, reach_slot
+from switch.aggregate import (
+    COPIES,
+    COUNTERS,
+    NUM_COUNTERS,
+    State,
+    look_for_stragglers,
+    reach_slot,
+)
 from switch.compiled import kernel, plain
 from switch.config import Address, JobConfig, SwitchConfig
 from switch.faults import IN, OUT
@@ -28,7 +35,8 @@ from switch.ports import (
 )
 from switch.protocol import HEADER_BYTES, MAX_WORKERS, Rule
 from switch.replicate import Copies
-from switch.slots import new_registers
+from switch.slots import NEXT_LOOK, NOW, new_registers
+from switch.stragglers import Lateness, lateness_of
 from switch.tables import (
     JOB,
     NOBODY,
@@ -38,6 +46,7 @@ from switch.tables import (
     write_codes,
 )
 from switch.tap import Tap
+from switch.tree import ranks_behind
 from switch.udp import MAX_ROWS, PACKET, SPARE_BYTES, Rows
 
 Bytes = NDArray[np.uint8]
@@ -98,12 +107,14 @@ def pass_through(plane: Plane, batch: Rows, count: int, now: float) -> int:
     """`count` packets in; how many copies are in `plane.out`. At the latest at
     `next_due` it is to be called again, with no packet if there is none."""
     inward = plane.inward
+    plane.state.registers.clock[NOW] = now
     if is_perfect(inward):
         run(plane.state, batch, count, plane.rule, plane.out)
     else:
         kept = cross(inward, batch, count, batch.buffer.size - SPARE_BYTES, now)
         rows = Rows(batch.buffer, inward.offset, inward.length, inward.address)
         run(plane.state, rows, kept, plane.rule, plane.out)
+    look_for_stragglers(plane.state, plane.out)
     if not is_perfect(plane.outward):
         send_through(plane.outward, plane.out, now)
     return int(plane.out.used[0])
@@ -125,8 +136,10 @@ def send_through(port: Port, out: Copies, now: float) -> None:
 
 @kernel
 def next_due(plane: Plane) -> float:
-    """When the first packet must go on that faults hold back."""
-    return float(min(plane.inward.next_due[0], plane.outward.next_due[0]))
+    """When the first packet must go on that faults hold back, or a result without
+    stragglers."""
+    held = min(plane.inward.next_due[0], plane.outward.next_due[0])
+    return float(min(held, plane.state.registers.clock[NEXT_LOOK]))
 
 
 class Pipeline:
@@ -190,8 +203,17 @@ class Pipeline:
                 f"job {job.job}: slot_bytes {job.slot_bytes} is more than the switch's "
                 f"{self.config.slot_bytes}"
             )
-        if job.tree is not None and self.config.rule != Rule.SAFE:
-            raise ValueError(f"job {job.job}: trees of switches take the rule safe")
+        is_special = job.tree is not None or job.straggler_timeout > 0
+        if is_special and self.config.rule != Rule.SAFE:
+            raise ValueError(
+                f"job {job.job}: trees of switches, and results without stragglers,"
+                " take the rule safe"
+            )
+        if job.tree is not None and job.straggler_timeout > 0:
+            raise ValueError(
+                f"job {job.job}: straggler_timeout {job.straggler_timeout:g} s: results"
+                " without stragglers are for jobs of one switch"
+            )
         first_slot = self._free_slots(job.num_slots)
         row = self._free_row()
         table = self.state.jobs[row]
@@ -201,6 +223,8 @@ class Pipeline:
         table.num_slots = job.num_slots
         table.slot_bytes = job.slot_bytes
         table.overflow = job.overflow
+        table.id, table.patience = job.job, job.straggler_timeout
+        table.last[:], table.late[:], table.missed[:] = 0, 0, 0
         table.group[: len(job.workers)] = [self._number(a) for a in job.workers]
         table.shared = self._number(job.group)
         table.parent = self._number(job.tree.parent if job.tree else None)
@@ -217,6 +241,7 @@ class Pipeline:
         self.state.counters[0] += self.state.counters[row + 1]
         self.state.counters[row + 1, :] = 0
         self.state.row_of[job] = -1
+        self.state.jobs[row].patience = 0
         for address in addresses_of(self._jobs.pop(job)):
             self.known.release(address)
 
@@ -238,6 +263,11 @@ class Pipeline:
         if job is None:
             counts |= counts_of(self.inward, "in") | counts_of(self.outward, "out")
         return counts
+
+    def lateness(self, job: int) -> list[Lateness]:
+        """Of each of the job's workers, or switches below; Lateness."""
+        table = self.state.jobs[self._row(job)]
+        return lateness_of(table, ranks_behind(self._jobs[job]))
 
     def run(self, batch: Rows, count: int, now: float = 0.0) -> Copies:
         """Process `count` <= MAX_ROWS packets; the copies are valid until the next.

@@ -181,7 +181,7 @@ def contribute(
 
 
 @kernel
-def answer(slot: Slot, cause: Header, source: int, out: Copies) -> None:
+def answer(slot: Slot, cause: Header, source: int, flags: int, out: Copies) -> None:
     """Unicast a status: what the slot holds, with the bitmap as payload.
 
     A slot that holds nothing answers with the query's own sequence and no worker.
@@ -198,7 +198,7 @@ def answer(slot: Slot, cause: Header, source: int, out: Copies) -> None:
         slot.sequence if received > 0 else cause.sequence,
         STATUS_BYTES,
         NO_EXPONENT,
-        0,
+        flags,
     )
     start = out.used[1]
     length = append(out, header)

@@ -243,7 +243,11 @@ class _Servicer(pb_grpc.ControlServicer):
     async def Counters(self, request: pb.CountersRequest, context: Context) -> Any:
         job = request.job if request.HasField("job") else None
         counters = await self._answer(context, lambda control: control.counters(job))
-        return pb.CountersResponse(counters=counters)
+        late = []
+        if job is not None:
+            late = await self._answer(context, lambda control: control.lateness(job))
+        lateness = [pb.Lateness(**each._asdict()) for each in late]
+        return pb.CountersResponse(counters=counters, lateness=lateness)
 
     async def Ping(self, request: pb.PingRequest, context: Context) -> Any:
         return pb.PingResponse(format=FORMAT)

@@ -18,8 +18,11 @@ HALF_OF_SEQUENCES = (SEQUENCE_MASK + 1) // 2
 
 # Verdicts. A drop is FIRST_DROP + its reason, so that a verdict is also the index of
 # the counter it adds to (see COUNTERS). The first three accept a contribution; FINISH
-# accepts the parent's result, SEND_UP contributes to the parent once more.
-TAKE_OVER, REDUCE, START_AGAIN, REPLAY, ANSWER, FINISH, SEND_UP, FIRST_DROP = range(8)
+# accepts the parent's result, SEND_UP contributes to the parent once more, LATE is the
+# contribution of a straggler that the result went out without.
+(
+    TAKE_OVER, REDUCE, START_AGAIN, REPLAY, ANSWER, FINISH, SEND_UP, LATE, FIRST_DROP,
+) = range(9)  # fmt: skip
 MALFORMED = FIRST_DROP + DropReason.MALFORMED
 UNKNOWN_JOB = FIRST_DROP + DropReason.UNKNOWN_JOB
 UNKNOWN_SOURCE = FIRST_DROP + DropReason.UNKNOWN_SOURCE
@@ -47,6 +50,8 @@ SLOT = np.dtype(
         ("element_count", np.int64),  # 0 until a payload has come
         ("exponent", np.int64),
         ("flag_bits", np.int64),
+        ("began", np.float64),  # seconds: when the chunk was taken over
+        ("heard", np.float64),  # ... and when the last contribution came
     ]
 )
 Slot = Any  # one record of SLOT
@@ -59,6 +64,13 @@ class Registers(NamedTuple):
     """[versions of slots] records of SLOT."""
     values: NDArray[np.uint8]
     """[versions of slots, slot_bytes]; host byte order."""
+    clock: NDArray[np.float64]
+    """[2] seconds: the time of the batch at hand; when stragglers are looked for next.
+    """
+
+
+# Places in Registers.clock.
+NOW, NEXT_LOOK = range(2)
 
 
 def new_registers(num_slots: int, slot_bytes: int) -> Registers:
@@ -67,6 +79,7 @@ def new_registers(num_slots: int, slot_bytes: int) -> Registers:
     return Registers(
         np.zeros(versions, SLOT).view(np.recarray),
         np.zeros((versions, slot_bytes), np.uint8),
+        np.array([0.0, np.inf]),
     )
 
 
@@ -117,7 +130,8 @@ def decide_safe(
     if not matches(slot, header):
         return MISMATCH
     if not has_contributed(slot, child):
-        return REDUCE
+        # what has gone out stays as it is
+        return LATE if final else REDUCE
     if final:
         return REPLAY
     # the contribution upward may have been lost, and nobody else would miss it

@@ -30,6 +30,11 @@ NUMBERS = (
 JOB = np.dtype(
     [
         *((name, np.int64) for name in NUMBERS),
+        ("id", np.int64),  # in the header
+        ("patience", np.float64),  # seconds until results go without stragglers; 0: no
+        ("last", np.int64, (MAX_WORKERS,)),  # child -> chunks that it was the last of,
+        ("late", np.float64, (MAX_WORKERS,)),  # ... so many seconds after the others
+        ("missed", np.int64, (MAX_WORKERS,)),  # child -> results without it
         ("shared", np.int64),  # number of the multicast group's address, or -1
         ("parent", np.int64),  # number of its address, or -1
         ("group", np.int64, (MAX_WORKERS,)),  # child -> number of its address

@@ -33,6 +33,7 @@ def read_request(request: pb.JoinRequest, token: str = "") -> JoinRequest:
         timeout=request.timeout,
         multicast=request.multicast,
         via=tuple(map(read_address, request.via)),
+        straggler_timeout=request.straggler_timeout,
     )
 
 

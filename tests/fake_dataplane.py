@@ -1,6 +1,7 @@
 """A data plane that remembers what the control plane told it."""
 
 from switch.config import JobConfig
+from switch.stragglers import Lateness
 
 
 class FakeDataplane:
@@ -21,6 +22,9 @@ class FakeDataplane:
 
     def reset(self, job: int) -> None:
         self.calls.append(("reset", job))
+
+    def lateness(self, job: int) -> list[Lateness]:
+        return [Lateness((0,), 3, 0.5, 1)]
 
     def counters(self, job: int | None = None) -> dict[str, int]:
         return {"accepted": 0 if job is None else job}

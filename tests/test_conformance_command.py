@@ -238,7 +238,7 @@ MISTAKES = {
 def test_a_mistake_is_one_clear_line(
     words: str, monkeypatch: Monkey, capsys: Capture
 ) -> None:
-    monkeypatch.setattr("host.controller.CONNECT_TIMEOUT", 0.1)
+    monkeypatch.setattr("host.channel.CONNECT_TIMEOUT", 0.1)
     status, output, errors = conformance(monkeypatch, capsys, *words.split())
     assert (status, output) == (1, "")
     assert errors.startswith("error: " + MISTAKES[words])

@@ -16,15 +16,8 @@ from typing import Any
 import pytest
 from fake_dataplane import FakeDataplane
 
-from host.controller import (
-    JoinRefused,
-    Membership,
-    SwitchRefused,
-    counters,
-    join_job,
-    ping,
-    reset,
-)
+from host.channel import SwitchRefused
+from host.controller import JoinRefused, Membership, counters, join_job, ping, reset
 from switch.config import JobConfig, SwitchConfig
 from switch.control import Control
 from switch.service import ControlService

@@ -111,6 +111,7 @@ def test_codes_are_those_of_the_documented_table() -> None:
         "OVERFLOW": 1,
         "REPEATED": 2,
         "CLIPPED": 4,
+        "FINAL": 8,
     }
     assert EVERY_WORKER == 0xFFFF
     assert protocol.NO_EXPONENT == -128

@@ -244,7 +244,7 @@ def test_a_switch_contributes_what_its_slot_holds() -> None:
 def test_a_status_tells_what_is_held(bitmap: int) -> None:
     slot, out = full_slot(), Out()
     slot.bitmap, slot.received = bitmap, bitmap.bit_count()
-    answer(slot, cause(1, sequence=99), 55, out.copies)
+    answer(slot, cause(1, sequence=99), 55, 0, out.copies)
     [(number, packet)] = out.packets()
     assert number == 55
     assert header_of(packet) == Header(
@@ -264,7 +264,7 @@ def test_a_status_tells_what_is_held(bitmap: int) -> None:
 
 def test_a_slot_that_holds_nothing_answers_with_the_query_s_sequence() -> None:
     out = Out()
-    answer(new_registers(1, 16).slots[0], cause(1, sequence=99), 55, out.copies)
+    answer(new_registers(1, 16).slots[0], cause(1, sequence=99), 55, 0, out.copies)
     [(_, packet)] = out.packets()
     header = header_of(packet)
     assert (header.sequence, header.worker) == (99, 0)
@@ -273,7 +273,7 @@ def test_a_slot_that_holds_nothing_answers_with_the_query_s_sequence() -> None:
 
 def test_packets_follow_each_other() -> None:
     out = Out()
-    answer(full_slot(), cause(), 1, out.copies)
+    answer(full_slot(), cause(), 1, 0, out.copies)
     replay(full_slot(), VALUES.view(np.uint8), cause(), True, 2, out.copies)
     values, group = VALUES.view(np.uint8), group_of(2)
     multicast(full_slot(), values, cause(), EVERY_WORKER, group, NOBODY, out.copies)

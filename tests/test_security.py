@@ -13,14 +13,8 @@ from fake_dataplane import FakeDataplane
 from typer.testing import CliRunner
 
 from host.access import Access
-from host.controller import (
-    JoinRefused,
-    Membership,
-    SwitchRefused,
-    join_job,
-    ping,
-    reset,
-)
+from host.channel import SwitchRefused
+from host.controller import JoinRefused, Membership, join_job, ping, reset
 from intswitch.access import read_security
 from intswitch.cli import app
 from switch.admission import JoinRequest

@@ -2,6 +2,7 @@
 
 import threading
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ import pytest
 
 from host.compressors import compressor
 from host.transport import AggregationError
+from intswitch.fabrics.sim import Sim
 from intswitch.sim.cables import Cable
 from intswitch.sim.from_topology import tree_of_job
 from intswitch.sim.meeting import Meeting, Seat
@@ -17,6 +19,7 @@ from intswitch.sim.network import SimNetwork, join
 from intswitch.sim.simulation import Simulation
 from intswitch.topology import Topology
 from switch.config import LinkFaults
+from switch.protocol import Overflow
 
 LOSSY = Cable(up=LinkFaults(loss=0.05), down=LinkFaults(loss=0.05))
 Work = Callable[[SimNetwork], Any]
@@ -146,3 +149,34 @@ def test_a_topology_becomes_a_tree() -> None:
     assert (cables[1, 1].up.loss, cables[1, 1].down.loss) == (0.1, 0.2)
     assert cables[1, 0].up.delay == pytest.approx(5e-6)
     assert cables[0,].queue == np.inf
+
+
+def topology_of(**switches: Any) -> Topology:
+    return Topology.model_validate(
+        {
+            "switches": switches,
+            "hosts": ["a", "b"],
+            "links": [
+                {"between": ["leaf", "root"], "queue": "1 MB"},
+                {"between": ["a", "leaf"], "rate": "10 Gbit/s"},
+                {"between": ["b", "root"]},
+            ],
+            "jobs": [{"name": "job", "workers": ["a", "b"], "overflow": "wrap"}],
+        }
+    )
+
+
+def test_the_fabric_builds_what_the_topology_says() -> None:
+    fabric = Sim(topology_of(root={}, leaf={}))
+    options = {"num_slots": 4, "slot_bytes": 64, "overflow": "wrap"}
+    seat = Seat(job="job", rank=0, num_workers=2, options=options)
+    simulation = fabric.build(seat)
+    assert simulation.tree == (1, (0,))
+    assert simulation.cables[1, 0].rate == 10e9
+    assert simulation.overflow == Overflow.WRAP
+    assert fabric.build(replace(seat, num_workers=1)).tree == (0,)
+
+
+def test_the_fabric_has_one_rule() -> None:
+    with pytest.raises(ValueError, match="one rule for all"):
+        Sim(topology_of(root={}, leaf={"rule": "switchml"}))

@@ -93,6 +93,7 @@ ONLY_IN: dict[str, tuple[str, ...]] = {
     ),
     "yaml": ("intswitch/yaml_model.py",),
     "grpc": (
+        "host/channel.py",
         "switch/service.py",
         "switch/relay.py",
         "switch/p4runtime.py",
@@ -101,6 +102,7 @@ ONLY_IN: dict[str, tuple[str, ...]] = {
     "finsy": ("switch/p4runtime.py",),
     "pyroute2": ("intswitch/fabrics/namespaces.py",),
     "switch.stubs": (
+        "host/channel.py",
         "switch/service.py",
         "switch/relay.py",
         "switch/translation.py",

@@ -12,7 +12,8 @@ from itertools import count
 from typing import Protocol
 
 import host.controller
-from host.controller import JoinRefused, Membership, SwitchRefused
+from host.channel import SwitchRefused
+from host.controller import JoinRefused, Membership
 from intswitch.conformance.script import STRANGER, Script
 from intswitch.conformance.target import Places, Skip, Violation
 from intswitch.conformance.udp import address_of, listens

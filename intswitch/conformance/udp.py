@@ -7,7 +7,7 @@ import selectors
 import socket
 import time
 
-from host.controller import split_address
+from host.channel import split_address
 from intswitch.conformance.script import Datagram
 from intswitch.conformance.target import Places, Skip, Violation
 from switch.admission import numeric, text_of

@@ -26,6 +26,7 @@ SHAPES = (
     Shape(Rule.SAFE, 4, 1, (3,), SEQUENCE_MASK - 1, tree=((0, 1), (2, 3))),
     Shape(Rule.SAFE, 3, 1, (2, 2), tree=(((0, 1),), 2)),
     Shape(Rule.SAFE, 2, 2, (3,), tree=((0,), (1,))),
+    Shape(Rule.SAFE, 2, 1, (3,), stragglers=True),
     Shape(Rule.SWITCHML, 2, 1, (4,)),
 )
 """What is explored when nothing is asked for: seconds each."""
@@ -49,6 +50,7 @@ def shape(
     first: int,
     limit: int | None,
     tree: str | None,
+    stragglers: bool = False,
 ) -> Shape:
     """Of the command's options. Raises ValueError for chunks that are no numbers, or a
     tree that is none."""
@@ -59,7 +61,7 @@ def shape(
     kept = Rule[(rule or "safe").upper()]
     switches = None if tree is None else tree_of(tree)
     workers = workers if switches is None else len(ranks_of(switches))
-    return Shape(kept, workers, slots, aggregations, first, limit, switches)
+    return Shape(kept, workers, slots, aggregations, first, limit, switches, stragglers)
 
 
 def tree_of(text: str) -> Tree:

@@ -6,6 +6,7 @@ compared. Time is left out: what a timer would have a worker send, it may send a
 moment, and what only timers read is kept at one value.
 """
 
+from itertools import combinations
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,7 @@ from host.packetizer import ArrayStream
 from host.recovery import new_estimate
 from intswitch.explore.shapes import (
     JOB,
+    PATIENCE,
     SLOT_BYTES,
     Packet,
     Party,
@@ -27,7 +29,7 @@ from intswitch.explore.shapes import (
     place_of,
     unpack,
 )
-from switch.config import JobConfig, SwitchConfig
+from switch.config import Address, JobConfig, SwitchConfig
 from switch.pipeline import Pipeline
 from switch.protocol import (
     AT_FORMAT_OPCODE,
@@ -39,6 +41,7 @@ from switch.protocol import (
     Reduction,
     Rule,
 )
+from switch.slots import NEXT_LOOK
 from switch.tree import ranks_behind, ranks_of
 from switch.udp import Rows
 
@@ -64,6 +67,11 @@ class Switch:
         self.arrays = [registers.slots.view(np.ndarray), registers.values]
 
     def start(self) -> Step:
+        """See `empty`. A switch that waits for no straggler has a timer for each slot
+        and version: a packet to itself, which can come at any time."""
+        return self.empty()._replace(later=self.timers)
+
+    def empty(self) -> Step:
         """Empty registers; where the first sequence is not 0, those of a job whose
         chunks have all been summed so far."""
         slots: Any = self.pipeline.state.registers.slots
@@ -80,7 +88,10 @@ class Switch:
     def take(self, state: bytes, packet: Packet) -> Step:
         unpack(state, self.arrays)
         before = self.pipeline.counters(JOB)
-        copies = self.pipeline.process([(packet.data, address(packet.source))])
+        if packet.source == self.place:
+            copies = self.expire(packet.data[0])
+        else:
+            copies = self.pipeline.process([(packet.data, address(packet.source))])
         after = self.pipeline.counters(JOB)
         did = [name for name in after if after[name] > before[name]]
         sent = [
@@ -89,6 +100,17 @@ class Switch:
         ]
         words = ", ".join(name for name in did if name != "copies")
         return Step(pack(self.arrays), tuple(sent), words)
+
+    def expire(self, index: int) -> list[tuple[bytes, Address]]:
+        """Have a slot wait for too long, and no other. Times are kept at one value."""
+        slots: Any = self.pipeline.state.registers.slots
+        clock = self.pipeline.state.registers.clock
+        slots.began, clock[NEXT_LOOK] = 2 * PATIENCE, 0.0
+        slots[index].began = 0.0
+        copies = self.pipeline.process([], PATIENCE)
+        slots.began, clock[NEXT_LOOK] = 0.0, np.inf
+        slots.heard = 0.0
+        return copies
 
     def as_read(self, data: bytes, place: int) -> bytes:
         """A status with no more in it than a host acts on: its own bit, and whether
@@ -102,8 +124,15 @@ class Switch:
             header[AT_WORKER + 1] = bitmap.bit_count()
         return bytes(header) + bitmap.to_bytes(STATUS_BYTES, "big")
 
+    @property
+    def timers(self) -> tuple[Packet, ...]:
+        count = 2 * self.shape.num_slots if self.shape.stragglers else 0
+        return tuple(
+            Packet(self.place, self.place, bytes([timer])) for timer in range(count)
+        )
+
     def again(self, state: bytes) -> tuple[Packet, ...]:
-        return ()
+        return self.timers
 
     def finished(self, state: bytes) -> bool:
         return True
@@ -161,7 +190,10 @@ class Worker:
         arrived = datagrams.take_in(self.window, stream, rows, 0.0)
         record = self.window.window[0]
         if record.left_behind:
-            return self.step("learns", "is told that the switch went on without it")
+            told = "is told that the switch went on without it"
+            if self.shape.stragglers:
+                return Step(pack(self.arrays), (), told)
+            return self.step("learns", told)
         if arrived.chunks.size == 0:
             return self.step("ignores" if record.ignored else "learns")
         found, wrong = self.judge(index, int(arrived.chunks[0]), arrived.num_workers[0])
@@ -173,14 +205,26 @@ class Worker:
         """What a result was taken for, and what is wrong with it."""
         chunk_of_job = int(self.starts[index]) + chunk
         everybody = range(self.shape.num_workers)
-        right = sum(number(worker, chunk_of_job) for worker in everybody)
         got = int(self.outs[index][chunk])
+        if self.shape.stragglers:
+            return self.judge_part(chunk_of_job, got, workers)
+        right = sum(number(worker, chunk_of_job) for worker in everybody)
         found = f"takes {got} as the sum of chunk {chunk_of_job}"
         if got != right:
             return found, f"{found}, where {right} is right"
         if workers != self.shape.num_workers:
             return found, f"{found}, of {workers} workers"
         return found, None
+
+    def judge_part(self, chunk: int, got: int, workers: int) -> tuple[str, str | None]:
+        """A result must be the sum of as many workers as it says."""
+        found = f"takes {got} as the sum of chunk {chunk}, of {workers} workers"
+        everybody = range(self.shape.num_workers)
+        sums = {
+            sum(number(worker, chunk) for worker in some)
+            for some in combinations(everybody, workers)
+        }
+        return found, None if got in sums else f"{found}, which no {workers} have"
 
     def step(self, did: str, wrong: str | None = None) -> Step:
         """Send what is due; and what timers may have it send later."""
@@ -192,6 +236,8 @@ class Worker:
     def again(self, state: bytes) -> tuple[Packet, ...]:
         """After a few contributions in vain a host asks, and no more."""
         unpack(state, self.arrays)
+        if self.window.window[0].left_behind:
+            return ()
         return tuple(self.repeats(window.ASK))
 
     def repeats(self, how: int) -> list[Packet]:
@@ -230,7 +276,7 @@ class Worker:
         record.newest_sent_at = record.newest_rtt = record.rtt = 0
         record.newest_chunk = record.repaired = record.next_timeout = 0
         record.newest_number = record.sent = record.shortest_rtt = 0
-        record.missing = record.silent = record.ignored = 0
+        record.missing = record.silent = record.ignored = record.partial = 0
         slots.sent_at = slots.deadline = 0
         slots.timeouts = slots.silent = slots.excused = slots.queries = 0
         slots.number = 0
@@ -240,7 +286,8 @@ class Worker:
         unpack(state, self.arrays)
         record = self.window.window[0]
         return bool(
-            self.begun[0] == len(self.streams) and record.done == record.num_chunks
+            record.left_behind
+            or (self.begun[0] == len(self.streams) and record.done == record.num_chunks)
         )
 
 

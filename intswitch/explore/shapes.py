@@ -13,6 +13,7 @@ from switch.tree import Tree, jobs_of, switches_of
 JOB = 1
 SLOT_BYTES = 4  # one int32: a chunk is one number
 FIRST_PORT = 5000
+PATIENCE = 1.0  # seconds, of a switch for stragglers
 
 
 class Packet(NamedTuple):
@@ -63,6 +64,8 @@ class Shape(NamedTuple):
     """Packets in flight; None: num_slots."""
     tree: Tree | None = None
     """None: all workers are at one switch."""
+    stragglers: bool = False
+    """A result may go out without those that are late, at any moment."""
 
 
 def number(worker: int, chunk: int) -> int:
@@ -88,6 +91,7 @@ def jobs_of_places(shape: Shape) -> list[JobConfig]:
         workers=tuple(address(place) for place in workers),
         num_slots=shape.num_slots,
         slot_bytes=SLOT_BYTES,
+        straggler_timeout=PATIENCE if shape.stragglers else 0.0,
     )
     if shape.tree is None:
         return [job]

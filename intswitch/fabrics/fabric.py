@@ -215,6 +215,7 @@ class Fabric(ABC):
             "num_slots": self.job.num_slots,
             "slot_bytes": self.job.slot_bytes,
             "overflow": self.job.overflow,
+            "straggler_timeout": self.job.straggler_timeout,
         }
 
     def _events(self) -> Iterator[tuple[int, Event]]:

@@ -97,6 +97,8 @@ class Simulation:
         self.num_workers = len(ranks_of(self.tree))
         if sorted(ranks_of(self.tree)) != list(range(self.num_workers)):
             raise ValueError(f"tree {self.tree}: must have each of the workers once")
+        if self.num_slots < 1 or self.num_slots & (self.num_slots - 1):
+            raise ValueError(f"num_slots {self.num_slots}: must be a power of two")
         job = JobConfig(
             job=1,
             workers=(("10.0.0.1", 1),) * self.num_workers,

@@ -53,6 +53,8 @@ class Switches(NamedTuple):
     """[switches, versions of slots] records of SLOT."""
     values: NDArray[np.uint8]
     """[switches, versions of slots, slot_bytes]"""
+    clock: NDArray[np.float64]
+    """[switches, 2] See `switch.slots.Registers`."""
     scratch: NDArray[np.uint8]
     counters: Integers
     """[switches, 1 + jobs, NUM_COUNTERS]"""
@@ -172,6 +174,7 @@ def new_switches(layout: Layout, rule: Rule) -> Switches:
         plain(np.stack(jobs).view(np.recarray)),
         plain(np.zeros((count, versions), SLOT).view(np.recarray)),
         np.zeros((count, versions, slot_bytes), np.uint8),
+        np.full((count, 2), np.inf),
         blank.scratch,
         np.zeros((count, 2, blank.counters.shape[1]), np.int64),
         Copies(
@@ -246,7 +249,9 @@ def state_of(switches: Switches, number: int) -> State:
     return State(
         switches.row_of,
         switches.jobs[number],
-        Registers(switches.slots[number], switches.values[number]),
+        Registers(
+            switches.slots[number], switches.values[number], switches.clock[number]
+        ),
         switches.scratch,
         switches.counters[number],
     )

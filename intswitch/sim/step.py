@@ -43,7 +43,7 @@ from switch.compiled import kernel
 from switch.parser import element_type_of, read32
 from switch.protocol import AT_SEQUENCE, HEADER_BYTES, SEQUENCE_MASK
 from switch.replicate import Copies
-from switch.slots import START_AGAIN, TAKE_OVER
+from switch.slots import NOW, START_AGAIN, TAKE_OVER
 from switch.udp import Rows
 
 Bytes = NDArray[np.uint8]
@@ -90,6 +90,7 @@ def serve(world: World, plan: Any, node: int, until: float) -> bool:
             start = block * world.block_bytes
             packet = air.blocks[start : start + flight.length]
         switches.out.used[:] = 0
+        switches.clock[number, NOW] = now
         begun = counts[TAKE_OVER] + counts[START_AGAIN] - counts[MULTICASTS]
         pipeline.step(state, packet, port, world.rule, switches.out)
         held = counts[TAKE_OVER] + counts[START_AGAIN] - counts[MULTICASTS]

@@ -25,7 +25,7 @@ class DataAddress(_message.Message):
     def __init__(self, address: _Optional[str] = ..., port: _Optional[int] = ...) -> None: ...
 
 class JoinRequest(_message.Message):
-    __slots__ = ("job", "rank", "num_workers", "data", "format", "num_slots", "slot_bytes", "overflow", "timeout", "multicast", "code4", "code8", "via", "token", "straggler_timeout")
+    __slots__ = ("job", "rank", "num_workers", "data", "format", "num_slots", "slot_bytes", "overflow", "timeout", "multicast", "code4", "code8", "via", "straggler_timeout")
     JOB_FIELD_NUMBER: _ClassVar[int]
     RANK_FIELD_NUMBER: _ClassVar[int]
     NUM_WORKERS_FIELD_NUMBER: _ClassVar[int]
@@ -39,7 +39,6 @@ class JoinRequest(_message.Message):
     CODE4_FIELD_NUMBER: _ClassVar[int]
     CODE8_FIELD_NUMBER: _ClassVar[int]
     VIA_FIELD_NUMBER: _ClassVar[int]
-    TOKEN_FIELD_NUMBER: _ClassVar[int]
     STRAGGLER_TIMEOUT_FIELD_NUMBER: _ClassVar[int]
     job: str
     rank: int
@@ -54,9 +53,8 @@ class JoinRequest(_message.Message):
     code4: _containers.RepeatedScalarFieldContainer[int]
     code8: _containers.RepeatedScalarFieldContainer[int]
     via: _containers.RepeatedCompositeFieldContainer[DataAddress]
-    token: str
     straggler_timeout: float
-    def __init__(self, job: _Optional[str] = ..., rank: _Optional[int] = ..., num_workers: _Optional[int] = ..., data: _Optional[_Union[DataAddress, _Mapping]] = ..., format: _Optional[int] = ..., num_slots: _Optional[int] = ..., slot_bytes: _Optional[int] = ..., overflow: _Optional[_Union[Overflow, str]] = ..., timeout: _Optional[float] = ..., multicast: _Optional[bool] = ..., code4: _Optional[_Iterable[int]] = ..., code8: _Optional[_Iterable[int]] = ..., via: _Optional[_Iterable[_Union[DataAddress, _Mapping]]] = ..., token: _Optional[str] = ..., straggler_timeout: _Optional[float] = ...) -> None: ...
+    def __init__(self, job: _Optional[str] = ..., rank: _Optional[int] = ..., num_workers: _Optional[int] = ..., data: _Optional[_Union[DataAddress, _Mapping]] = ..., format: _Optional[int] = ..., num_slots: _Optional[int] = ..., slot_bytes: _Optional[int] = ..., overflow: _Optional[_Union[Overflow, str]] = ..., timeout: _Optional[float] = ..., multicast: _Optional[bool] = ..., code4: _Optional[_Iterable[int]] = ..., code8: _Optional[_Iterable[int]] = ..., via: _Optional[_Iterable[_Union[DataAddress, _Mapping]]] = ..., straggler_timeout: _Optional[float] = ...) -> None: ...
 
 class JoinEvent(_message.Message):
     __slots__ = ("joined", "refused", "death", "left", "closing")
@@ -157,7 +155,7 @@ class CountersRequest(_message.Message):
     def __init__(self, job: _Optional[int] = ...) -> None: ...
 
 class CountersResponse(_message.Message):
-    __slots__ = ("counters",)
+    __slots__ = ("counters", "lateness")
     class CountersEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -166,8 +164,22 @@ class CountersResponse(_message.Message):
         value: int
         def __init__(self, key: _Optional[str] = ..., value: _Optional[int] = ...) -> None: ...
     COUNTERS_FIELD_NUMBER: _ClassVar[int]
+    LATENESS_FIELD_NUMBER: _ClassVar[int]
     counters: _containers.ScalarMap[str, int]
-    def __init__(self, counters: _Optional[_Mapping[str, int]] = ...) -> None: ...
+    lateness: _containers.RepeatedCompositeFieldContainer[Lateness]
+    def __init__(self, counters: _Optional[_Mapping[str, int]] = ..., lateness: _Optional[_Iterable[_Union[Lateness, _Mapping]]] = ...) -> None: ...
+
+class Lateness(_message.Message):
+    __slots__ = ("ranks", "last", "seconds", "missed")
+    RANKS_FIELD_NUMBER: _ClassVar[int]
+    LAST_FIELD_NUMBER: _ClassVar[int]
+    SECONDS_FIELD_NUMBER: _ClassVar[int]
+    MISSED_FIELD_NUMBER: _ClassVar[int]
+    ranks: _containers.RepeatedScalarFieldContainer[int]
+    last: int
+    seconds: float
+    missed: int
+    def __init__(self, ranks: _Optional[_Iterable[int]] = ..., last: _Optional[int] = ..., seconds: _Optional[float] = ..., missed: _Optional[int] = ...) -> None: ...
 
 class PingRequest(_message.Message):
     __slots__ = ()

@@ -1,0 +1,46 @@
+"""The options of `intswitch explore`."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from typer import Option
+
+Workers = Annotated[
+    int | None,
+    Option(metavar="N", min=1, max=4, help="Explore this shape alone: N workers."),
+]
+Slots = Annotated[
+    int, Option(metavar="N", min=1, help="A power of two. With --workers.")
+]
+Chunks = Annotated[
+    str, Option(metavar="N+N", help="Of each aggregation, one after the other.")
+]
+FirstSequence = Annotated[
+    int,
+    Option(metavar="N", min=0, max=2**32 - 1, help="Of the job's first chunk."),
+]
+Tree = Annotated[
+    str | None,
+    Option(
+        metavar="TREE",
+        help="Explore this tree of switches alone: ((0,1),(2,3)) is a root with two"
+        " switches of two workers each.",
+    ),
+]
+Stragglers = Annotated[
+    bool,
+    Option(
+        "--stragglers",
+        help="Let results go out without workers that are late, at any moment. With"
+        " --workers.",
+    ),
+]
+Limit = Annotated[
+    int | None,
+    Option(metavar="N", min=1, help="Packets in flight of a worker: its window."),
+]
+Large = Annotated[bool, Option("--large", help="Larger shapes too: minutes each.")]
+MostStates = Annotated[
+    int, Option(metavar="N", min=1, help="Stop after so many states.")
+]
