@@ -5,6 +5,7 @@ import sys
 
 NAMES = (
     "pipeline", "compress", "selection", "coding", "latency", "allreduce", "simulator",
+    "ddp",
 )  # fmt: skip
 
 

@@ -175,6 +175,20 @@ def strided_tensors_are_read_and_written() -> None:
 
 
 @check
+def several_at_once_and_without_options() -> None:
+    for dtype in (torch.int32, torch.float64):
+        found = [own(size, dtype) for size in SIZES]
+        expected = [torch.stack(everybody(size, dtype)).sum(0) for size in SIZES]
+        dist.all_reduce_coalesced(found)
+        assert all(map(torch.equal, found, [each.to(dtype) for each in expected]))
+        found = [own(300, dtype)]
+        group().allreduce(found).wait()
+        assert torch.equal(
+            found[0], torch.stack(everybody(300, dtype)).sum(0).to(dtype)
+        )
+
+
+@check
 def objects_and_messages() -> None:
     found: list[Any] = [None] * 4
     dist.all_gather_object(found, {"rank": rank()})
