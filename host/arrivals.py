@@ -106,7 +106,8 @@ def on_status(state: State, header: Header, payload: Bytes, now: float) -> None:
     window.silent = 0
     ahead = (header.sequence - sequence) & SEQUENCE_MASK
     if 0 < ahead < HALF_OF_SEQUENCES:
-        window.left_behind = 1
+        # a slot that holds nothing repeats what it was asked for, by whomever
+        window.left_behind = 1 if header.worker > 0 else 0
         return
     high, low = np.uint64(read32(payload, 0)), np.uint64(read32(payload, 4))
     bitmap = high << np.uint64(32) | low

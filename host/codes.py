@@ -102,6 +102,8 @@ class CodePlan(NamedTuple):
     """Of a full result."""
     flags: Integers
     """[1] or of the results' flags."""
+    num_workers: Integers
+    """[chunks] how many workers are in each result."""
     first_out: int = 0
     """The chunk whose result `out` begins with."""
 
@@ -148,6 +150,7 @@ class CodeStream(Stream):
             result_width=out.itemsize,
             chunk_bytes=self.elements_per_chunk * out.itemsize,
             flags=np.zeros(1, np.int64),
+            num_workers=np.zeros(self.num_chunks, np.int64),
         )
 
     @property

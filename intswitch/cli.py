@@ -251,6 +251,32 @@ def explore(
     raise typer.Exit(command.run(shapes, most_states, new_console()))
 
 
+@app.command()
+def fuzz(
+    datagrams: Annotated[
+        int, typer.Option(metavar="N", min=1, help="How many to send.")
+    ] = 1_000_000,
+    calls: Annotated[
+        int, typer.Option(metavar="N", min=0, help="Of the control plane.")
+    ] = 10_000,
+    seed: Annotated[int, typer.Option(metavar="N", min=0, help="Of all that.")] = 0,
+) -> None:
+    """Throw arbitrary and mutated bytes at a switch while a good job runs.
+
+    Datagrams from strangers and from the workers' own addresses, and calls of the
+    control plane. Every sum of the good job is checked. Ends with status 1 if the
+    switch's memory grows.
+
+    \b
+    A million datagrams, ten thousand calls (minutes):
+        intswitch fuzz
+    """
+    from intswitch.console import new_console
+    from intswitch.fuzz import command
+
+    raise typer.Exit(command.fuzz(datagrams, calls, seed, new_console()))
+
+
 app.command()(cli_switch.switch)
 app.command()(cli_switch.controller)
 

@@ -35,6 +35,7 @@ HOST_MAY_IMPORT = (
 )
 
 SOCKETS = (
+    "intswitch/fuzz/run.py",  # a stranger's
     "switch/udp.py",
     "switch/addresses.py",  # the layout of a sockaddr
     "switch/messages.py",
@@ -51,6 +52,7 @@ SOCKETS = (
     "intswitch/conformance/ethernet.py",
 )
 CLOCKS = (
+    "intswitch/fuzz/run.py",  # how fast to send
     "switch/server.py",
     "switch/p4_server.py",  # how long a switch may take to start
     "switch/service.py",
@@ -93,6 +95,7 @@ ONLY_IN: dict[str, tuple[str, ...]] = {
     ),
     "yaml": ("intswitch/yaml_model.py",),
     "grpc": (
+        "intswitch/fuzz/calls.py",
         "host/channel.py",
         "switch/service.py",
         "switch/relay.py",
@@ -102,6 +105,7 @@ ONLY_IN: dict[str, tuple[str, ...]] = {
     "finsy": ("switch/p4runtime.py",),
     "pyroute2": ("intswitch/fabrics/namespaces.py",),
     "switch.stubs": (
+        "intswitch/fuzz/calls.py",
         "host/channel.py",
         "switch/service.py",
         "switch/relay.py",

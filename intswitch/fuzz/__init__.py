@@ -1,0 +1,1 @@
+"""Arbitrary and mutated bytes against a running switch while a good job goes on."""
