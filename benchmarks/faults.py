@@ -57,7 +57,7 @@ def topology(faults: FaultsPart) -> Topology:
         switches={name: SwitchPart() for name in ("top", "left", "right")},
         hosts=hosts,
         links=tuple(LinkPart.model_construct(between=end, **fields) for end in ends),
-        jobs=(JobPart(name="faults", workers=hosts),),
+        jobs=(JobPart.model_validate({"name": "faults", "workers": list(hosts)}),),
         seed=1,
     )
 

@@ -181,6 +181,23 @@ slots.decide_safe = early
         "nothing",
     ),
 }
+BROKEN_STRAGGLERS = {
+    "who is late is added to what has gone out": (
+        "slots.decide_safe = instead(slots.decide_safe, slots.LATE, slots.REDUCE)",
+        "wrong",
+    ),
+    "who is late gets no answer": (
+        "slots.decide_safe = instead(slots.decide_safe, slots.LATE, slots.DUPLICATE)",
+        "stuck",
+    ),
+    "a status does not say that the result has gone out": (
+        """
+from switch import aggregate
+aggregate.final_flag = lambda slot, job: 0
+""",
+        "stuck",
+    ),
+}
 EXPLORE = """
 from host import arrivals
 from switch import slots
@@ -210,6 +227,13 @@ def test_what_is_broken_is_found(name: str) -> None:
 def test_what_is_broken_in_a_tree_is_found(name: str) -> None:
     breakage, expected = BROKEN_TREES[name]
     shape = f"num_workers=3, aggregations=(3,), tree={TREE}"
+    assert explored_with(breakage, shape) == expected
+
+
+@pytest.mark.parametrize("name", BROKEN_STRAGGLERS)
+def test_what_is_broken_about_stragglers_is_found(name: str) -> None:
+    breakage, expected = BROKEN_STRAGGLERS[name]
+    shape = "num_workers=2, aggregations=(2,), stragglers=True"
     assert explored_with(breakage, shape) == expected
 
 

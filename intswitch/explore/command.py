@@ -38,6 +38,8 @@ LARGER = (
     Shape(Rule.SAFE, 4, 1, (3,)),
     Shape(Rule.SAFE, 4, 1, (5,), tree=((0, 1), (2, 3))),
     Shape(Rule.SAFE, 4, 1, (4,), tree=(((0,), (1,)), (2, 3))),
+    Shape(Rule.SAFE, 2, 1, (5,), stragglers=True),
+    Shape(Rule.SAFE, 3, 1, (2,), stragglers=True),
 )
 """Besides, with --large: minutes each."""
 

@@ -114,14 +114,15 @@ class Switch:
 
     def as_read(self, data: bytes, place: int) -> bytes:
         """A status with no more in it than a host acts on: its own bit, and whether
-        everybody is in. (The others' bits name the missing in an error.)"""
+        anybody, or everybody, is in. (The others' bits name the missing in an error.)
+        """
         if data[AT_FORMAT_OPCODE] & 0xF != Opcode.STATUS:
             return data
         header = bytearray(data[:HEADER_BYTES])
         bitmap = int.from_bytes(data[HEADER_BYTES:], "big")
         if header[AT_WORKER + 1] != self.below:
             bitmap &= 1 << self.job.workers.index(address(place))
-            header[AT_WORKER + 1] = bitmap.bit_count()
+            header[AT_WORKER + 1] = min(header[AT_WORKER + 1], 1)
         return bytes(header) + bitmap.to_bytes(STATUS_BYTES, "big")
 
     @property
@@ -184,6 +185,8 @@ class Worker:
 
     def take(self, state: bytes, packet: Packet) -> Step:
         unpack(state, self.arrays)
+        if self.window.window[0].left_behind:
+            return Step(state, (), "has given up")
         index = int(self.begun[0]) - 1
         self.outs[index][:] = 0
         stream, rows = self.streams[index], datagrams.row_of(packet.data)
@@ -191,7 +194,8 @@ class Worker:
         record = self.window.window[0]
         if record.left_behind:
             told = "is told that the switch went on without it"
-            if self.shape.stragglers:
+            if self.shape.stragglers:  # it gives up, and that is the end of it
+                self.forget_time()
                 return Step(pack(self.arrays), (), told)
             return self.step("learns", told)
         if arrived.chunks.size == 0:
