@@ -66,6 +66,7 @@ class Aggregations(RuleBasedStateMachine):
         self.air = Air(
             count, num_slots=slots, slot_bytes=SLOT_BYTES, limit=limit, tree=tree
         )
+        self.late: list[tuple[Address, bytes, Address]] = []
         self.outs = [np.empty(0, np.int32)] * count
         self.numbers = [-1] * count
         self.taken = dict.fromkeys(self.air.of_name, 0)
@@ -106,7 +107,7 @@ class Aggregations(RuleBasedStateMachine):
             self.begin(worker)
 
     @precondition(lambda self: self.air.flying)
-    @rule(places=st.lists(st.integers(0, MOST_FLYING), min_size=1, max_size=20))
+    @rule(places=st.lists(st.integers(0, MOST_FLYING), min_size=10, max_size=80))
     def arrive(self, places: list[int]) -> None:
         """In any order."""
         for place in places:
@@ -118,10 +119,19 @@ class Aggregations(RuleBasedStateMachine):
     def lose(self, place: int) -> None:
         self.air.flying.pop(place % len(self.air.flying))
 
-    @precondition(lambda self: 0 < len(self.air.flying) < MOST_FLYING)
-    @rule(place=st.integers(0, MOST_FLYING))
-    def repeat(self, place: int) -> None:
-        self.air.flying.append(self.air.flying[place % len(self.air.flying)])
+    @precondition(lambda self: self.air.flying)
+    @rule(places=st.lists(st.integers(0, MOST_FLYING), min_size=1, max_size=8))
+    def repeat(self, places: list[int]) -> None:
+        """The copies take their time."""
+        for place in places:
+            self.late.append(self.air.flying[place % len(self.air.flying)])
+
+    @precondition(lambda self: self.late)
+    @rule(places=st.lists(st.integers(0, MOST_FLYING), min_size=1, max_size=8))
+    def come_late(self, places: list[int]) -> None:
+        for place in places:
+            if self.late:
+                self.land(*self.late.pop(place % len(self.late)))
 
     def land(self, receiver: Address, packet: bytes, sender: Address) -> None:
         self.air.now += 1e-6
@@ -137,12 +147,14 @@ class Aggregations(RuleBasedStateMachine):
         for chunk in arrived.chunks:
             part = slice(chunk * PER_CHUNK, (chunk + 1) * PER_CHUNK)
             np.testing.assert_array_equal(self.outs[worker.rank][part], right[part])
+        self.air.send(worker)
 
     def teardown(self) -> None:
         """From here on nothing is lost: all come to the end of what one has begun."""
         if not hasattr(self, "air"):
             return
         last, steps = max(self.numbers), 0
+        self.air.flying += self.late
         while not all(map(self.is_over, self.air.workers)):
             steps += 1
             assert steps < STEPS_TO_THE_END, "stuck"
