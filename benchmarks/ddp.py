@@ -78,7 +78,7 @@ def measure(rank: int, ranks: int, switch: str, port: int, queue: Any) -> None:
     clock, by_hook = Clock(), DistributedDataParallel(model())
     hook = intswitch.register_hook(
         by_hook, "intsgd:element_type=int8", switch=switch,
-        num_slots=64, slot_bytes=8104, mtu=65535,
+        num_slots=256, slot_bytes=8104, mtu=65535,
     )  # fmt: skip
     hook.compressor.average = clock.timed(hook.compressor.average)
     modules = {"gloo": DistributedDataParallel(model()), "intsgd int8": by_hook}

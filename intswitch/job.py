@@ -34,8 +34,9 @@ FAREWELL = timedelta(seconds=10)
 LAST_WORDS = timedelta(seconds=2)
 """... and when this process ends without a word."""
 LOOPBACK = "127.0.0.1"
-WIDE = {"num_slots": 64, "slot_bytes": 8104, "mtu": 65535}
-"""Packets on the loopback interface: eight of them are one system call."""
+WIDE = {"num_slots": 256, "slot_bytes": 8104, "mtu": 65535}
+"""Packets on the loopback interface: eight of them are one system call. Slots for ranks
+that compute beside: on cores that are taken every window costs a turn of theirs."""
 NARROW = {"num_slots": 512, "slot_bytes": 1024, "mtu": 1500}
 
 
