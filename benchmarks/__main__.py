@@ -3,7 +3,10 @@
 import importlib
 import sys
 
-NAMES = ("pipeline", "compress", "selection", "coding", "latency", "allreduce")
+NAMES = (
+    "pipeline", "compress", "selection", "coding", "latency", "allreduce", "simulator",
+    "ddp",
+)  # fmt: skip
 
 
 def main() -> None:

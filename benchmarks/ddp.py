@@ -1,6 +1,6 @@
 """A step of DDP: gradients by IntSGD int8 through the switch, beside gloo's float32.
 
-    python -m benchmarks.ddp [RANKS]
+    python -m benchmarks ddp
 
 One run, all processes on the same cores: rounds of steps of both, in turns. The model
 is a stack of linear layers with little to compute for what it has to send, or (`more
@@ -12,7 +12,6 @@ hidden behind backward.
 import multiprocessing
 import os
 import statistics
-import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import nullcontext
@@ -24,7 +23,7 @@ RANKS = 4
 WIDTH, LAYERS = 2048, 6
 """25.2 million parameters."""
 BATCHES = {"communication dominates": 8, "more compute": 128}
-ROUNDS, STEPS = 4, 5
+ROUNDS, STEPS = 3, 4
 METHODS = ("alone", "gloo", "intsgd int8")
 
 
@@ -132,14 +131,14 @@ def run(ranks: int) -> dict[tuple[str, str], list[tuple[float, float]]]:
     return samples
 
 
-def main(ranks: int = RANKS) -> None:
+def main() -> None:
     load = os.getloadavg()[0]
     print(
-        f"DDP, {ranks} ranks on {os.cpu_count()} cores (load {load:.1f} before), "
+        f"DDP, {RANKS} ranks on {os.cpu_count()} cores (load {load:.1f} before), "
         f"{LAYERS * WIDTH * WIDTH / 1e6:.1f} million parameters",
         flush=True,
     )
-    samples = run(ranks)
+    samples = run(RANKS)
     for regime in BATCHES:
         medians = {
             method: [
@@ -165,4 +164,4 @@ def main(ranks: int = RANKS) -> None:
 
 
 if __name__ == "__main__":
-    main(*map(int, sys.argv[1:]))
+    main()

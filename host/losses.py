@@ -49,6 +49,7 @@ def expire(state: State, now: float) -> None:
             tried = slot.chunk <= window.oldest + window.repaired
             if answered_later or timers_alone or tried:
                 slot.timeouts += 1
+                slot.expired += 0 if answered_later else 1
                 slot.silent += 1
                 send_again(state, at, AGAIN if slot.timeouts <= RESENDS else ASK)
                 if slot.silent > window.silent:
@@ -56,7 +57,7 @@ def expire(state: State, now: float) -> None:
                 window.next_timeout = now
                 continue
             slot.excused += 1
-            slot.deadline = now + timeout_after(state.estimate, slot.timeouts)
+            slot.deadline = now + timeout_after(state.estimate, slot.expired)
         window.next_timeout = min(window.next_timeout, slot.deadline)
 
 

@@ -90,6 +90,9 @@ class Stream:
     """Elements of a full contribution, the same on every worker. code4: even."""
     plan: Any
     """Named tuple of all that the kernels need."""
+    needs_results: ClassVar[bool] = False
+    """Whether a chunk can be filled only when the result of the chunk `num_slots`
+    before it has been drained."""
     fill_rows: ClassVar[Callable[..., None]]
     """Kernel (plan, chunks, contributions): write payloads and header fields of
     `chunks` ([rows], int64)."""

@@ -34,6 +34,7 @@ SLOT = np.dtype(
         ("sent_at", np.float64),
         ("deadline", np.float64),
         ("timeouts", np.int64),  # since the chunk was first sent
+        ("expired", np.int64),  # those of them that a timer told, and no answer
         ("silent", np.int64),  # timeouts since anything was heard about the chunk
         ("excused", np.int64),  # timeouts without evidence of a loss
         ("queries", np.int64),
@@ -192,6 +193,7 @@ def release(state: State, chunk: int) -> None:
     slot.chunk = chunk
     slot.state = FRESH
     slot.timeouts = 0
+    slot.expired = 0
     slot.silent = 0
     slot.excused = 0
     slot.queries = 0
@@ -218,7 +220,7 @@ def mark_sent(state: State, slot: Any, now: float) -> None:
     slot.sent_at = now
     slot.number = window.sent
     window.sent += 1
-    slot.deadline = now + timeout_after(state.estimate, slot.timeouts)
+    slot.deadline = now + timeout_after(state.estimate, slot.expired)
     window.next_timeout = min(window.next_timeout, slot.deadline)
 
 

@@ -9,13 +9,25 @@ if TYPE_CHECKING:
     from host.agent import join
     from host.compressors import compressor
     from intswitch.hook import register_hook
+    from intswitch.sim.cables import Cable
+    from intswitch.sim.simulation import Simulation
     from intswitch.switch_process import Switch
 
 __version__ = "0.1.0"
-__all__ = ["Switch", "__version__", "compressor", "join", "register_hook"]
+__all__ = [
+    "Cable",
+    "Simulation",
+    "Switch",
+    "__version__",
+    "compressor",
+    "join",
+    "register_hook",
+]
 
 # Imported when first used: the command line has no second to spare for numba.
 _HOME = {
+    "Cable": "intswitch.sim.cables",
+    "Simulation": "intswitch.sim.simulation",
     "Switch": "intswitch.switch_process",
     "join": "host.agent",
     "compressor": "host.compressors",

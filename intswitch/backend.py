@@ -14,7 +14,13 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.distributed import PrefixStore, ProcessGroup, ProcessGroupGloo, Work
+from torch.distributed import (
+    AllreduceOptions,
+    PrefixStore,
+    ProcessGroup,
+    ProcessGroupGloo,
+    Work,
+)
 
 from host.agreement import agree
 from host.compressors.base import Compressor
@@ -78,10 +84,10 @@ class SwitchGroup(ProcessGroup):
 
     # reductions
 
-    def allreduce(self, tensors: list[Tensor], opts: Any) -> Work:
-        op = opts.reduceOp.op
+    def allreduce(self, tensors: list[Tensor], opts: Any = None) -> Work:
+        op = SUM if opts is None else opts.reduceOp.op
         if not all(self.does(op, tensor) for tensor in tensors):
-            return self.gloo.allreduce(tensors, opts)
+            return self.gloo.allreduce(tensors, opts or AllreduceOptions())
         staged = [Staged(tensor) for tensor in tensors]
 
         def work() -> None:
@@ -91,6 +97,9 @@ class SwitchGroup(ProcessGroup):
         return self.submit("all_reduce", op, tensors, work)
 
     def allreduce_coalesced(self, tensors: list[Tensor], opts: Any) -> Work:
+        op = opts.reduceOp.op
+        if not all(self.does(op, tensor) for tensor in tensors):
+            return self.gloo.allreduce_coalesced(tensors, opts)
         return self.allreduce(tensors, opts)
 
     def reduce(self, tensors: list[Tensor], opts: Any) -> Work:

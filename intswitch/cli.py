@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from intswitch import cli_switch, explore_options, options
+from intswitch import cli_switch, explore_options, options, study_options
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -174,19 +174,19 @@ def reproduce(
 
 @app.command()
 def study(
-    name: options.Study,
-    quick: options.QuickStudy = False,
+    name: study_options.Study,
+    quick: study_options.QuickStudy = False,
     seed: options.PaperSeed = 0,
-    rate: options.LinkRate = "100 Gbit/s",
-    delay: options.LinkDelay = "1 us",
+    rate: study_options.LinkRate = "100 Gbit/s",
+    delay: study_options.LinkDelay = "1 us",
     out: options.Out = None,
 ) -> None:
     """Study in virtual time what no laptop can hold: fast links, thousands of workers.
 
-    The switch pipeline and the host windows are those of every other command; only
-    links are simulated: rate, delay, queue, loss, reordering. Every sum is checked
-    to the last bit. Writes STUDY.csv and STUDY.png into runs/study-STUDY, or where
-    --out says. A run repeats from its seed.
+    The switch's pipeline and the hosts' windows are those of every command; only
+    links are simulated: rate, delay, queue, loss, reordering. Every sum is
+    checked to the last bit. Writes STUDY.csv and STUDY.png into runs/study-STUDY,
+    or where --out says. A run repeats from its seed.
 
     \b
     How loss slows an aggregation down, and what finds losses sooner:

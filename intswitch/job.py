@@ -13,12 +13,13 @@ import secrets
 import threading
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import timedelta
 from typing import Any, ClassVar
 
 import numpy as np
 
+from host.access import Access
 from host.agent import Network, join
 from host.compressors.base import Compressor
 from intswitch.methods import Method
@@ -101,6 +102,8 @@ class Setup:
 
     switch: str
     job: str
+    token: str
+    """Of the job: who does not read the store cannot join it."""
     compressor: str
     check: bool
     num_slots: int
@@ -171,26 +174,31 @@ class Job:
     def _decide(self, options: Options | None) -> Setup:
         earlier = Job.first.setup if Job.first is not None else None
         if options is None and earlier is not None:
-            job = f"torch {secrets.token_hex(8)}"
-            return Setup(**(asdict(earlier) | {"job": job}))
+            return replace(earlier, job=new_name(), token=secrets.token_hex(16))
         chosen = options or Options.from_environment()
         Method.parse(chosen.compressor).checked()
         packets = NARROW
         if chosen.switch is None:
             address = address_for_all(os.environ)
             packets = WIDE if address == LOOPBACK else NARROW
-        packets = {name: getattr(chosen, name) or packets[name] for name in packets}
+        width = chosen.slot_bytes or packets["slot_bytes"]
         if chosen.switch is None:
-            self.switch = Switch(
-                address, 0, slot_bytes=max(1408, packets["slot_bytes"])
-            )
+            # torch's store, through which the others come, is as open as that
+            insecure: dict[str, Any] = {}
+            if address != LOOPBACK:
+                insecure["insecure"] = True
+            most = max(width, 1408)
+            self.switch = Switch(address, 0, slot_bytes=most, **insecure)
             self.switch.start()
         return Setup(
             switch=chosen.switch or self.switch.endpoint,  # type: ignore[union-attr]
-            job=f"torch {secrets.token_hex(8)}",
+            job=new_name(),
+            token=secrets.token_hex(16),
             compressor=chosen.compressor,
             check=chosen.check,
-            **packets,
+            num_slots=chosen.num_slots or packets["num_slots"],
+            slot_bytes=width,
+            mtu=chosen.mtu or packets["mtu"],
         )
 
     def close(self, leave: bool = True, farewell: timedelta = FAREWELL) -> None:
@@ -220,9 +228,15 @@ class Job:
             self.switch.close()
 
 
+def new_name() -> str:
+    """Of a job that no other is called."""
+    return f"torch {secrets.token_hex(8)}"
+
+
 def join_by(setup: Setup, job: str, rank: int, size: int, timeout: float) -> Network:
     """Join a job that is as rank 0 decided."""
     tables = setup.create().tables(size)
+    access = Access.from_environment()
     return join(
         setup.switch,
         job=job,
@@ -234,6 +248,7 @@ def join_by(setup: Setup, job: str, rank: int, size: int, timeout: float) -> Net
         mtu=setup.mtu,
         code4=tables.get("code4"),
         code8=tables.get("code8"),
+        access=access if access.token else replace(access, token=setup.token),
     )
 
 

@@ -137,6 +137,7 @@ Fabric = Annotated[
         metavar="NAME",
         help="[b]loopback[/]: the emulated switch, processes on this machine; "
         "[b]netns[/]: the same, every host and switch in a network namespace; "
+        "[b]sim[/]: the same switch, links of any rate and delay in virtual time; "
         "[b]bmv2[/]: our P4 program on BMv2's simple_switch, hosts in network "
         "namespaces; [b]bmv2-p4runtime[/]: the same on simple_switch_grpc; "
         "[b]mininet[/]: as bmv2, the network made by Mininet. `intswitch doctor` says "
@@ -157,19 +158,6 @@ PaperSeed = Annotated[
 ]
 Quick = Annotated[
     bool, Option("--quick", help="Fewer draws and steps: sooner, with wider intervals.")
-]
-Study = Annotated[
-    Literal["loss", "slots", "collectives", "depth"],
-    Argument(metavar="STUDY", help="loss, slots, collectives or depth."),
-]
-QuickStudy = Annotated[
-    bool, Option("--quick", help="Fewer cases and smaller vectors: seconds.")
-]
-LinkRate = Annotated[
-    str, Option("--rate", metavar="RATE", help="Of every link, each way.")
-]
-LinkDelay = Annotated[
-    str, Option("--delay", metavar="TIME", help="Of every link, one way.")
 ]
 Data = Annotated[
     Path | None,

@@ -16,19 +16,22 @@ jobs: []                      # fixed ones, as in the file of `intswitch switch`
 
 Beside `p4runtime` may stand `device_id: 1`, and `program: intswitch.json` with
 `p4info: intswitch.p4info.txtpb`, from where the controller is started; where they are
-not given, they are compiled.
+not given, they are compiled. In a tree of switches, `control` has `parent: HOST:PORT`,
+the control plane of the switch above: who joins here joins there.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from dataclasses import replace
 from ipaddress import IPv4Address
 from pathlib import Path
 from typing import Annotated, Any
 
 from pydantic import Field
 
+from host.access import Access
 from intswitch.access import FilePath, SecurityPart
 from intswitch.configuration import (
     JOB_DEFAULTS,
@@ -63,6 +66,7 @@ from switch.p4_tables import (
     Station,
 )
 from switch.protocol import DEFAULT_PORT, Rule
+from switch.security import Security
 
 MAX_PORT = 511  # of v1model
 MAX_TCP_PORT = 65535
@@ -86,8 +90,9 @@ def read_controller(path: Path | str) -> P4SwitchConfig:
             rule=Rule[file.switch.rule.upper()],
             num_slots=NUM_SLOTS,
             slot_bytes=SLOT_BYTES,
+            parent=file.control.parent or "",
             jobs=tuple(job_config(job, version=4) for job in file.jobs),
-            security=file.control.security(),
+            security=file.control.to_parent(),
         ),
         mac=number_of_mac(file.switch.mac),
         control=(file.control.address, file.control.port),
@@ -168,6 +173,14 @@ class SwitchPart(Part):
 class ControlPart(SecurityPart):
     address: IPv4
     port: Annotated[int, whole(0, MAX_TCP_PORT)] = DEFAULT_PORT
+    parent: AddressPort | None = None
+
+    def to_parent(self) -> Security:
+        """To the switch above, this one is what a worker is."""
+        found = self.security()
+        if self.parent is None:
+            return found
+        return replace(found, above=Access.from_environment().certificate)
 
 
 class StationPart(Part):

@@ -28,10 +28,12 @@ _HERE = Path(__file__).resolve().parent
 FOLDERS = (_HERE / "topologies", _HERE.parent / "topologies")
 """Where the topologies that come with intswitch lie: installed, or in the sources."""
 
+SIZES = {"B": 1.0, "kB": 1e3, "MB": 1e6, "KiB": 1024.0, "MiB": 1024.0**2}
 RATES = {"bit/s": 1.0, "kbit/s": 1e3, "Mbit/s": 1e6, "Gbit/s": 1e9}
 
 
 Rate = Annotated[float, BeforeValidator(lambda value: quantity(value, RATES))]
+Size = Annotated[float, BeforeValidator(lambda value: quantity(value, SIZES))]
 
 # before the parts: a wrong one is there, too
 SOME = expect("at least one", lambda value: value not in ([], {}))
@@ -73,6 +75,8 @@ class LinkPart(FaultsPart):
     between: tuple[str, str]
     rate: Rate | None = None
     """bit/s. None: as fast as the fabric can."""
+    queue: Size | None = None
+    """Bytes that may wait for the link at a switch; more are dropped. None: any."""
     toward: dict[str, FaultsPart] = Field(default_factory=dict)
     """What is different on the way to one of the ends."""
 

@@ -7,7 +7,7 @@ compressor gets the whole gradient without a copy, and a step is two lines.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict
 from time import perf_counter
@@ -52,15 +52,16 @@ class FlatModel:
 class Stopwatch:
     """Seconds spent in each phase of the steps."""
 
-    def __init__(self) -> None:
+    def __init__(self, clock: Callable[[], float] = perf_counter) -> None:
         self.seconds = dict.fromkeys(PHASES, 0.0)
-        self.last = perf_counter()
+        self.clock = clock
+        self.last = clock()
 
     def start(self) -> None:
-        self.last = perf_counter()
+        self.last = self.clock()
 
     def lap(self, phase: str) -> None:
-        now = perf_counter()
+        now = self.clock()
         self.seconds[phase] += now - self.last
         self.last = now
 
@@ -70,7 +71,7 @@ class Stopwatch:
         Filling packets belongs to compressing, draining them to decompressing; what
         of the aggregations remains is communication, what else remains compressing.
         """
-        now = perf_counter()
+        now = self.clock()
         fill, drain, aggregate = (
             after - then for after, then in zip(clocks(network), before, strict=True)
         )
@@ -109,7 +110,8 @@ class Run:
         self.velocity = torch.zeros_like(self.flat.weights)
         self.started = resolve(training, self.workload, len(self.flat.weights))
         self.every = max(1, self.started.steps // max(1, training.evaluations))
-        self.watch = Stopwatch()
+        # a simulated network has time of its own
+        self.watch = Stopwatch(getattr(network, "clock", perf_counter))
         self.losses: list[float] = []
         self.bytes_up: list[int] = []
         self.bytes_down: list[int] = []
@@ -243,8 +245,13 @@ def train(send: Any, *, training: dict[str, Any], join: dict[str, Any]) -> None:
 
 
 def join_with(compressor: Compressor, join: dict[str, Any]) -> Any:
-    """Join with the code tables that the compressor needs."""
-    return intswitch.join(**(join | compressor.tables(join["num_workers"])))
+    """Join with the code tables that the compressor needs: a switch, or a simulator."""
+    given = join | compressor.tables(join["num_workers"])
+    if "simulator" in join:
+        from intswitch.sim.network import join as join_simulator
+
+        return join_simulator(**given)
+    return intswitch.join(**given)
 
 
 def group(training: dict[str, Any], network: Any) -> AbstractContextManager[None]:

@@ -48,8 +48,10 @@ def decoded(how: Reduction, integers: Any, dtype: torch.dtype) -> Any:
 
 
 def bytes_of(tensor: Tensor) -> Tensor:
-    """[bytes] of its elements."""
-    return tensor.reshape(-1).view(torch.uint8)
+    """[bytes] of its elements, not copied if they lie in a row."""
+    flat = tensor.reshape(-1)
+    # of one element or none torch does not care where the next would be; a view does
+    return flat.as_strided(flat.shape, (1,)).view(torch.uint8)
 
 
 def byte_rows(parts: Tensor) -> Tensor:
@@ -58,5 +60,7 @@ def byte_rows(parts: Tensor) -> Tensor:
 
 
 def typed(data: Tensor, like: Tensor) -> Tensor:
-    """Bytes as elements."""
-    return data.view(like.dtype).view(like.shape)
+    """Bytes as elements. A copy: they may lie where elements may not."""
+    out = torch.empty(like.shape, dtype=like.dtype)
+    bytes_of(out).copy_(data)
+    return out

@@ -24,6 +24,7 @@ from switch.cache import cache_folder
 
 Function = TypeVar("Function", bound=Callable[..., object])
 
+LONGEST_NAME = 100
 ROOT = Path(__file__).resolve().parent.parent
 IMPORT = re.compile(
     r"^\s*(?:from|import)\s+((?:switch|host|intswitch)\b[\w.]*)"
@@ -121,6 +122,9 @@ def specialize(function: Callable[..., Any], **kernels: Callable[..., Any]) -> A
     """
     names = [f"{each.__module__}_{each.__qualname__}" for each in kernels.values()]
     name = "_".join([function.__name__, *names]).replace(".", "_")
+    if len(name) > LONGEST_NAME:  # it becomes part of a file's
+        digest = hashlib.sha256(name.encode()).hexdigest()[:16]
+        name = f"{function.__name__}_{digest}"
     scope = {**function.__globals__, **kernels}
     special = FunctionType(function.__code__, scope, name)
     special.__qualname__ = name

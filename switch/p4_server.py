@@ -142,6 +142,7 @@ def open_control(
             control,
             threading.Lock(),
             *config.control,
+            parent=config.switch.parent,
             security=config.switch.security,
         )
         service.start()

@@ -335,6 +335,9 @@ def test_a_place_in_a_tree(file: File) -> None:
     assert file.mistakes() == [
         "14: jobs.0.tree.parent: no station has this address (found '10.0.0.9:48864')"
     ]
+    joined = there.replace("10.0.0.254", '10.0.0.254, parent: "10.0.0.7:48864"')
+    config = read_controller(file.with_switch(THRIFT, joined)).switch
+    assert config.parent == "10.0.0.7:48864"
     file.with_switch(f"{THRIFT}\nrule: switchml", there)
     assert file.mistakes() == ["15: jobs.0.tree: trees of switches take the rule safe"]
 

@@ -2,6 +2,7 @@
 the counts of a real run."""
 
 from dataclasses import asdict
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,6 +12,7 @@ from host.agent import Network
 from host.recovery import Recovery
 from intswitch.sim.cables import Cable
 from intswitch.sim.report import Report, bound
+from intswitch.sim.rivals import ring_all_reduce
 from intswitch.sim.simulation import Simulation, SimulationError
 from intswitch.sim.tree import lay_out, tree_of
 from switch.config import JobConfig, LinkFaults
@@ -193,9 +195,26 @@ def test_time_that_runs_out_is_told() -> None:
         simulation.aggregate(FULL, timeout=2.0)
 
 
-def test_a_switch_has_at_most_64_children() -> None:
-    with pytest.raises(ValueError, match="65 children: allowed are 1 to 64"):
-        Simulation(tree=tree_of((65,)))
+@pytest.mark.parametrize(
+    ("options", "match"),
+    [
+        ({"tree": tree_of((65,))}, "65 children: allowed are 1 to 64"),
+        ({"tree": (0, 2)}, "each of the workers once"),
+        ({"tree": (0, 1), "num_slots": 12}, "num_slots 12: must be a power of two"),
+    ],
+)
+def test_what_cannot_be_simulated_is_told(options: dict[str, Any], match: str) -> None:
+    with pytest.raises(ValueError, match=match):
+        Simulation(**options)
+
+
+def test_what_is_no_cable_is_told() -> None:
+    with pytest.raises(ValueError, match="rate 0 bit/s: must be more than 0"):
+        Cable(rate=0)
+    with pytest.raises(ValueError, match="needs a rate or a delay"):
+        Cable(rate=np.inf, delay=0)
+    with pytest.raises(ValueError, match="one without faults"):
+        ring_all_reduce((0, 1), faulty(LinkFaults(loss=0.1)), 1000, 1000)
 
 
 def test_nodes_of_an_uneven_tree() -> None:

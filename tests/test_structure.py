@@ -64,6 +64,7 @@ CLOCKS = (
     "intswitch/switch_process.py",  # ... and to start
     "intswitch/train.py",  # the time a training takes
     "intswitch/trainer.py",  # ... and its phases
+    "intswitch/sim/network.py",  # ... where the network's time is virtual
     "intswitch/explore/command.py",  # the time that an exploration took
     "intswitch/reproduce/fastsgd_coding.py",  # the time that coding takes
     "intswitch/conformance/udp.py",  # how long a switch under test may take to answer

@@ -10,7 +10,7 @@ from torch_checks import GROUPS, check, group, raised, rank
 
 import intswitch
 
-SIZES = (1, 3000)
+SIZES = (0, 1, 3000)
 INTEGERS = (torch.int8, torch.int16, torch.int32)
 WIDE = (torch.int64, torch.float64)
 ALL = (*INTEGERS, *WIDE, torch.float32, torch.bfloat16, torch.bool, torch.complex64)
@@ -172,6 +172,20 @@ def strided_tensors_are_read_and_written() -> None:
     found = torch.zeros(3, 2)
     dist.broadcast(found.t().copy_(own(6, torch.float32).view(2, 3)), 0)
     assert torch.equal(found.t(), own(6, torch.float32, 0).view(2, 3))
+
+
+@check
+def several_at_once_and_without_options() -> None:
+    for dtype in (torch.int32, torch.float64):
+        found = [own(size, dtype) for size in SIZES]
+        expected = [torch.stack(everybody(size, dtype)).sum(0) for size in SIZES]
+        dist.all_reduce_coalesced(found)
+        assert all(map(torch.equal, found, [each.to(dtype) for each in expected]))
+        found = [own(300, dtype)]
+        group().allreduce(found).wait()
+        assert torch.equal(
+            found[0], torch.stack(everybody(300, dtype)).sum(0).to(dtype)
+        )
 
 
 @check

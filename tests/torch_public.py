@@ -15,30 +15,36 @@ import tempfile
 import time
 import unittest
 from collections import Counter
+from collections.abc import Callable
+from typing import Any
 from unittest import TestCase, TestResult
 
 import torch
-from torch.testing._internal import common_distributed
+from torch import distributed
 
 import intswitch
 from intswitch.autoload import BACKEND, register
 
 RANKS = 4
-FEATURES = ("ddp", "subgroup", "plugin")
+GATE = "gloo"
+"""The tests of this backend are run: third ones are skipped by name. Who asks for it
+gets ours."""
 
 
 def switch_tests() -> type[TestCase]:
     """The tests, each in processes forked from this one."""
     os.environ |= {
-        "BACKEND": BACKEND,
+        "BACKEND": GATE,
         "WORLD_SIZE": str(RANKS),
         "TEMP_DIR": tempfile.mkdtemp(),
         "OMP_NUM_THREADS": "1",
     }
-    register()
-    for feature in FEATURES:
-        common_distributed.DistTestCases.backend_feature[feature].add(BACKEND)
     from torch.testing._internal.distributed import distributed_test as tests
+
+    register()
+    distributed.init_process_group = with_ours(distributed.init_process_group)
+    # else groups of two want eight ranks
+    os.environ["BACKEND"] = "mpi"
 
     class TestSwitch(tests.TestDistBackend, tests.DistributedTest._DistTestBase):
         def setUp(self) -> None:
@@ -46,6 +52,15 @@ def switch_tests() -> type[TestCase]:
             self._start_processes(multiprocessing.get_context("fork").Process)
 
     return TestSwitch
+
+
+def with_ours(init: Callable[..., None]) -> Callable[..., None]:
+    def call(*arguments: Any, **named: Any) -> None:
+        if named.get("backend") == GATE:
+            named["backend"] = BACKEND
+        init(*arguments, **named)
+
+    return call
 
 
 class Told(TestResult):

@@ -126,6 +126,7 @@ class BlockExponentSum(ScaledSum):
     exponents, maxima: see `block_plan`.
     """
 
+    needs_results = True
     fill_rows = staticmethod(fill_blocks)
     drain_rows = staticmethod(drain_blocks)
 

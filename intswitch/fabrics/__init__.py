@@ -10,6 +10,7 @@ from intswitch.topology import Topology
 FABRICS = {
     "loopback": ("intswitch.fabrics.loopback", "Loopback"),
     "netns": ("intswitch.fabrics.netns", "Netns"),
+    "sim": ("intswitch.fabrics.sim", "Sim"),
     "bmv2": ("intswitch.fabrics.bmv2", "Bmv2"),
     "bmv2-p4runtime": ("intswitch.fabrics.bmv2_p4runtime", "Bmv2P4Runtime"),
     "mininet": ("intswitch.fabrics.mininet", "Mininet"),

@@ -82,7 +82,7 @@ class Fabric(ABC):
     """A topology at work."""
 
     name: str
-    cannot: Collection[str] = ("rate",)
+    cannot: Collection[str] = ("rate", "queue")
     """Fields of links; see `refuse`."""
     trees = False
     """Whether it can have switches below switches."""

@@ -31,6 +31,18 @@ class Cable:
     down: LinkFaults = PERFECT
     """The same on the way from the parent."""
 
+    def __post_init__(self) -> None:
+        """Raises ValueError for what no cable is."""
+        if not self.rate > 0:
+            raise ValueError(f"rate {self.rate:g} bit/s: must be more than 0")
+        if not 0 <= self.delay < np.inf:
+            raise ValueError(f"delay {self.delay:g} s: must be 0 or more")
+        if (
+            self.delay == 0 == min(self.up.delay, self.down.delay)
+            and self.rate == np.inf
+        ):
+            raise ValueError("a cable needs a rate or a delay, or time stands still")
+
 
 def links_of(
     paths: list[Path],

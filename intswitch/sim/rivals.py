@@ -12,6 +12,7 @@ from intswitch.sim.cables import Cable, links_of, shortest
 from intswitch.sim.hosts import Hosts, Outcome, play
 from intswitch.sim.ports import MOST_PORTS, new_ports
 from intswitch.sim.tree import NOBODY, Nodes, number
+from switch.config import PERFECT
 from switch.protocol import HEADER_BYTES
 from switch.tree import Tree, ranks_of
 
@@ -47,7 +48,12 @@ def parameter_server(
 
 
 def new_hosts(tree: Tree, cable: Cable, flights: int) -> Hosts:
-    """Every node of a tree, nothing under way."""
+    """Every node of a tree, nothing under way.
+
+    Raises ValueError for a cable with faults: these protocols repair nothing.
+    """
+    if cable.up != PERFECT or cable.down != PERFECT:
+        raise ValueError("cable: ring and parameter server need one without faults")
     nodes, paths = number(tree, MOST_PORTS - 1)
     links, lines = links_of(paths, nodes, {}, cable, 0)
     air = new_air(links, lines, HEADER_BYTES, flights, BLOCKS)

@@ -8,13 +8,25 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from host import window as win
 from host.recovery import Recovery
 from intswitch.sim import payloads
 from intswitch.sim.air import enlarge, new_air
 from intswitch.sim.cables import Cable, links_of, shortest
-from intswitch.sim.loop import CROWDED, DONE, LEFT, OVER, PAUSED, STUCK, loop_of
+from intswitch.sim.loop import (
+    CROWDED,
+    DONE,
+    LEFT,
+    OVER,
+    PAUSED,
+    STUCK,
+    WANTING,
+    Payloads,
+    loop_of,
+)
+from intswitch.sim.payloads import SEEDED
 from intswitch.sim.report import Report, new_report, start_counting
 from intswitch.sim.state import (
     Totals,
@@ -23,13 +35,16 @@ from intswitch.sim.state import (
     new_switches,
     new_workers,
 )
-from intswitch.sim.tree import lay_out
+from intswitch.sim.tree import NOBODY, lay_out
+from switch.codes import Table
 from switch.config import JobConfig
+from switch.parser import bytes_of, element_type_of, result_type_of
 from switch.protocol import (
     ELEMENT_BYTES,
     HEADER_BYTES,
     STATUS_BYTES,
     ElementType,
+    Overflow,
     Reduction,
     Rule,
     kind_of,
@@ -44,6 +59,15 @@ FAST = Recovery(initial=1e-3, floor=1e-4, ceiling=1e-2, patience=0.0)
 
 
 FAST_CABLE = Cable()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Task:
+    """What is aggregated; as `host.packetizer.Stream` has it."""
+
+    kind: int
+    num_chunks: int
+    elements_per_chunk: int
 
 
 class SimulationError(RuntimeError):
@@ -62,6 +86,9 @@ class Simulation:
     slot_bytes: int = 1024
     window: int | None = None
     """Chunks outstanding at most; None: num_slots."""
+    overflow: Overflow = Overflow.DETECT
+    code4: Table | None = None
+    code8: Table | None = None
     rule: Rule = Rule.SAFE
     recovery: Recovery = FAST
     seed: int = 0
@@ -70,11 +97,16 @@ class Simulation:
         self.num_workers = len(ranks_of(self.tree))
         if sorted(ranks_of(self.tree)) != list(range(self.num_workers)):
             raise ValueError(f"tree {self.tree}: must have each of the workers once")
+        if self.num_slots < 1 or self.num_slots & (self.num_slots - 1):
+            raise ValueError(f"num_slots {self.num_slots}: must be a power of two")
         job = JobConfig(
             job=1,
             workers=(("10.0.0.1", 1),) * self.num_workers,
             num_slots=self.num_slots,
             slot_bytes=self.slot_bytes,
+            overflow=self.overflow,
+            code4=self.code4,
+            code8=self.code8,
         )
         self.layout = lay_out(self.tree, job)
         longest = HEADER_BYTES + max(self.slot_bytes, STATUS_BYTES)
@@ -87,13 +119,17 @@ class Simulation:
             new_switches(self.layout, self.rule),
             new_workers(self.layout, self.window or self.num_slots, self.recovery),
             new_desk(self.slot_bytes),
-            Totals(np.zeros(1, np.int64), np.array([0.0, shortest(links)])),
+            self._totals(shortest(links)),
             np.zeros(HEADER_BYTES + self.slot_bytes, np.uint8),
             int(self.rule),
             self.block_bytes,
             int(not lines[nodes.at_rank]["corruption"].any()),
         )
         self.now = 0.0
+
+    def _totals(self, stretch: float) -> Totals:
+        waits = np.full(1, NOBODY)
+        return Totals(np.zeros(1, np.int64), np.array([0.0, stretch]), waits)
 
     def aggregate(
         self,
@@ -119,33 +155,53 @@ class Simulation:
             self.seed, self.num_workers, ELEMENT_BYTES[element_type], result_width,
             num_elements, per_chunk, self.num_slots,
         )  # fmt: skip
-        kind = kind_of(Reduction.SUM, element_type, result_type)
-        self.begin(-(-num_elements // per_chunk), kind, per_chunk)
-        desk = new_desk(per_chunk * ELEMENT_BYTES[element_type])
-        self.world = self.world._replace(desk=desk)
-        start_counting(self.world, self.now)
-        self._run(plan, self.now + timeout, progress)
-        report = new_report(
-            self.world, self.now, -(-num_elements // per_chunk),
-            num_elements * result_width, plan.wrong,
-        )  # fmt: skip
-        self.now = float(self.world.totals.now[0])
+        task = Task(
+            kind=kind_of(Reduction.SUM, element_type, result_type),
+            num_chunks=-(-num_elements // per_chunk),
+            elements_per_chunk=per_chunk,
+        )
+        report = self.run(task, plan, SEEDED, plan.wrong, progress, timeout=timeout)
         certain = self.rule == Rule.SAFE and not report.faults["missed"]
         if certain and report.contradictions():
             raise SimulationError("; ".join(report.contradictions()))
         return report
 
-    def _run(self, plan: Any, end: float, progress: Callable[[int], None]) -> None:
-        loop = loop_of(payloads.make, payloads.drain)
+    def run(
+        self,
+        task: Task,
+        plan: Any,
+        kernels: Payloads,
+        checks: NDArray[np.int64],
+        progress: Callable[[int], None] = lambda chunks: None,
+        on_wanting: Callable[[int], None] = lambda rank: None,
+        timeout: float = TIMEOUT,
+    ) -> Report:
+        """One aggregation, whose payloads `kernels` know.
+
+        `checks`: [2] results that were found wrong, results that were checked. When
+        chunks of a worker have not been made yet, `on_wanting(rank)` is to make them.
+        Raises SimulationError as `aggregate`.
+        """
+        self._begin(task)
+        start_counting(self.world, self.now)
+        loop = loop_of(kernels)
         while True:
-            why = loop(self.world, plan, end)
+            why = loop(self.world, plan, self.now + timeout)
             progress(int(self.world.workers.windows["done"].min()))
             if why == DONE:
-                return
+                break
             if why == CROWDED:
                 self.world = self.world._replace(air=enlarge(self.world.air))
+            elif why == WANTING:
+                on_wanting(int(self.world.nodes.rank[self.world.totals.waits[0]]))
             elif why != PAUSED:
                 raise SimulationError(self._describe(why))
+        width = bytes_of(task.elements_per_chunk, result_type_of(task.kind))
+        report = new_report(
+            self.world, self.now, task.num_chunks, task.num_chunks * width, checks
+        )
+        self.now = float(self.world.totals.now[0])
+        return report
 
     def _describe(self, why: int) -> str:
         windows = self.world.workers.windows
@@ -160,14 +216,16 @@ class Simulation:
         progress = f"{done[slowest]} of {chunks} results"
         return f"worker {slowest} has {progress}: {reason[why]}"
 
-    def begin(self, num_chunks: int, kind: int, full_count: int) -> None:
+    def _begin(self, task: Task) -> None:
         workers = self.world.workers
         for rank in range(self.num_workers):
             state = win.State(
                 workers.windows[rank : rank + 1], workers.slots[rank],
                 workers.fresh[rank], workers.again[rank], workers.estimates[rank],
             )  # fmt: skip
-            win.begin(state, num_chunks, kind, full_count)
+            win.begin(state, task.num_chunks, task.kind, task.elements_per_chunk)
         workers.wake[:] = self.now
         workers.clock[:] = self.now
         self.world.totals.finished[0] = 0
+        desk = new_desk(bytes_of(task.elements_per_chunk, element_type_of(task.kind)))
+        self.world = self.world._replace(desk=desk)

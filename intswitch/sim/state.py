@@ -132,6 +132,8 @@ class Totals(NamedTuple):
     """[1] workers that have all their results."""
     now: Times
     """[2] the end of the stretch of time at hand; how long a stretch can be."""
+    waits: Integers
+    """[1] node of the worker whose chunks are being made, or NOBODY."""
 
 
 class World(NamedTuple):

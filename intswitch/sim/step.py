@@ -47,6 +47,7 @@ from switch.slots import NOW, START_AGAIN, TAKE_OVER
 from switch.udp import Rows
 
 Bytes = NDArray[np.uint8]
+Integers = NDArray[np.int64]
 
 MOST_COPIES = (
     2 * MOST_PORTS
@@ -58,12 +59,10 @@ def make(plan: Any, worker: int, chunk: int, packet: Bytes) -> None:
     raise NotImplementedError
 
 
-def complete(world: World, plan: Any, node: int, header: Bytes, packet: Bytes) -> None:
-    """The whole of a contribution of the worker at `node`, of which a header came."""
-    rank = world.nodes.rank[node]
+def complete(windows: Any, rank: int, plan: Any, header: Bytes, packet: Bytes) -> None:
+    """The whole of a worker's contribution, of which a header came."""
     write8(packet[:HEADER_BYTES], header)
-    sequence = read32(header, AT_SEQUENCE)
-    chunk = (sequence - world.workers.windows[rank].first) & SEQUENCE_MASK
+    chunk = (read32(header, AT_SEQUENCE) - windows[rank].first) & SEQUENCE_MASK
     make(plan, rank, chunk, packet[HEADER_BYTES:])
 
 
@@ -85,7 +84,8 @@ def serve(world: World, plan: Any, node: int, until: float) -> bool:
         block = flight.block
         packet = world.packet[: flight.length]
         if block == NONE:
-            complete(world, plan, first + port, flight.header, packet)
+            rank = world.nodes.rank[first + port]
+            complete(world.workers.windows, rank, plan, flight.header, packet)
         else:
             start = block * world.block_bytes
             packet = air.blocks[start : start + flight.length]
@@ -255,7 +255,7 @@ def speak(world: World, node: int) -> None:
 
 
 @kernel
-def clear_desk(air: Air, desk: Desk) -> None:
+def clear_desk(air: Air, landed: Integers) -> None:
     """Give the blocks of what came back; its results have been drained."""
-    for row in range(desk.used[LANDED]):
-        drop_block(air, desk.landed[row])
+    for row in range(landed.size):
+        drop_block(air, landed[row])
