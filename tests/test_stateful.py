@@ -6,13 +6,15 @@ nobody stuck, every packet counted once."""
 from functools import cache
 
 import numpy as np
-from hypothesis import settings
+import pytest
+from hypothesis import Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import (
     RuleBasedStateMachine,
     initialize,
     precondition,
     rule,
+    run_state_machine_as_test,
 )
 from numpy.typing import NDArray
 from world import Worker, World
@@ -22,7 +24,7 @@ from host.datagrams import row_of, take_in
 from host.losses import expire
 from host.packetizer import ArrayStream
 from switch.config import Address
-from switch.protocol import Reduction
+from switch.protocol import Reduction, Rule
 from switch.tree import Tree
 
 SLOT_BYTES = 16
@@ -60,11 +62,18 @@ def vectors(workers: int, number: int) -> NDArray[np.int32]:
 
 
 class Aggregations(RuleBasedStateMachine):
+    slot_rule = Rule.SAFE
+
     @initialize(shape=st.sampled_from(SHAPES))
     def build(self, shape: tuple[int, int, int | None, Tree | None]) -> None:
         count, slots, limit, tree = shape
         self.air = Air(
-            count, num_slots=slots, slot_bytes=SLOT_BYTES, limit=limit, tree=tree
+            count,
+            num_slots=slots,
+            slot_bytes=SLOT_BYTES,
+            limit=limit,
+            tree=tree,
+            rule=self.slot_rule if tree is None else Rule.SAFE,
         )
         self.late: list[tuple[Address, bytes, Address]] = []
         self.outs = [np.empty(0, np.int32)] * count
@@ -196,5 +205,21 @@ class Aggregations(RuleBasedStateMachine):
 
 TestAggregations = Aggregations.TestCase
 TestAggregations.settings = settings(
-    max_examples=40, stateful_step_count=60, deadline=None, derandomize=True
+    max_examples=100, stateful_step_count=60, deadline=None, derandomize=True
 )
+
+
+class Switchml(Aggregations):
+    slot_rule = Rule.SWITCHML
+
+
+def test_switchml_s_wrong_sum_is_found() -> None:
+    chosen = settings(
+        max_examples=300,
+        stateful_step_count=60,
+        deadline=None,
+        derandomize=True,
+        phases=[Phase.generate],
+    )
+    with pytest.raises(AssertionError, match="Arrays are not equal"):
+        run_state_machine_as_test(Switchml, settings=chosen)
