@@ -35,8 +35,7 @@ LAST_WORDS = timedelta(seconds=2)
 """... and when this process ends without a word."""
 LOOPBACK = "127.0.0.1"
 WIDE = {"num_slots": 256, "slot_bytes": 8104, "mtu": 65535}
-"""Packets on the loopback interface: eight of them are one system call. Slots for ranks
-that compute beside: on cores that are taken every window costs a turn of theirs."""
+"""Packets on the loopback interface: eight of them are one system call."""
 NARROW = {"num_slots": 512, "slot_bytes": 1024, "mtu": 1500}
 
 
