@@ -6,7 +6,7 @@ then all have asked.
 """
 
 from dataclasses import replace
-from itertools import count
+from secrets import randbits
 
 from switch.admission import JoinRequest, Refusal
 from switch.control import Control
@@ -18,7 +18,6 @@ class Branch:
 
     def __init__(self, control: Control) -> None:
         self._control = control
-        self._members = count(1)
         self._waiting: dict[str, dict[int, JoinRequest]] = {}
         """By job name: who has asked and has no answer, by member."""
         self._above: dict[int, int] = {}
@@ -27,7 +26,7 @@ class Branch:
     def open(self, request: JoinRequest) -> int:
         """A worker asks; the number of its stream. Raises Refusal."""
         self._control.check(request)
-        member = next(self._members)
+        member = randbits(63)  # who knows it may leave in its name
         self._waiting.setdefault(request.job, {})[member] = request
         return member
 

@@ -18,6 +18,7 @@ from host.controller import JoinRefused, Membership, join_job, ping, reset
 from intswitch.access import read_security
 from intswitch.cli import app
 from switch.admission import JoinRequest
+from switch.branch import Branch
 from switch.config import JobConfig, SwitchConfig
 from switch.control import Control, Joined, Refused
 from switch.security import Security
@@ -176,13 +177,14 @@ def test_a_job_s_first_worker_chooses_its_token() -> None:
     ]
 
 
-def test_a_member_s_number_cannot_be_guessed() -> None:
-    """Who knows it may leave in its name."""
+@pytest.mark.parametrize("below", [False, True])
+def test_a_member_s_number_cannot_be_guessed(below: bool) -> None:
+    """Who knows it may leave in its name; at a switch below another one, too."""
     control = Control(SwitchConfig(), FakeDataplane())
+    branch = Branch(control)
     asked = JoinRequest(job="a", rank=0, num_workers=1, data=("127.0.0.1", 5000))
-    numbers = [
-        control.join(replace(asked, job=str(each)), now=0.0) for each in range(64)
-    ]
+    named = [replace(asked, job=str(each)) for each in range(64)]
+    numbers = [branch.open(n) if below else control.join(n, now=0.0) for n in named]
     assert len(set(numbers)) == 64
     assert sum(each < 1 << 40 for each in numbers) == 0
 
