@@ -38,8 +38,8 @@ class Branch:
         waiting = self._waiting[job]
         own, *places = joined.places
         requests = list(waiting.values())
-        config = replace(own, group=self._control.group(own.job, requests))
-        self._control.adopt(config, waiting)
+        asked = replace(own, group=self._control.group(own.job, requests))
+        config = self._control.adopt(asked, waiting)
         del waiting[member]
         if not waiting:
             del self._waiting[job]

@@ -274,17 +274,19 @@ class Control:
         check_alone(request, self._config)
         self._check_slots_left(request)
 
-    def adopt(self, job: JobConfig, members: Iterable[int]) -> None:
+    def adopt(self, job: JobConfig, members: Iterable[int]) -> JobConfig:
         """Have a job of the switch above until its last member has gone.
 
-        Nothing happens if it is here already. Raises Refusal if it does not fit.
+        The job as it is here, also if it has been since before. Raises Refusal if it
+        does not fit.
         """
         if job.job in self._adopted:
-            return
+            return self._adopted[job.job].config
         if any(job.job in each for each in self._known):
             raise Refusal(f"job id {job.job} of the switch above is in use here")
         self._install_here(job)
         self._adopted[job.job] = Adopted(job, set(members))
+        return job
 
     def forget(self, member: int) -> None:
         """A member of the switch above, who may be in a job, has gone."""
@@ -352,5 +354,5 @@ class Control:
     def _check_known(self, job: int) -> None:
         known = sorted(job for each in self._known for job in each)
         if job not in known:
-            listed = ", ".join(map(str, known)) or "none"
-            raise Refusal(f"job {job} does not exist; jobs of this switch: {listed}")
+            jobs = ", ".join(map(str, known)) or "none"
+            raise Refusal(f"job {job} does not exist; jobs of this switch: {jobs}")

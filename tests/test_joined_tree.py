@@ -9,13 +9,17 @@ from typing import Any
 
 import numpy as np
 import pytest
+from fake_dataplane import FakeDataplane
 from lossy import losing
 from real_switch import NEVER, WAIT, RealSwitch, array_of, running, total
 
 from host.agent import AggregationError, Network, join
 from host.controller import JoinRefused, ping
 from switch.admission import JoinRequest, Refusal
-from switch.config import Address, JobConfig
+from switch.branch import Branch
+from switch.config import Address, JobConfig, SwitchConfig, TreePlace
+from switch.control import Control
+from switch.events import Joined
 from switch.joined_tree import jobs_at
 from switch.tree import objections_to_tree
 
@@ -71,6 +75,26 @@ def test_more_workers_than_a_switch_has_bits() -> None:
     assert found[ROOT].num_workers == 1000
     with pytest.raises(Refusal, match="65 workers and switches are at the switch "):
         jobs(*((leaves[0],) for rank in range(65)))
+
+
+def test_all_at_a_switch_below_are_told_the_same_group() -> None:
+    """None, since one of them cannot receive from it, whoever is told first."""
+    place = TreePlace(num_workers=2, ranks=(0, 1), parent=ROOT)
+    job = JobConfig(job=7, workers=(address_of(0), address_of(1)), tree=place)
+    for first in (0, 1):
+        branch = Branch(Control(SwitchConfig(), FakeDataplane(), multicast=True))
+        asked = [
+            JoinRequest(
+                job="tree", rank=rank, num_workers=2, data=address_of(rank),
+                multicast=rank == 0,
+            )
+            for rank in range(2)
+        ]  # fmt: skip
+        members = [branch.open(request) for request in asked]
+        for rank in (first, 1 - first):
+            joined = Joined(9 + rank, job, ROOT, window=4, places=(job,))
+            answer = branch.on_joined(members[rank], "tree", joined)
+            assert answer.job.group is None
 
 
 @contextmanager
