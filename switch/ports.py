@@ -102,13 +102,18 @@ def write_line(
     """Give an address the faults of the link that leads there, from the beginning.
 
     What the line of its number has counted before goes to the line of unknown ones.
+    What it holds back for the address that had the number is lost.
     """
     if port.lines.size:
         end = config.end(address[0])
         faults = end.inward if direction == IN else end.outward
         old, rest = port.lines[1 + number], port.lines[0]
-        for name in COUNTED if number >= 0 else ():
-            rest[name] += old[name]
+        if number >= 0:
+            held = port.waiting.length * (port.waiting.address == number) > 0
+            rest.lost += held.sum()
+            port.waiting.length[held] = 0
+            for name in COUNTED:
+                rest[name] += old[name]
         port.lines[1 + number] = line_of(faults, config.seed, direction, 1 + number)
 
 

@@ -218,3 +218,17 @@ def test_numbers_of_addresses_are_used_again_and_counts_kept() -> None:
         switch.install(JOB)
     assert len(switch.known.known) == 1
     assert switch.counters()["lost_in"] == 2 * 299
+
+
+def test_nothing_that_is_held_back_reaches_who_has_the_number_next() -> None:
+    switch = switch_with(None, {"reordering": 1.0, "overtaken_by": 3, "held_for": 0.01})
+    assert switch.process(BATCH[:2]) == []
+    switch.remove(JOB.job)
+    heir = JobConfig(job=7, workers=(("10.1.0.1", 9),), num_slots=1, slot_bytes=8)
+    switch.install(heir)
+    assert switch.process([], now=1.0) == []
+    assert switch.counters()["lost_out"] == 2
+    assert next_due(switch.plane) == np.inf
+    # and its own packets are overtaken as ever
+    held = switch.process([contribution(heir, 0, 0, [5])] * 4, now=1.0)
+    assert [address for _, address in held] == [heir.workers[0]]
