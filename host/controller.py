@@ -6,13 +6,11 @@ loop of the agent asks (`failure`, `left`) are plain attributes that it sets.
 
 import operator
 import os
-import socket
 import threading
 import time
 from collections.abc import Sequence
 from concurrent.futures import Future
 from contextlib import suppress
-from ipaddress import ip_address
 from typing import Any, NamedTuple
 
 import grpc
@@ -24,6 +22,7 @@ from host.channel import (
     connect,
     stub_at,
 )
+from switch.addresses import reached_at
 from switch.codes import Table, objection_to_table
 from switch.protocol import FORMAT, Overflow
 from switch.stubs import control_pb2 as pb
@@ -192,7 +191,11 @@ class Membership:
         self._reader.start()
         try:
             joined = self._wait(request.timeout + ANSWER_MARGIN)
-            self._switch = self._data_address(joined, request.data.address)
+            self._switch = reached_at(
+                (joined.data.address, joined.data.port),
+                switch_address,
+                request.data.address,
+            )
         except BaseException:
             self.close()
             raise
@@ -273,12 +276,6 @@ class Membership:
                 f" {timeout:.1f} s"
             ) from error
 
-    def _data_address(self, joined: pb.Joined, own: str) -> Address:
-        address, port = joined.data.address, joined.data.port
-        if ip_address(address).is_unspecified:  # it listens everywhere: as we came
-            address = _resolve(self._address, ip_address(own).version)
-        return address, port
-
     # the reader's thread
 
     def _read(self) -> None:
@@ -316,13 +313,6 @@ class Membership:
         if not self._answer.done():
             self._answer.set_exception(ConnectionError(text))
         os.eventfd_write(self._wakeup, 1)
-
-
-def _resolve(address: str, version: int) -> str:
-    host = address.rpartition(":")[0].strip("[]")
-    family = socket.AF_INET6 if version == 6 else socket.AF_INET
-    found = socket.getaddrinfo(host, None, family, socket.SOCK_DGRAM)
-    return str(found[0][4][0])
 
 
 def _natural(name: str, value: int) -> int:

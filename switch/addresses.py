@@ -50,6 +50,20 @@ def decode_name(name: bytes) -> Address:
     return str(ipaddress.ip_address(packed)), port
 
 
+def reached_at(data: Address, asked_at: str, own: str) -> Address:
+    """Where a switch's data path is, which it says is at `data`.
+
+    One that listens everywhere is at the host that it was asked at (HOST:PORT), by an
+    address of the family of `own`.
+    """
+    if not ipaddress.ip_address(data[0]).is_unspecified:
+        return data
+    host = asked_at.rpartition(":")[0].strip("[]")
+    family = socket.AF_INET6 if ":" in own else socket.AF_INET
+    found = socket.getaddrinfo(host, None, family, socket.SOCK_DGRAM)
+    return str(found[0][4][0]), data[1]
+
+
 @kernel
 def hash_name(name: NDArray[np.uint8]) -> int:
     """Of family, port and address: of what `same_name` compares (FNV-1a, 32 bits)."""

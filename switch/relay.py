@@ -3,21 +3,22 @@
 The gRPC shell of `branch.py`: one stream upward for each stream of a worker.
 """
 
-import socket
 from collections.abc import Callable
 from typing import Any
 
 import grpc
 
-from switch.admission import Refusal
+from switch.addresses import reached_at
+from switch.admission import JoinRequest, Refusal
 from switch.branch import Branch
 from switch.config import Address
 from switch.control import Control
-from switch.events import Death, Refused
+from switch.events import Death, Joined, Refused
 from switch.protocol import TOKEN
 from switch.stubs import control_pb2 as pb
 from switch.stubs import control_pb2_grpc as pb_grpc
 from switch.translation import (
+    read_address,
     read_joined,
     read_request,
     read_token,
@@ -72,19 +73,19 @@ class Relay:
         upward.via.append(write_address(self._own))
         stream = self._stub.Join(upward, metadata=((TOKEN, token),))
         try:
-            await self._pass_down(stream, member, request, context)
+            await self._pass_down(stream, member, asked, context)
         finally:
             stream.cancel()
             self._run(lambda: self._branch.close(member, asked.job))
 
     async def _pass_down(
-        self, stream: Any, member: int, request: pb.JoinRequest, context: Context
+        self, stream: Any, member: int, asked: JoinRequest, context: Context
     ) -> None:
         has_joined = False
         try:
             async for event in stream:
                 if event.HasField("joined"):
-                    event = self._joined(member, request, event.joined)
+                    event = write_event(self._joined(member, asked, event.joined))
                     has_joined = True
                 await context.write(event)
                 if event.HasField("refused") or event.HasField("closing"):
@@ -99,19 +100,13 @@ class Relay:
         gone = Death((), text) if has_joined else Refused(text)
         await context.write(write_event(gone))
 
-    def _joined(
-        self, member: int, request: pb.JoinRequest, joined: pb.Joined
-    ) -> pb.JoinEvent:
-        asked = read_request(request)
-        above = read_joined(joined, asked, self._numeric_parent())
-        answer = self._run(lambda: self._branch.on_joined(member, asked.job, above))
-        return write_event(answer)
-
-    def _numeric_parent(self) -> str:
-        host = self._parent.rpartition(":")[0].strip("[]")
-        family = socket.AF_INET6 if ":" in self._own[0] else socket.AF_INET
-        found = socket.getaddrinfo(host, None, family, socket.SOCK_DGRAM)
-        return str(found[0][4][0])
+    def _joined(self, member: int, asked: JoinRequest, joined: pb.Joined) -> Joined:
+        parent = reached_at(read_address(joined.data), self._parent, self._own[0])
+        above = read_joined(joined, asked, parent)
+        answer: Joined = self._run(
+            lambda: self._branch.on_joined(member, asked.job, above)
+        )
+        return answer
 
     async def leave(
         self, request: pb.LeaveRequest, context: Context

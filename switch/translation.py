@@ -1,7 +1,6 @@
 """Between the control plane's data and what gRPC carries: control.proto, both ways."""
 
 from collections.abc import Iterable
-from ipaddress import ip_address
 
 from switch.admission import JoinRequest
 from switch.config import Address, JobConfig, TreePlace
@@ -79,12 +78,9 @@ def _children(job: JobConfig) -> list[pb.Child]:
     ]
 
 
-def read_joined(joined: pb.Joined, request: JoinRequest, above: str) -> Joined:
-    """What the switch above answers; its places, the reader's own the first, are of the
-    job that `request` asks for. `above`: the numeric address that it was asked at."""
-    parent = read_address(joined.data)
-    if ip_address(parent[0]).is_unspecified:  # it listens everywhere
-        parent = above, parent[1]
+def read_joined(joined: pb.Joined, request: JoinRequest, parent: Address) -> Joined:
+    """What the switch above answers, whose data path is at `parent`; its places, the
+    reader's own the first, are of the job that `request` asks for."""
     places = tuple(
         _read_place(place, joined.job, request, parent) for place in joined.places
     )

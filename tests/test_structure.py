@@ -37,14 +37,12 @@ HOST_MAY_IMPORT = (
 SOCKETS = (
     "intswitch/fuzz/run.py",  # a stranger's
     "switch/udp.py",
-    "switch/addresses.py",  # the layout of a sockaddr
+    "switch/addresses.py",  # the layout of a sockaddr; a name to an address
     "switch/messages.py",
     "switch/server.py",
     "switch/service.py",
-    "switch/relay.py",  # a name to an address
     "host/agent.py",
     "host/transport.py",
-    "host/controller.py",
     "switch/p4_server.py",
     "intswitch/fabrics/",
     "intswitch/child.py",  # pipes of child processes
