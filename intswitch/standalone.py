@@ -11,9 +11,15 @@ from intswitch.access import read_security
 from intswitch.configuration import read_faults, resolve_host
 from switch.config import FaultConfig, SwitchConfig
 from switch.protocol import Rule
+from switch.security import Security
 
 PLAIN = ("port", "num_slots", "slot_bytes", "parent")
-SECURITY = ("tls_certificate", "tls_key", "tokens", "insecure")
+SECURITY = {
+    "tls_certificate": "certificate",
+    "tls_key": "key",
+    "tokens": "tokens",
+    "insecure": "insecure",
+}
 LOSSES = {"loss_in": "inward", "loss_out": "outward"}
 
 
@@ -30,14 +36,21 @@ def with_options(config: SwitchConfig, given: Mapping[str, Any]) -> SwitchConfig
             raise ValueError(f"--address {given['address']}: {error}") from None
     if "rule" in given:
         changes["rule"] = Rule[given["rule"].upper()]
-    security = {name: given[name] for name in SECURITY if name in given}
-    if security:
-        changes["security"] = read_security(**security)
+    security = _security(config.security, given)
     if changes.get("parent", config.parent):  # to which it is what a worker is
-        before = changes.get("security", config.security)
         vouched = Access.from_environment().certificate
-        changes["security"] = replace(before, above=vouched)
-    return replace(config, faults=_faults(config.faults, given), **changes)
+        security = replace(security, above=vouched)
+    faults = _faults(config.faults, given)
+    return replace(config, faults=faults, security=security, **changes)
+
+
+def _security(security: Security, given: Mapping[str, Any]) -> Security:
+    """What no option says stays as the file has it."""
+    options = {name: given[name] for name in SECURITY if name in given}
+    read = read_security(**options)
+    return replace(
+        security, **{SECURITY[name]: getattr(read, SECURITY[name]) for name in options}
+    )
 
 
 def _faults(faults: FaultConfig, given: Mapping[str, Any]) -> FaultConfig:

@@ -17,6 +17,7 @@ from host.channel import SwitchRefused
 from host.controller import JoinRefused, Membership, join_job, ping, reset
 from intswitch.access import read_security
 from intswitch.cli import app
+from intswitch.standalone import with_options
 from switch.admission import JoinRequest
 from switch.branch import Branch
 from switch.config import JobConfig, SwitchConfig
@@ -239,6 +240,21 @@ def test_wrong_files(given: Mapping[str, str], said: str, tmp_path: Path) -> Non
         (tmp_path / name).write_text(text)
     with pytest.raises(ValueError, match=said):
         read_security(**{name: tmp_path / file for name, file in given.items()})
+
+
+def test_options_change_only_what_they_say(tmp_path: Path) -> None:
+    """A switch whose file has tokens must not forget them for a certificate."""
+    certificate, key = (tmp_path / name for name in ("c.pem", "k.pem"))
+    pair = certified("127.0.0.1")
+    assert pair.certificate is not None
+    assert pair.key is not None
+    certificate.write_bytes(pair.certificate)
+    key.write_bytes(pair.key)
+    before = SwitchConfig(security=Security(tokens=TOKENS))
+    given = {"tls_certificate": certificate, "tls_key": key}
+    assert with_options(before, given).security == replace(pair, tokens=TOKENS)
+    insecure = with_options(before, {"insecure": True}).security
+    assert insecure == replace(before.security, insecure=True)
 
 
 def test_the_environment(tmp_path: Path) -> None:

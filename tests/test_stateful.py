@@ -39,7 +39,6 @@ SHAPES: list[tuple[int, int, int | None, Tree | None]] = [
 """Workers, slots, chunks outstanding at most, tree."""
 MOST_FLYING = 200
 STEPS_TO_THE_END = 20_000
-ACCOUNTED = ("accepted", "replays", "statuses")  # or dropped with a reason
 
 
 class Air(World):

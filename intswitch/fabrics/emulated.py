@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
-from abc import abstractmethod
 from collections.abc import Mapping, Sequence
+from ipaddress import IPv4Address
 from typing import Any
 
 from intswitch.child import Child
@@ -19,6 +19,9 @@ class Emulated(Fabric):
     the switch that their host is at."""
 
     trees = True
+    first_host: IPv4Address
+    first_switch: IPv4Address
+    """The others' addresses follow."""
     port = DEFAULT_PORT
     """Of every switch; 0: any free one."""
     environment: Mapping[str, str] = {}
@@ -30,9 +33,13 @@ class Emulated(Fabric):
         """IP of every host and switch."""
         self.switches: dict[str, Switch] = {}
 
-    @abstractmethod
     def addresses_of(self, topology: Topology) -> dict[str, str]:
         """IP of every host and switch."""
+        hosts = {name: self.first_host + n for n, name in enumerate(topology.hosts)}
+        switches = {
+            name: self.first_switch + n for n, name in enumerate(topology.switches)
+        }
+        return {name: str(address) for name, address in (hosts | switches).items()}
 
     def enter(self, name: str) -> Sequence[str]:
         """What to put before a command that is to run at a host or switch."""

@@ -18,31 +18,26 @@ from intswitch.fabrics.emulated import Emulated
 from intswitch.fabrics.namespaces import End, Namespaces
 from intswitch.topology import LinkPart, Topology
 
-FIRST_HOST = IPv4Address("10.0.0.1")
-FIRST_SWITCH = IPv4Address("10.255.0.1")
-
 
 class Netns(Emulated):
     """See `Emulated`."""
 
     name = "netns"
     cannot = ()
+    first_host = IPv4Address("10.0.0.1")
+    first_switch = IPv4Address("10.255.0.1")
     environment = {"GLOO_SOCKET_IFNAME": "eth0"}  # noqa: RUF012 - is not changed
 
     def __init__(self, topology: Topology, **options: Any) -> None:
         super().__init__(topology, **options)
         self.parents = topology.tree()
+        self.parents.update({host: topology.switch_of(host) for host in topology.hosts})
         self.namespaces: Namespaces | None = None
 
     @classmethod
     def missing(cls) -> list[str]:
         is_root = os.geteuid() == 0
         return [] if is_root else ["network namespaces need root: sudo, or run as root"]
-
-    def addresses_of(self, topology: Topology) -> dict[str, str]:
-        hosts = {name: FIRST_HOST + n for n, name in enumerate(topology.hosts)}
-        switches = {name: FIRST_SWITCH + n for n, name in enumerate(topology.switches)}
-        return {name: str(address) for name, address in (hosts | switches).items()}
 
     def enter(self, name: str) -> Sequence[str]:
         assert self.namespaces
@@ -79,18 +74,14 @@ class Netns(Emulated):
 
     def _behind(self, here: str, there: str) -> list[str]:
         """The networks that `here` reaches through `there`; all, if that is above."""
-        if self.parents.get(there) != here and there in self.parents:
+        if self.parents[here] == there:
             return ["0.0.0.0/0"]
         below = [name for name in self.addresses if self._leads(there, name)]
         return [f"{self.addresses[name]}/32" for name in below if name != there]
 
-    def _leads(self, switch: str, name: str) -> bool:
-        """Whether `name` is `switch`, or below it."""
+    def _leads(self, top: str, name: str) -> bool:
+        """Whether `name` is `top`, or below it."""
         at: str | None = name
-        if name not in self.parents:
-            at = self.topology.switch_of(name)
-            if name == switch:
-                return True
-        while at is not None and at != switch:
+        while at is not None and at != top:
             at = self.parents[at]
-        return at == switch
+        return at == top

@@ -24,7 +24,7 @@ ODD_TIMES = (0.0, 0.001, LONGEST_WAIT, -1.0, float("nan"), float("inf"), 1e300)
 
 
 class Caller:
-    """A client that means harm, or is broken."""
+    """Means harm, or is broken."""
 
     def __init__(self, endpoint: str, mutator: Mutator) -> None:
         self.mutator = mutator

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import resource
 import socket
 import threading
 import time
@@ -65,8 +66,10 @@ class GoodJob:
             with join(endpoint, rank=rank, **options) as network:  # type: ignore[arg-type]
                 self.networks[rank] = network
                 self._ready.wait()
+                turn = 0
                 while self._goes_on(network):
-                    self._add(network)
+                    self._add(network, turn)
+                    turn += 1
         except BaseException as error:
             self.error = self.error or error  # the others' follow from the first
             self._ready.abort()
@@ -76,16 +79,21 @@ class GoodJob:
         word = np.array([not self._stop.is_set()], np.int8)
         return bool(network.broadcast(word, 0)[0])
 
-    def _add(self, network: Network) -> None:
-        turn = self.sums if network.rank == 0 else 0
+    def _add(self, network: Network, turn: int) -> None:
+        """Other numbers in each turn: an earlier turn's sum would be a wrong one."""
         values = [
-            np.random.default_rng([rank, ELEMENTS]).integers(-(2**28), 2**28, ELEMENTS)
+            np.random.default_rng([rank, turn]).integers(-(2**28), 2**28, ELEMENTS)
             for rank in range(WORKERS)
         ]
         own = values[network.rank].astype(np.int32)
         if not np.array_equal(network.sum(own), sum(values)):
             raise AssertionError(f"a wrong sum, after {turn} that were right")
         self.sums += network.rank == 0
+
+    @property
+    def job(self) -> int:
+        """Its number."""
+        return self.networks[0]._membership.job
 
     def check(self) -> None:
         """Raise what a worker has raised."""
@@ -143,8 +151,7 @@ def _throw(
     endpoint: str, good: GoodJob, count: int, seed: int, outcome: Outcome, pid: int
 ) -> Iterator[int]:
     """Send; the switch's memory, now and then."""
-    job = good.networks[0]._membership.job
-    mutator = Mutator(seed, job, WORKERS)
+    mutator = Mutator(seed, good.job, WORKERS)
     address = split_address(endpoint)
     every = max(count // 20, 1)
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as stranger:
@@ -167,13 +174,13 @@ def _as_a_worker(good: GoodJob, mutator: Mutator, packet: bytes) -> None:
     """From a worker's own address. What the slot rule would take for its contribution
     would be one: such packets are made foreign."""
     rank = mutator.random.randrange(WORKERS)
-    if len(packet) >= 4 and packet[0] & 0xF == 0 and packet[2:4] == _job(good):
+    if (
+        len(packet) >= 4
+        and packet[0] & 0xF == 0
+        and packet[2:4] == good.job.to_bytes(2)
+    ):
         packet = packet[:2] + b"\0\0" + packet[4:]
     good.networks[rank]._sock.send(packet)
-
-
-def _job(good: GoodJob) -> bytes:
-    return good.networks[0]._membership.job.to_bytes(2, "big")
 
 
 def _make_calls(endpoint: str, count: int, seed: int, outcome: Outcome) -> None:
@@ -190,4 +197,4 @@ def _make_calls(endpoint: str, count: int, seed: int, outcome: Outcome) -> None:
 def resident(pid: int) -> int:
     """Bytes of a process in memory."""
     pages = int(Path(f"/proc/{pid}/statm").read_text().split()[1])
-    return pages * 4096
+    return pages * resource.getpagesize()

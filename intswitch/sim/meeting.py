@@ -1,9 +1,9 @@
 """Where worker processes meet in virtual time: each brings its streams, and gets the
 results that a simulation of all of them makes.
 
-Over Unix sockets in a folder of this user's own. A message is a tuple whose first
-element says what it is. From a worker: its `Seat`; then for each aggregation `task`,
-and `made` when it was asked for chunks. To a worker: `make`, `take`, `done`, `failed`.
+Over Unix sockets in a folder of this user's own. From a worker: its `Seat`; then for
+each aggregation `task`, and what `network.made` returns whenever it was asked for
+chunks. To a worker: `joined`, `make`, `take`, `done` or `failed`, with more.
 """
 
 from __future__ import annotations
@@ -134,14 +134,11 @@ class Job:
         )  # fmt: skip
         for rank, member in enumerate(self.members):
             self._hand_over(plan, rank)
-            sent = int(simulation.world.workers.sent[rank])
-            member.send(
-                (
-                    "done", float(report.worker_seconds[rank]), report.switch_counters,
-                    sent, int(simulation.world.workers.received[rank]),
-                    int(simulation.world.workers.repeated[rank]),
-                )
-            )  # fmt: skip
+            workers = simulation.world.workers
+            counts = (workers.sent, workers.received, workers.repeated)
+            seconds = float(report.worker_seconds[rank])
+            own = (int(count[rank]) for count in counts)
+            member.send(("done", seconds, report.switch_counters, *own))
 
     def _make_more(self, plan: Stored, rank: int, num_slots: int) -> None:
         """Hand results over, and have the chunks made that they allow."""

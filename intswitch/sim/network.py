@@ -86,30 +86,30 @@ class SimNetwork(Collectives):
         )
         self.connection.send(("task", task, stream.needs_results))
         while True:
-            what, *message = self._receive()
+            what, *told = self._receive()
             started = perf_counter()
             if what == "make":
-                self.connection.send(made(stream, *message))
+                self.connection.send(made(stream, *told))
                 filled += perf_counter() - started
             elif what == "take":
-                take(stream, *message)
+                take(stream, *told)
                 drained += perf_counter() - started
             else:
-                self._count(message, filled, drained, perf_counter() - began)
+                self._count(told, filled, drained, perf_counter() - began)
                 self.chunks += stream.num_chunks
                 return
 
     def _receive(self) -> Any:
         try:
-            message = self.connection.recv()
+            told = self.connection.recv()
         except (EOFError, OSError):
             raise AggregationError("a worker, or the simulator, is gone") from None
-        if message[0] == "failed":
-            raise AggregationError(message[1])
-        return message
+        if told[0] == "failed":
+            raise AggregationError(told[1])
+        return told
 
-    def _count(self, message: Any, filled: float, drained: float, real: float) -> None:
-        seconds, per_switch, sent, received, repeated = message
+    def _count(self, told: Any, filled: float, drained: float, real: float) -> None:
+        seconds, per_switch, sent, received, repeated = told
         whole = filled + seconds + drained
         self.ahead += whole - real
         totals = self.totals

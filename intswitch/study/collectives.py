@@ -12,6 +12,8 @@ from itertools import product
 from typing import TYPE_CHECKING
 
 from intswitch.figure import COLOURS, frame, plain, ticks_at
+from intswitch.sim.hosts import Outcome
+from intswitch.sim.report import Report
 from intswitch.sim.rivals import parameter_server, ring_all_reduce
 from intswitch.sim.simulation import Simulation
 from intswitch.sim.tree import tree_of
@@ -61,14 +63,13 @@ class CollectivesStudy(Study):
         element_type, result_type = types_for(case["integers"], num_workers)
         up, down = ELEMENT_BYTES[element_type], ELEMENT_BYTES[result_type]
         per_chunk = PAYLOAD // down
+        found: Report | Outcome
         if case["method"] == "switch":
             simulation = Simulation(
                 tree=tree, cable=options.cable, num_slots=SLOTS, slot_bytes=PAYLOAD,
                 seed=options.seed,
             )  # fmt: skip
-            report = simulation.aggregate(elements, element_type, result_type)
-            seconds, hops = report.seconds, report.packet_hops
-            hop_bytes = report.hop_bytes
+            found = simulation.aggregate(elements, element_type, result_type)
         elif case["method"] == "ring":
             # partial sums are as wide as sums
             found = ring_all_reduce(
@@ -79,16 +80,14 @@ class CollectivesStudy(Study):
                 tree, options.cable, -(-elements // per_chunk), SLOTS, per_chunk * up,
                 per_chunk * down, options.seed,
             )  # fmt: skip
-        if case["method"] != "switch":
-            if found.wrong:
-                raise RuntimeError(f"{case}: {found.wrong:,} sums are wrong")
-            seconds, hops, hop_bytes = found.seconds, found.packet_hops, found.hop_bytes
+        if found.wrong:
+            raise RuntimeError(f"{case}: {found.wrong:,} sums are wrong")
         return {
             "elements": elements,
-            "milliseconds": 1e3 * seconds,
-            "elements_per_microsecond": 1e-6 * elements / seconds,
-            "packet_hops": hops,
-            "link_bytes": hop_bytes,
+            "milliseconds": 1e3 * found.seconds,
+            "elements_per_microsecond": 1e-6 * elements / found.seconds,
+            "packet_hops": found.packet_hops,
+            "link_bytes": found.hop_bytes,
         }
 
     def draw(self, rows: Sequence[Row], figure: Figure) -> None:

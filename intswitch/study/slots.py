@@ -15,7 +15,7 @@ from intswitch.figure import frame, style_of
 from intswitch.sim.report import bound
 from intswitch.sim.simulation import Simulation
 from intswitch.sim.tree import tree_of
-from intswitch.study.base import Options, Row, Study, line, values
+from intswitch.study.base import Options, Row, Study, line, matching, values
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -81,15 +81,15 @@ class SlotsStudy(Study):
             f"goodput is {100 * min(shares):.1f} to {100 * max(shares):.1f} % of the "
             "bound, min(rate x payload / frame, slots x chunk / round trip)"
         ]
+        best = max(row["goodput_gbit_s"] for row in rows)
         for delay in values(rows, "delay_us"):
-            best = max(row["goodput_gbit_s"] for row in rows)
-            enough = min(
-                row["num_slots"] if row["goodput_gbit_s"] > 0.9 * best else 1 << 20
-                for row in rows
-                if row["delay_us"] == delay
-            )
-            if enough < 1 << 20:
-                text = f"delay {delay:g} us: {enough} slots reach 90 % of the best"
+            enough = [
+                row["num_slots"]
+                for row in matching(rows, delay_us=delay)
+                if row["goodput_gbit_s"] > 0.9 * best
+            ]
+            if enough:
+                text = f"delay {delay:g} us: {min(enough)} slots reach 90 % of the best"
                 found.append(text)
         return found
 
