@@ -98,8 +98,7 @@ class Collectives(ABC):
 
     def max(self, array: Any, *, root: int | None = None) -> Any:
         """Elementwise maximum over the workers of int8, int16 or int32 arrays."""
-        values, like = _as_array(array)
-        return self._reduce(values, values.dtype, Reduction.MAX, root, like)
+        return self.reduce(array, "max", root=root)
 
     def reduce(self, array: Any, reduction: str, *, root: int | None = None) -> Any:
         """`sum`, `max` or `or` over the workers of int8, int16 or int32 arrays."""

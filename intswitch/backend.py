@@ -27,9 +27,9 @@ from host.compressors.base import Compressor
 from host.ordered import Ordered
 from host.staging import FLOATS, Staged
 from intswitch.autoload import BACKEND
-from intswitch.job import PAST_THE_SWITCH, Job, Options, attempt
+from intswitch.job import Job, Options, attempt
 from intswitch.reductions import AVG, SUM, reduction_of
-from intswitch.work import SwitchWork, byte_rows, bytes_of, decoded, typed
+from intswitch.work import SwitchWork, byte_rows, bytes_of, typed
 
 
 class SwitchGroup(ProcessGroup):
@@ -268,20 +268,16 @@ class SwitchGroup(ProcessGroup):
         if tensor.layout != torch.strided:
             return False
         if op in (SUM, AVG) and tensor.dtype in FLOATS:
-            return self.job.setup.compressor.partition(":")[0] != PAST_THE_SWITCH
+            return self.job.setup.averages
         return reduction_of(op, tensor.dtype) is not None
 
     def reduced(self, values: Tensor, op: Any, root: int | None = None) -> Any:
         """The reduction over the ranks; None where only another one gets it."""
-        if op in (SUM, AVG) and values.dtype in FLOATS:
-            return self.average(values, op)
         how = reduction_of(op, values.dtype)
-        assert how is not None
-        return decoded(
-            how,
-            self.network.reduce(how.encode(values), how.name, root=root),
-            values.dtype,
-        )
+        if how is None:
+            return self.average(values, op)
+        found = self.network.reduce(how.encode(values), how.name, root=root)
+        return None if found is None else how.decode(found, values.dtype)
 
     def own_part(self, values: Tensor, op: Any) -> Tensor:
         """This rank's part of the reduction."""
@@ -290,7 +286,7 @@ class SwitchGroup(ProcessGroup):
         if how is None:
             return self.average(values, op).reshape(self._size, -1)[self._rank]
         part = self.network.reduce_scatter(how.encode(rows), how.name)
-        return decoded(how, part, values.dtype)
+        return how.decode(part, values.dtype)
 
     def average(self, values: Tensor, op: Any) -> Tensor:
         """The compressor's mean of float32, or that many times the number of ranks."""

@@ -24,6 +24,7 @@ from host.agent import Network, join
 from host.compressors.base import Compressor
 from intswitch.methods import Method
 from intswitch.switch_process import PATIENCE, Switch, say
+from switch.config import SwitchConfig
 
 DEFAULT_COMPRESSOR = "block_exponent:element_type=int32"
 """The same bits whatever the order and the run, and nothing is remembered."""
@@ -114,6 +115,11 @@ class Setup:
         """A new compressor, as all have it."""
         return Method.parse(self.compressor).create(seed=0)
 
+    @property
+    def averages(self) -> bool:
+        """Whether floats go through the switch."""
+        return Method.parse(self.compressor).compressor != PAST_THE_SWITCH
+
 
 class Job:
     """One group's job, from the store to the network; and the switch, if rank 0 had to
@@ -177,29 +183,32 @@ class Job:
             return replace(earlier, job=new_name(), token=secrets.token_hex(16))
         chosen = options or Options.from_environment()
         Method.parse(chosen.compressor).checked()
-        packets = NARROW
-        if chosen.switch is None:
+        endpoint, packets = chosen.switch, NARROW
+        if endpoint is None:
             address = address_for_all(os.environ)
             packets = WIDE if address == LOOPBACK else NARROW
-        width = chosen.slot_bytes or packets["slot_bytes"]
-        if chosen.switch is None:
-            # torch's store, through which the others come, is as open as that
-            insecure: dict[str, Any] = {}
-            if address != LOOPBACK:
-                insecure["insecure"] = True
-            most = max(width, 1408)
-            self.switch = Switch(address, 0, slot_bytes=most, **insecure)
-            self.switch.start()
+            endpoint = self._start_switch(
+                address, chosen.slot_bytes or packets["slot_bytes"]
+            )
         return Setup(
-            switch=chosen.switch or self.switch.endpoint,  # type: ignore[union-attr]
+            switch=endpoint,
             job=new_name(),
             token=secrets.token_hex(16),
             compressor=chosen.compressor,
             check=chosen.check,
             num_slots=chosen.num_slots or packets["num_slots"],
-            slot_bytes=width,
+            slot_bytes=chosen.slot_bytes or packets["slot_bytes"],
             mtu=chosen.mtu or packets["mtu"],
         )
+
+    def _start_switch(self, address: str, width: int) -> str:
+        """For slots of this width or the usual ones. Returns its endpoint."""
+        # torch's store, through which the others come, is as open as that
+        insecure: dict[str, Any] = {} if address == LOOPBACK else {"insecure": True}
+        most = max(width, SwitchConfig().slot_bytes)
+        self.switch = Switch(address, 0, slot_bytes=most, **insecure)
+        self.switch.start()
+        return self.switch.endpoint
 
     def close(self, leave: bool = True, farewell: timedelta = FAREWELL) -> None:
         """Leave the job. Who started the switch ends it, once all have left or after
@@ -261,9 +270,9 @@ def warm_up(setup: Setup) -> None:
     try:
         with join_by(setup, f"{setup.job} alone", 0, 1, PATIENCE) as network:
             gradient, compressor = np.ones(8, np.float32), setup.create()
-            for _ in range(2):  # the first step may differ from the others
-                if setup.compressor.partition(":")[0] != PAST_THE_SWITCH:
-                    compressor.average(gradient, network)
+            # the first step may differ from the others
+            for _ in range(2 if setup.averages else 0):
+                compressor.average(gradient, network)
             network.max(np.ones(2, np.int32))
             network.gather(b"warm")
     finally:

@@ -10,7 +10,6 @@ from torch import Tensor
 from torch.distributed import Work
 
 from host.ordered import Outcome
-from intswitch.reductions import Reduction
 
 
 class SwitchWork(Work):
@@ -41,10 +40,6 @@ class SwitchWork(Work):
     def get_future(self) -> Any:
         """Of the output tensors."""
         return self._told
-
-
-def decoded(how: Reduction, integers: Any, dtype: torch.dtype) -> Any:
-    return None if integers is None else how.decode(integers, dtype)
 
 
 def bytes_of(tensor: Tensor) -> Tensor:
