@@ -8,6 +8,7 @@ from typing import Any
 import grpc
 
 from host.access import CERTIFICATE, Access
+from switch.protocol import KEEPALIVE
 from switch.stubs import control_pb2 as pb
 from switch.stubs import control_pb2_grpc as pb_grpc
 
@@ -24,9 +25,7 @@ OPTIONS = (
     ("grpc.initial_reconnect_backoff_ms", 100),
     ("grpc.min_reconnect_backoff_ms", 1_000),
     ("grpc.max_reconnect_backoff_ms", 1_000),
-    ("grpc.keepalive_time_ms", 10_000),
-    ("grpc.keepalive_timeout_ms", 20_000),
-    ("grpc.http2.max_pings_without_data", 0),
+    *KEEPALIVE,
 )
 
 

@@ -24,13 +24,12 @@ from host.channel import (
 )
 from switch.addresses import reached_at
 from switch.codes import Table, objection_to_table
-from switch.protocol import FORMAT, Overflow
+from switch.protocol import CALL_TIMEOUT, FORMAT, Overflow
 from switch.stubs import control_pb2 as pb
 from switch.stubs import control_pb2_grpc as pb_grpc
 
 Address = tuple[str, int]
 
-CALL_TIMEOUT = 5.0  # seconds for an answer that depends on nobody else
 ANSWER_MARGIN = 2.0  # seconds beyond the join timeout, which the switch keeps
 
 

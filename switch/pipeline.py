@@ -265,7 +265,7 @@ class Pipeline:
         return counts
 
     def lateness(self, job: int) -> list[Lateness]:
-        """Of each of the job's workers, or switches below; Lateness."""
+        """Of each of the job's workers, or switches below."""
         table = self.state.jobs[self._row(job)]
         return lateness_of(table, ranks_behind(self._jobs[job]))
 

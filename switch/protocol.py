@@ -10,7 +10,17 @@ from typing import NamedTuple
 
 FORMAT = 1
 DEFAULT_PORT = 48864
-TOKEN = "intswitch-token"  # of gRPC's metadata, in the control plane
+
+# Of the control plane, at both ends.
+TOKEN = "intswitch-token"  # of gRPC's metadata
+CALL_TIMEOUT = 5.0  # seconds for an answer that depends on nobody else
+# A killed process closes its connection, which is noticed at once. The pings are for
+# a machine or a cable that vanishes: noticed after 30 s at most.
+KEEPALIVE = (
+    ("grpc.keepalive_time_ms", 10_000),
+    ("grpc.keepalive_timeout_ms", 20_000),
+    ("grpc.http2.max_pings_without_data", 0),
+)
 
 # name, bytes, meaning. The offsets and the header's length follow from the order.
 FIELDS = (

@@ -14,7 +14,7 @@ from switch.branch import Branch
 from switch.config import Address
 from switch.control import Control
 from switch.events import Death, Joined, Refused
-from switch.protocol import TOKEN
+from switch.protocol import CALL_TIMEOUT, KEEPALIVE, TOKEN
 from switch.stubs import control_pb2 as pb
 from switch.stubs import control_pb2_grpc as pb_grpc
 from switch.translation import (
@@ -30,13 +30,7 @@ Context = grpc.aio.ServicerContext[Any, Any]
 Run = Callable[[Callable[[], Any]], Any]
 """Calls a function under the switch's lock."""
 
-CALL_TIMEOUT = 5.0  # seconds for an answer that depends on nobody else
-OPTIONS = (
-    ("grpc.enable_http_proxy", 0),
-    ("grpc.keepalive_time_ms", 10_000),
-    ("grpc.keepalive_timeout_ms", 20_000),
-    ("grpc.http2.max_pings_without_data", 0),
-)
+OPTIONS = (("grpc.enable_http_proxy", 0), *KEEPALIVE)
 
 
 class Relay:

@@ -20,7 +20,7 @@ from switch.admission import JoinRequest, Refusal, text_of
 from switch.config import Address
 from switch.control import Control
 from switch.events import Closing, Event, Refused
-from switch.protocol import FORMAT
+from switch.protocol import FORMAT, KEEPALIVE
 from switch.relay import Relay
 from switch.security import Security
 from switch.stubs import control_pb2 as pb
@@ -36,14 +36,10 @@ os.environ.setdefault("GRPC_VERBOSITY", "ERROR")
 
 GRACE = 0.5  # seconds for open streams to take their last event
 
-# A killed process closes its connection, which is noticed at once. The pings are for
-# a machine or a cable that vanishes: noticed after 30 s at most.
 OPTIONS = (
     ("grpc.so_reuseport", 0),  # a second switch on the port must fail, not share it
-    ("grpc.keepalive_time_ms", 10_000),
-    ("grpc.keepalive_timeout_ms", 20_000),
+    *KEEPALIVE,
     ("grpc.keepalive_permit_without_calls", 1),
-    ("grpc.http2.max_pings_without_data", 0),
     ("grpc.http2.min_ping_interval_without_data_ms", 5_000),
 )
 

@@ -128,6 +128,17 @@ def test_lateness_is_measured_in_every_job() -> None:
     assert switch.process([], 1000.0) == []  # everybody is waited for
 
 
+def test_a_job_that_is_gone_leaves_nothing_behind(switch: Pipeline) -> None:
+    """No result that is due, and no lateness for who has its row next."""
+    released(switch)
+    switch.process([part(0, 1)], 3.0)
+    switch.remove(7)
+    assert switch.process([], 9.0) == []
+    assert next_due(switch.plane) == np.inf
+    switch.install(JOB)
+    assert switch.lateness(7) == [Lateness((w,), 0, 0.0, 0) for w in range(3)]
+
+
 def test_more_results_than_go_out_at_once_go_out_all_the_same() -> None:
     slots = 1 << 14
     job = JobConfig(
