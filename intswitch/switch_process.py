@@ -5,10 +5,10 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Callable, Sequence
-from types import TracebackType
 from typing import Self
 
 from intswitch.child import Child, lines_until, python
+from switch.closing import Closing
 
 START_TIMEOUT = 300.0
 """Seconds. The first start compiles every kernel, which takes about a minute."""
@@ -26,7 +26,7 @@ def say(message: str) -> None:
     print(f"intswitch: {message}", file=sys.stderr, flush=True)
 
 
-class Switch:
+class Switch(Closing):
     """Context manager: the switch runs inside the `with` block.
 
         with intswitch.Switch("127.0.0.1", 48864) as switch:
@@ -108,11 +108,3 @@ class Switch:
     def __enter__(self) -> Self:
         self.start()
         return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self.close()

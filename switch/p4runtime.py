@@ -11,12 +11,12 @@ import threading
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from queue import SimpleQueue
-from types import TracebackType
 from typing import Any, TypeVar
 
 import grpc
 from google.protobuf.text_format import ParseError
 
+from switch.closing import Closing
 from switch.p4_tables import Entry, Replica
 
 try:
@@ -60,7 +60,7 @@ class P4RuntimeError(ValueError):
     code: grpc.StatusCode | None = None
 
 
-class P4Runtime:
+class P4Runtime(Closing):
     """The tables of one running switch. Empties it first."""
 
     def __init__(
@@ -88,17 +88,6 @@ class P4Runtime:
         except BaseException:
             self.close()
             raise
-
-    def __enter__(self) -> "P4Runtime":
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self.close()
 
     def close(self) -> None:
         """Leave the switch, which keeps running as it is."""

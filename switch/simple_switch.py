@@ -7,8 +7,8 @@ it is kept running, one command at a time.
 import re
 import subprocess
 from collections.abc import Sequence
-from types import TracebackType
 
+from switch.closing import Closing
 from switch.p4_tables import Entry, Replica
 
 CLI = "simple_switch_CLI"
@@ -22,7 +22,7 @@ class SimpleSwitchError(ValueError):
     """A command that the switch or its command line refused."""
 
 
-class SimpleSwitch:
+class SimpleSwitch(Closing):
     """The tables of one running switch. Empties it first."""
 
     def __init__(self, thrift_port: int, command: Sequence[str] = (CLI,)) -> None:
@@ -37,17 +37,6 @@ class SimpleSwitch:
         except BaseException:
             self.close()
             raise
-
-    def __enter__(self) -> "SimpleSwitch":
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self.close()
 
     def close(self) -> None:
         """End the command line; the switch keeps running."""

@@ -11,12 +11,12 @@ import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import asdict
-from types import TracebackType
 from typing import Any, Self
 
 from intswitch.child import Child, close_all, lines_until, python
 from intswitch.experiment import Training
 from intswitch.topology import LinkPart, Topology
+from switch.closing import Closing
 
 Event = dict[str, Any]
 Listener = Callable[[int, Event], None]
@@ -78,7 +78,7 @@ def refuse(
         raise ValueError("\n".join(mistakes))
 
 
-class Fabric(ABC):
+class Fabric(Closing, ABC):
     """A topology at work."""
 
     name: str
@@ -155,14 +155,6 @@ class Fabric(ABC):
             self.close()
             raise
         return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self.close()
 
     def close(self) -> None:
         """End every process. Safe to call twice."""

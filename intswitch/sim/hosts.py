@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from host.packetizer import write8
 from intswitch.sim.air import NEVER, NONE, Air, enlarge, has_room, land
 from intswitch.sim.links import transmit
 from intswitch.sim.loop import CROWDED, DONE
@@ -21,7 +22,6 @@ from intswitch.sim.payloads import mixed
 from intswitch.sim.ports import Ports, next_packet, open_ports
 from intswitch.sim.tree import NOBODY, Nodes
 from switch.compiled import kernel, specialize
-from switch.protocol import HEADER_BYTES
 
 Integers = NDArray[np.int64]
 Times = NDArray[np.float64]
@@ -110,8 +110,7 @@ def forward(hosts: Hosts, node: int, until: float) -> bool:
         flight = air.flights[land(air, ports.link[0])]
         length = flight.length
         header = hosts.words.view(np.uint8)
-        for i in range(HEADER_BYTES):
-            header[i] = flight.header[i]
+        write8(header, flight.header)
         link = link_toward(hosts, node, hosts.words[0] & DESTINATION_MASK)
         transmit(air, link, NONE, header, length, now)
         next_packet(ports, air, until)
@@ -137,9 +136,7 @@ def listen(hosts: Hosts, plan: Any, node: int, until: float, most: int) -> bool:
             return False
         flight = air.flights[land(air, link)]
         now = flight.arrives
-        header = hosts.words.view(np.uint8)
-        for i in range(HEADER_BYTES):
-            header[i] = flight.header[i]
+        write8(hosts.words.view(np.uint8), flight.header)
         take(hosts, plan, node, hosts.words[0] >> DESTINATION_BITS, hosts.words[1], now)
     return True
 

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from multiprocessing.connection import Client
 from time import perf_counter
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
 
@@ -15,6 +14,7 @@ from host.packetizer import Results, Stream, make_ready, new_contributions
 from host.transport import AggregationError, Statistics
 from intswitch.sim.meeting import Seat
 from intswitch.sim.simulation import Task
+from switch.closing import Closing
 from switch.codes import Table
 from switch.parser import bytes_of, element_type_of
 
@@ -41,7 +41,7 @@ def join(
     return SimNetwork(simulator, seat)
 
 
-class SimNetwork(Collectives):
+class SimNetwork(Closing, Collectives):
     """One worker's place in a simulated job. See `Collectives` for what it can do."""
 
     def __init__(self, simulator: str, seat: Seat) -> None:
@@ -125,17 +125,6 @@ class SimNetwork(Collectives):
 
     def close(self) -> None:
         self.connection.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self.close()
 
 
 def made(stream: Stream, first: int, end: int) -> tuple[Any, Any]:

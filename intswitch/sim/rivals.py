@@ -59,14 +59,10 @@ def new_hosts(tree: Tree, cable: Cable, flights: int) -> Hosts:
     air = new_air(links, lines, HEADER_BYTES, flights, BLOCKS)
     words, wrong = np.zeros((2, 2), np.int64)
     times = np.array([0.0, shortest(links)])
-    finished, left = (
-        np.zeros(len(nodes.at_rank)),
-        np.zeros(len(nodes.at_rank), np.int64),
-    )
+    finished = np.zeros(nodes.at_rank.size)
+    left = np.zeros(nodes.at_rank.size, np.int64)
     above = above_of(nodes, len(paths))
-    return Hosts(
-        nodes, above, air, new_ports(), times, words, finished, left, wrong
-    )  # fmt: skip
+    return Hosts(nodes, above, air, new_ports(), times, words, finished, left, wrong)
 
 
 def above_of(nodes: Nodes, count: int) -> Any:

@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from host.packetizer import Contributions, Results
+from host.packetizer import Contributions, Results, write8
 from intswitch.sim.loop import Payloads
 from switch.compiled import kernel
 
@@ -53,9 +53,7 @@ def new_store(
 
 @kernel
 def make(plan: Stored, worker: int, chunk: int, payload: Bytes) -> None:
-    stored = plan.payloads[worker, chunk]
-    for i in range(payload.size):
-        payload[i] = stored[i]
+    write8(payload, plan.payloads[worker, chunk][: payload.size])
 
 
 @kernel
@@ -89,8 +87,7 @@ def drain(plan: Stored, worker: int, chunks: Integers, results: Results) -> None
         told[3] = results.flags[i]
         if results.element_count[i] > 0:
             start = results.payload_at[i]
-            for at in range(kept.size):
-                kept[at] = results.buffer[start + at]
+            write8(kept, results.buffer[start : start + kept.size])
         plan.order[worker, plan.came[worker]] = chunk
         plan.came[worker] += 1
 
