@@ -46,7 +46,9 @@ class Staged:
         return self.host
 
     def put(self, values: Tensor | None = None) -> None:
-        """Write the elements, or others in their place, to the tensor."""
+        """Write the elements, or others in their place, to the tensor; once its device
+        has done what it had been told before."""
+        self._wait()
         source = self.host if values is None else values.view_as(self.tensor)
         if source.data_ptr() == self.tensor.data_ptr():
             return
