@@ -209,6 +209,14 @@ def test_other_models_are_told(switch: RealSwitch) -> None:
     run_workers(switch, N, work)
 
 
+def test_a_job_without_the_compressors_table_is_told(switch: RealSwitch) -> None:
+    def work(network: Network) -> None:
+        with pytest.raises(ValueError, match="the job has no code8 table"):
+            HookState(Model(), compressor("fastsgd"), network)
+
+    run_workers(switch, 1, work)
+
+
 def test_another_compressors_state_is_refused(switch: RealSwitch) -> None:
     def work(network: Network) -> None:
         state = HookState(Model(), compressor("intsgd"), network)
