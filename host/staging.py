@@ -24,8 +24,6 @@ class Staged:
         self._wait: Callable[[], None] = lambda: None
         if tensor.is_cuda:
             self.host = self._to_pinned()
-        elif tensor.is_contiguous():
-            self.host = self.tensor.to(self.dtype)
         else:
             self.host = self.tensor.to(self.dtype).contiguous()
 
