@@ -24,8 +24,6 @@ class Staged:
         self._wait: Callable[[], None] = lambda: None
         if tensor.is_cuda:
             self.host = self._to_pinned()
-        elif tensor.is_contiguous():
-            self.host = self.tensor.to(self.dtype)
         else:
             self.host = self.tensor.to(self.dtype).contiguous()
 
@@ -46,7 +44,9 @@ class Staged:
         return self.host
 
     def put(self, values: Tensor | None = None) -> None:
-        """Write the elements, or others in their place, to the tensor."""
+        """Write the elements, or others in their place, to the tensor; once its device
+        has done what it had been told before."""
+        self._wait()
         source = self.host if values is None else values.view_as(self.tensor)
         if source.data_ptr() == self.tensor.data_ptr():
             return

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
@@ -37,21 +38,22 @@ def register_hook(
 
     compressor: as `name:option=value,option=value`. switch: HOST:PORT of one that
     runs; None: what INTSWITCH_SWITCH says, or one that rank 0 starts. timeout: seconds
-    that joining, and each average, may take. options: others of `Options`. All ranks
-    call it; what rank 0 chooses counts.
+    that joining, and each average, may take. options: others of `Options`, by default
+    as the environment says. All ranks call it; what rank 0 chooses counts.
 
     Raises ValueError for a compressor or option that does not exist; RuntimeError, with
     rank 0's reason, if there is no switch; what `intswitch.join` raises.
     """
     Method.parse(compressor).checked()
-    chosen = {"switch": switch or Options.from_environment().switch, **options}
+    told = Options.from_environment()
+    switch = switch or told.switch
     group = model.process_group
     job = Job(
         group.get_group_store(),
         group.rank(),
         group.size(),
         timedelta(seconds=timeout),
-        Options(compressor=compressor, **chosen),
+        replace(told, compressor=compressor, switch=switch, **options),
     )
     try:
         state = SwitchHook(model, job)

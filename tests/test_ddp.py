@@ -10,8 +10,9 @@ import numpy as np
 import pytest
 import torch
 from real_switch import RealSwitch, attempt, run_workers, running
-from torch import Tensor, nn
+from torch import Tensor, distributed, nn
 
+import intswitch
 from host.agent import Network
 from host.agreement import Disagreement
 from host.compressors.base import Piece
@@ -208,6 +209,14 @@ def test_other_models_are_told(switch: RealSwitch) -> None:
     run_workers(switch, N, work)
 
 
+def test_a_job_without_the_compressors_table_is_told(switch: RealSwitch) -> None:
+    def work(network: Network) -> None:
+        with pytest.raises(ValueError, match="the job has no code8 table"):
+            HookState(Model(), compressor("fastsgd"), network)
+
+    run_workers(switch, 1, work)
+
+
 def test_another_compressors_state_is_refused(switch: RealSwitch) -> None:
     def work(network: Network) -> None:
         state = HookState(Model(), compressor("intsgd"), network)
@@ -273,3 +282,20 @@ def test_buckets_have_random_numbers_of_their_own(switch: RealSwitch) -> None:
         assert (means[0] != means[1]).any()
 
     run_workers(switch, 1, work)
+
+
+def test_what_is_not_said_is_as_the_environment_says(
+    switch: RealSwitch, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, text in {"SWITCH": switch.endpoint, "SLOT_BYTES": "256"}.items():
+        monkeypatch.setenv(f"INTSWITCH_{name}", text)
+    distributed.init_process_group(
+        "gloo", store=distributed.HashStore(), rank=0, world_size=1
+    )
+    try:
+        model = nn.parallel.DistributedDataParallel(nn.Linear(3, 2))
+        state = intswitch.register_hook(model, num_slots=8)
+        assert (state.network.slot_bytes, state.network.num_slots) == (256, 8)
+        state.close()
+    finally:
+        distributed.destroy_process_group()

@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from host.compressors.base import Layout
+from host.compressors.base import Layout, Piece
 from host.compressors.scales import (
     RULES,
     Scale,
@@ -112,6 +112,16 @@ def test_state_goes_on_bit_for_bit() -> None:
     for scale in (one, other):
         scale.observe(WHOLE, [0.7])
     assert one.averages == other.averages == {"gradient": 0.9 * 0.1 + (1 - 0.9) * 0.7}
+
+
+def test_pieces_of_a_step_that_failed_do_not_count() -> None:
+    failed, smooth = Scale(ScaleOptions()), Scale(ScaleOptions())
+    failed.observe(WHOLE, [5.0], Piece(0, last=False))
+    for scale in (failed, smooth):
+        scale.observe(WHOLE, [0.1], Piece(0, last=False))
+        scale.observe(WHOLE, [0.2], Piece(1, last=True))
+    expected = {"averages": {"gradient": 0.1 + 0.2}, "elements": 2 * D}
+    assert failed.state_dict() == smooth.state_dict() == expected
 
 
 @pytest.mark.parametrize("n", [1, 3, 16, 64])
