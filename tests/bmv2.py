@@ -94,7 +94,7 @@ class Namespace:
     the switch; and two more ports, wired to each other."""
 
     def __init__(self) -> None:
-        self.name = f"intswitch-{os.getpid()}-{time.monotonic_ns() % 10**6}"
+        self.name = f"bmv2-{os.getpid()}-{time.monotonic_ns() % 10**6}"
         self.sockets: list[socket.socket] = []
         run("ip", "netns", "add", self.name)
         try:

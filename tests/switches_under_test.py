@@ -96,22 +96,5 @@ def bare_switch(
             thread.join()
 
 
-def free_ports(count: int) -> Address:
-    """An address from which on `count` ports were free a moment ago."""
-    for first in range(21000, 60000, count):
-        if all(is_free(port) for port in range(first, first + count)):
-            return "127.0.0.1", first
-    raise AssertionError("no free ports")
-
-
-def is_free(port: int) -> bool:
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
-        try:
-            sock.bind(("127.0.0.1", port))
-        except OSError:
-            return False
-    return True
-
-
 def with_rule(rule: Rule) -> Callable[[SwitchConfig], SwitchConfig]:
     return lambda config: replace(config, rule=rule)

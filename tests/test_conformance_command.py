@@ -5,8 +5,9 @@ import re
 from pathlib import Path
 
 import pytest
+from ports import free_ports
 from real_switch import running
-from switches_under_test import bare_switch, free_ports, with_rule
+from switches_under_test import bare_switch, with_rule
 from test_cli import call
 
 from intswitch.configuration import read_switch
@@ -52,7 +53,7 @@ def test_a_wrong_switch_is_reported_to_the_field(
     monkeypatch: Monkey, capsys: Capture, tmp_path: Path
 ) -> None:
     path = tmp_path / "jobs.yaml"
-    address, port = free_ports(8)
+    address, port = "127.0.0.1", free_ports(8)[0]
     words = ["--only", "late_duplicate_safe", "--only", "lanes_*"]
     at = f"{address}:{port}"
     status, text, _ = conformance(
@@ -91,7 +92,7 @@ def test_jobs_that_were_used_before_are_told_once(
     monkeypatch: Monkey, capsys: Capture, tmp_path: Path
 ) -> None:
     path = tmp_path / "jobs.yaml"
-    address, port = free_ports(8)
+    address, port = "127.0.0.1", free_ports(8)[0]
     words = ["--only", "lanes_*"]
     _, text, _ = conformance(
         monkeypatch, capsys, "--jobs", *words, "--workers-at", f"{address}:{port}"

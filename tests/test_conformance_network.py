@@ -9,11 +9,11 @@ from pathlib import Path
 from threading import Timer
 
 import pytest
+from ports import free_ports
 from real_switch import running
 from switches_under_test import (
     Change,
     bare_switch,
-    free_ports,
     results,
     scripts_of,
     some,
@@ -55,7 +55,7 @@ def jobs_for(chosen: list[Script], folder: Path) -> SwitchConfig:
     """As a user gets them: written into a file, and read."""
     path = folder / "jobs.yaml"
     workers = sum(len(job.workers) for script in chosen for job in script.jobs)
-    path.write_text(fixed_file(chosen, [free_ports(workers)]))
+    path.write_text(fixed_file(chosen, [(LOOPBACK, free_ports(workers)[0])]))
     return read_switch(path)
 
 

@@ -3,7 +3,6 @@
 import os
 import select
 import signal
-import socket
 import subprocess
 import sys
 import threading
@@ -15,6 +14,7 @@ from typing import Any
 
 import pytest
 from fake_dataplane import FakeDataplane
+from ports import free_port
 
 from host.channel import SwitchRefused
 from host.controller import JoinRefused, Membership, counters, join_job, ping, reset
@@ -45,11 +45,6 @@ def serve(
 def served() -> Iterator[tuple[str, FakeDataplane]]:
     with serve() as (service, dataplane):
         yield f"127.0.0.1:{service.port}", dataplane
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        return int(server.getsockname()[1])
 
 
 def join(address: str, rank: int = 0, **changes: Any) -> Membership:

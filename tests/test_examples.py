@@ -1,7 +1,6 @@
 """The examples run as the documentation says: against a real switch, twice in a row."""
 
 import re
-import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -9,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import typer
+from ports import free_ports
 
 from intswitch import cli
 from intswitch.p4_configuration import read_controller
@@ -16,16 +16,6 @@ from intswitch.p4_configuration import read_controller
 ROOT = Path(__file__).parent.parent
 EXAMPLES = ROOT / "examples"
 ENDS_WITHIN = 30  # seconds
-
-
-def free_ports(count: int) -> list[int]:
-    sockets = [socket.socket(socket.AF_INET, socket.SOCK_DGRAM) for _ in range(count)]
-    for each in sockets:
-        each.bind(("127.0.0.1", 0))
-    ports = [each.getsockname()[1] for each in sockets]
-    for each in sockets:
-        each.close()
-    return ports
 
 
 @pytest.fixture

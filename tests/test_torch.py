@@ -4,12 +4,12 @@ All of them run in one set of four processes; each is a test here.
 """
 
 import json
-import socket
 from ast import FunctionDef, parse
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from ports import free_port
 
 pytest.importorskip("torch")
 
@@ -29,11 +29,6 @@ def checks() -> Iterator[str]:
         for node in parse((HERE / file).read_text()).body:
             if isinstance(node, FunctionDef) and node.decorator_list:
                 yield node.name
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        return int(server.getsockname()[1])
 
 
 @pytest.fixture(scope="module")

@@ -1,7 +1,6 @@
 """Trees of real switches on loopback, from their files: exact sums over real UDP, with
 packets lost at every switch's ports."""
 
-import socket
 import threading
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -10,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from ports import free_ports
 from real_switch import NEVER, WAIT, RealSwitch, array_of, running, total
 
 from host.agent import AggregationError, Network, attach
@@ -19,22 +19,6 @@ from switch.config import SwitchConfig
 from switch.tree import ranks_behind
 
 ROOT, LEFT, RIGHT = range(3)
-
-
-def free_ports(count: int) -> list[int]:
-    """Of loopback, for UDP and TCP, a moment ago."""
-    with ExitStack() as stack:
-        found: list[int] = []
-        while len(found) < count:
-            udp = stack.enter_context(socket.socket(type=socket.SOCK_DGRAM))
-            udp.bind(("127.0.0.1", 0))
-            tcp = stack.enter_context(socket.socket())
-            try:
-                tcp.bind(udp.getsockname())
-            except OSError:
-                continue
-            found.append(udp.getsockname()[1])
-    return found
 
 
 def files(folder: Path, loss: float) -> tuple[list[SwitchConfig], list[str]]:
