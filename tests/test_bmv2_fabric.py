@@ -81,12 +81,11 @@ def test_loss_changes_nothing_in_them(fabric: str) -> None:
     assert result.total("retransmissions") > 0
 
 
-@pytest.mark.parametrize("compressor", ["natural", "fastsgd"])
 @pytest.mark.parametrize("fabric", [BMV2])
-def test_codes_of_eight_bits_are_looked_up(fabric: str, compressor: str) -> None:
+def test_codes_of_eight_bits_are_looked_up(fabric: str) -> None:
     """The workers join with a table of 256 integers."""
     options = {"wire": "codes"}
-    codes = replace(SHORT, compressor=compressor, steps=5, options=options)
+    codes = replace(SHORT, compressor="fastsgd", steps=5, options=options)
     result = train(fabric, load("pair"), codes)
     emulated = train("loopback", load("pair"), codes)
     assert result.workers[0].weights == emulated.workers[0].weights
