@@ -1,0 +1,458 @@
+"""Trees of switches that do not wait for ever: the rows of their slots, what goes up,
+what comes down, who is left behind, and how they come back."""
+
+import threading
+from collections import deque
+from contextlib import ExitStack
+from typing import Any, NamedTuple
+
+import numpy as np
+import pytest
+from golden import Datagram
+from real_switch import WAIT, RealSwitch, running
+from slot_rows import (
+    NARROW,
+    S,
+    header_of,
+    nothing,
+    result_of,
+    slot_of,
+    verdict,
+)
+from test_stragglers import lose_what_has_come
+from traffic import ONCE, values_of
+
+from host.agent import LeftBehind, Network, join
+from switch import slots
+from switch.config import Address, JobConfig, SwitchConfig
+from switch.pipeline import Pipeline
+from switch.protocol import (
+    SEQUENCE_MASK,
+    ElementType,
+    Flag,
+    Opcode,
+    Reduction,
+    emit,
+    kind_of,
+)
+from switch.tree import Tree, jobs_of, switches_of
+
+# A switch whose parent waits for nobody: what it holds is open, has gone upward, is
+# known to be past, or has its result.
+GONE_UP = {"bitmap": 0b010, "closed": slots.CLOSED}
+PASSED = {"bitmap": 0b010, "closed": slots.PASSED}
+RELEASED = {**GONE_UP, "final": 2}
+
+
+@pytest.mark.parametrize(
+    ("held", "worker", "sequence", "expected"),
+    [
+        ({}, 0, 100, slots.REDUCE),
+        ({}, 1, 100, slots.DUPLICATE),
+        (GONE_UP, 0, 100, slots.SEND_UP),
+        (GONE_UP, 1, 100, slots.SEND_UP),
+        (PASSED, 0, 100, slots.SEND_UP),
+        (PASSED, 1, 100, slots.SEND_UP),
+        (RELEASED, 0, 100, slots.LATE),
+        (RELEASED, 1, 100, slots.REPLAY),
+        *((held, 1, 100 - 2 * S, slots.STALE) for held in ({}, GONE_UP, PASSED)),
+        *((held, 1, 100 - 2 * S, slots.STALE) for held in (RELEASED,)),
+        # whoever comes back after being left behind may be any number of turns ahead
+        *(
+            ({}, 1, sequence, slots.AHEAD)
+            for sequence in (100 + 2 * S, 100 + 20 * S, 99 + 2**31)
+        ),
+        *((GONE_UP, 1, 100 + turns * S, slots.SEND_UP) for turns in (2, 20)),
+        *((PASSED, 1, 100 + turns * S, slots.TAKE_OVER) for turns in (2, 20)),
+        *((RELEASED, 1, 100 + turns * S, slots.TAKE_OVER) for turns in (2, 20)),
+    ],
+)
+def test_a_slot_whose_parent_waits_for_nobody(
+    held: dict[str, int], worker: int, sequence: int, expected: int
+) -> None:
+    header = header_of(worker, sequence)
+    assert verdict(slot_of(**held), header, may_lag=True) == expected
+    assert verdict(nothing(), header, may_lag=True) == slots.TAKE_OVER
+
+
+def test_a_result_of_the_parent_that_was_not_waited_for() -> None:
+    for held in ({}, GONE_UP, PASSED):
+        slot = slot_of(**{**held, "kind": NARROW})
+        assert verdict(slot, result_of(), may_lag=True) == slots.FINISH
+        assert verdict(slot, result_of(100 + 2 * S), may_lag=True) == slots.STALE
+    for slot in (nothing(), slot_of(**RELEASED)):
+        assert verdict(slot, result_of(), may_lag=True) == slots.STALE
+
+
+@pytest.mark.parametrize("held", [{}, GONE_UP, PASSED])
+@pytest.mark.parametrize(
+    ("distance", "worker", "expected"),
+    [
+        (2 * S, 1, slots.PASS_BY),
+        (20 * S, 1, slots.PASS_BY),
+        (2 * S, 0, slots.STALE),  # it holds nothing
+        (0, 1, slots.STALE),
+        (-2 * S, 1, slots.STALE),
+        (2**31, 1, slots.STALE),
+    ],
+)
+def test_a_status_of_the_parent(
+    held: dict[str, int], distance: int, worker: int, expected: int
+) -> None:
+    sequence = (100 + distance) & SEQUENCE_MASK
+    status = header_of(worker, sequence, opcode=int(Opcode.STATUS), kind=0)
+    assert verdict(slot_of(**held), status, may_lag=True) == expected
+    assert verdict(slot_of(**RELEASED), status, may_lag=True) == slots.STALE
+    assert verdict(nothing(), status, may_lag=True) == slots.STALE
+
+
+SUM = kind_of(Reduction.SUM, ElementType.INT32, ElementType.INT32)
+PATIENCE = 1.0
+LEAVES: Tree = ((0, 1), (2, 3))
+DEEP: Tree = (((0, 1), 2), 3)
+
+
+class Seen(NamedTuple):
+    """A packet that came to a worker."""
+
+    rank: int
+    opcode: int
+    sequence: int
+    workers: int
+    values: list[int]
+
+
+class Net:
+    """The switches of a job whose cables lose nothing but what a test says."""
+
+    def __init__(self, tree: Tree, num_workers: int) -> None:
+        self.workers = [("10.0.0.0", 1 + rank) for rank in range(num_workers)]
+        paths = [path for path, _ in switches_of(tree)]
+        names = {path: ("10.1.0.0", 1 + number) for number, path in enumerate(paths)}
+        job = JobConfig(
+            job=7, workers=tuple(self.workers), num_slots=1, slot_bytes=4,
+            straggler_timeout=PATIENCE,
+        )  # fmt: skip
+        self.jobs = {names[at]: each for at, each in jobs_of(tree, job, names).items()}
+        self.switches = {
+            name: Pipeline(SwitchConfig(num_slots=1, slot_bytes=4, jobs=(each,)))
+            for name, each in self.jobs.items()
+        }
+        self.names = list(names.values())
+        """The root, then those below it in the tree's order."""
+        self.cut: set[tuple[Address, Address]] = set()
+        """Cables that lose everything."""
+        self.sent: list[tuple[Address, Datagram]] = []
+        """What switches sent each other, by its sender."""
+
+    def switch_of(self, rank: int) -> Address:
+        return next(
+            name for name, job in self.jobs.items() if self.workers[rank] in job.workers
+        )
+
+    def contribute(self, rank: int, sequence: int, now: float) -> list[Seen]:
+        value = 10**rank + sequence
+        packet = emit(
+            opcode=Opcode.CONTRIBUTE, kind=SUM, job=7, worker=rank, sequence=sequence,
+            element_count=1, payload=value.to_bytes(4, "big"),
+        )  # fmt: skip
+        return self.carry(self.switch_of(rank), [(packet, self.workers[rank])], now)
+
+    def wait(self, now: float) -> list[Seen]:
+        """Nothing comes until then. The leaves look at their clocks first."""
+        return [seen for name in self.names[::-1] for seen in self.carry(name, [], now)]
+
+    def carry(self, to: Address, packets: list[Datagram], now: float) -> list[Seen]:
+        """Packets to a switch, and what follows; what comes to workers."""
+        found, left = [], deque([(to, packets)])
+        while left:
+            at, batch = left.popleft()
+            for packet, receiver in self.switches[at].process(batch, now):
+                if (at, receiver) in self.cut:
+                    continue
+                if receiver in self.switches:
+                    self.sent.append((at, (packet, receiver)))
+                    left.append((receiver, [(packet, at)]))
+                else:
+                    found.append(self.seen(packet, receiver))
+        return found
+
+    def seen(self, packet: bytes, receiver: Address) -> Seen:
+        fields = (packet[0] & 15, packet[8:12], packet[4:6])
+        opcode, sequence, workers = fields
+        return Seen(
+            self.workers.index(receiver), opcode, int.from_bytes(sequence, "big"),
+            int.from_bytes(workers, "big"),
+            values_of(packet) if opcode == Opcode.RESULT else [],
+        )  # fmt: skip
+
+    def total(self, name: str) -> int:
+        return sum(switch.counters(7)[name] for switch in self.switches.values())
+
+
+def results(sequence: int, workers: int, value: int, to: tuple[int, ...]) -> list[Seen]:
+    return [Seen(rank, Opcode.RESULT, sequence, workers, [value]) for rank in to]
+
+
+def test_a_switch_waits_twice_as_long_as_those_below_it() -> None:
+    """So nobody who is in time is left out with others, late as they may be."""
+    net = Net(DEEP, 4)
+    waits = [net.jobs[name].straggler_timeout for name in net.names]
+    assert waits == [4 * PATIENCE, 2 * PATIENCE, PATIENCE]
+    for rank in (0, 3):  # 1 is missing at the leaf, and 2 at the switch above
+        net.contribute(rank, 0, 0.0)
+    assert net.wait(1.0) == net.wait(2.9) == []
+    assert sorted(net.wait(3.0)) == results(0, 2, 1001, (0, 1, 2, 3))
+
+
+def test_what_a_leaf_has_goes_up_in_time_and_says_how_many() -> None:
+    net = Net(LEAVES, 4)
+    for rank in (0, 2, 3):
+        assert net.contribute(rank, 0, 0.0) == []
+    assert net.wait(0.99) == []
+    assert net.wait(1.0) == results(0, 3, 1101, (0, 1, 2, 3))
+    assert net.total("results") == 3
+    missed = [
+        [each.missed for each in switch.lateness(7)] for switch in net.switches.values()
+    ]
+    assert missed == [[0, 0], [0, 1], [0, 0]]
+
+
+def test_what_has_gone_up_stays_as_it_is() -> None:
+    """The late one is not added, and asks again in place of what was lost."""
+    net = Net(LEAVES, 4)
+    root, leaf, _ = net.names
+    net.cut = {(leaf, root)}
+    net.contribute(0, 0, 0.0)
+    assert net.wait(1.0) == []
+    net.cut = set()
+    assert net.contribute(1, 0, 1.1) == net.contribute(0, 0, 1.2) == []
+    upward = [packet for sender, (packet, _) in net.sent if sender == leaf]
+    assert len(upward) == 2
+    assert upward[0] == upward[1]
+    assert (upward[0][5], values_of(upward[0])) == (1, [1])
+    assert net.switches[leaf].state.registers.slots[0].bitmap == 0b11
+    assert net.wait(3.0) == []  # 1.1 s and the root's 2 s
+    assert net.wait(3.1) == results(0, 1, 1, (0, 1))
+
+
+def test_a_result_from_above_is_taken_by_who_still_waits() -> None:
+    net = Net(LEAVES, 4)
+    right = net.names[2]
+    for rank in (0, 1):
+        net.contribute(rank, 0, 0.0)
+    net.contribute(2, 0, 1.5)
+    everybody = (0, 1, 2, 3)
+    assert sorted(net.carry(net.names[0], [], 2.0)) == results(0, 2, 11, everybody)
+    assert net.contribute(3, 0, 2.1) == results(0, 2, 11, (3,))
+    assert [each.missed for each in net.switches[right].lateness(7)] == [0, 1]
+    assert net.wait(9.0) == []
+
+
+def left_behind() -> Net:
+    """Chunks 0, 1 and 2 have gone out without workers 2 and 3; the second leaf has
+    heard of the first chunk, from worker 2, and nothing from above."""
+    net = Net(LEAVES, 4)
+    root, _, right = net.names
+    net.cut = {(root, right), (right, root)}
+    net.contribute(2, 0, 0.0)
+    for sequence in range(3):
+        now = 10.0 * sequence
+        for rank in (0, 1):
+            assert net.contribute(rank, sequence, now) == []
+        value = 11 + 2 * sequence
+        assert net.wait(now + 2) == results(sequence, 2, value, (0, 1))
+    net.cut = set()
+    return net
+
+
+@pytest.mark.parametrize("rank", [2, 3])
+def test_who_is_behind_a_leaf_that_is_left_behind_is_told(rank: int) -> None:
+    net = left_behind()
+    told = [Seen(to, Opcode.STATUS, 2, 2, []) for to in (2, 3)]
+    assert net.contribute(rank, 0, 50.0) == told
+    # and once more, for who has not got it
+    assert net.contribute(5 - rank, 0, 51.0) == told
+    before = sum(net.total(name) for name in ONCE)
+    net.contribute(rank, 0, 52.0)
+    # at the leaf, at the root, the status at the leaf
+    assert sum(net.total(name) for name in ONCE) == before + 3
+
+
+@pytest.mark.parametrize("sequence", [3, 4, 8])
+def test_who_was_left_behind_comes_back_through_a_leaf_that_was(sequence: int) -> None:
+    """However far the others are: the leaf has held nothing in between."""
+    net = left_behind()
+    for chunk in range(3, sequence):
+        net.contribute(0, chunk, 10.0 * chunk)
+        net.wait(10.0 * chunk + 3)
+    for rank in (0, 1, 2, 2, 3, 2):  # a turn to ask where the slot stands, if it must
+        net.contribute(rank, sequence, 100.0)
+    slot = net.switches[net.names[0]].state.registers.slots[sequence % 2]
+    assert (slot.sequence, slot.final) == (sequence, 4)
+    again = results(sequence, 4, 1111 + 4 * sequence, (2,))
+    assert net.contribute(2, sequence, 101.0) == again
+
+
+def test_a_leaf_that_has_held_nothing_takes_whoever_comes_back() -> None:
+    net = Net(LEAVES, 4)
+    for chunk in range(6):
+        net.contribute(0, chunk, 10.0 * chunk)
+        net.wait(10.0 * chunk + 1)
+        net.wait(10.0 * chunk + 3)
+    for rank in (0, 1, 2):
+        assert net.contribute(rank, 6, 60.0) == []
+    assert len(net.contribute(3, 6, 60.0)) == 4
+    assert net.total("ahead") == 0
+
+
+def test_news_goes_down_more_than_one_switch() -> None:
+    net = Net(DEEP, 4)
+    root, middle, leaf = net.names
+    net.cut = {(root, middle)}
+    net.contribute(0, 0, 0.0)
+    for sequence in range(3):
+        now = 10.0 * sequence
+        net.contribute(3, sequence, now)
+        net.wait(now + 1)
+        net.wait(now + 3)
+        if sequence == 0:
+            continue
+        assert net.wait(now + 4) == results(sequence, 1, 1000 + sequence, (3,))
+    net.cut = set()
+    told = net.contribute(0, 0, 50.0)
+    assert {(seen.rank, seen.opcode, seen.sequence) for seen in told} == {
+        (rank, Opcode.STATUS, 2) for rank in (0, 1, 2)
+    }
+    assert [int(net.switches[at].state.registers.slots[0].closed) for at in
+            (leaf, middle)] == [slots.PASSED, slots.PASSED]  # fmt: skip
+
+
+def up(net: Net, workers: int) -> Datagram:
+    """What the first leaf sends to the root."""
+    packet = emit(
+        opcode=Opcode.CONTRIBUTE, kind=SUM, job=7, worker=workers, sequence=0,
+        element_count=1, payload=bytes(4),
+    )  # fmt: skip
+    return packet, net.names[1]
+
+
+@pytest.mark.parametrize(
+    ("workers", "counter"),
+    [(0, "unknown_source"), (1, "accepted"), (2, "accepted"), (3, "unknown_source")],
+)
+def test_a_switch_says_how_many_it_has(workers: int, counter: str) -> None:
+    net = Net(LEAVES, 4)
+    root = net.names[0]
+    net.carry(root, [up(net, workers)], 0.0)
+    assert net.switches[root].counters(7)[counter] == 1
+
+
+def status(net: Net, **fields: Any) -> Datagram:
+    """Of the root, which holds chunk 2."""
+    values = {"opcode": Opcode.STATUS, "job": 7, "worker": 1, "sequence": 2}
+    return emit(**{**values, **fields}), net.names[0]
+
+
+def test_a_status_that_is_news_to_nobody() -> None:
+    net = Net(LEAVES, 4)
+    leaf, bitmap = net.names[1], {"element_count": 8, "payload": bytes(8)}
+    assert net.carry(leaf, [status(net, **bitmap)], 0.0) == []
+    net.contribute(0, 2, 0.0)
+    assert net.carry(leaf, [status(net, **bitmap)], 0.0) == []
+    assert net.switches[leaf].counters(7)["stale"] == 2
+    # from a child it is what it was
+    packet, _ = status(net, worker=0, **bitmap)
+    net.carry(leaf, [(packet, net.workers[0])], 0.0)
+    assert net.switches[leaf].counters(7)["malformed"] == 1  # slots are 4 bytes wide
+
+
+def test_a_status_of_any_length_is_passed_on_as_one() -> None:
+    net = Net(LEAVES, 4)
+    net.contribute(0, 0, 0.0)
+    long = status(net, element_count=1000, payload=bytes(1000))
+    told = [Seen(to, Opcode.STATUS, 2, 1, []) for to in (0, 1)]
+    assert net.carry(net.names[1], [long], 0.0) == told
+
+
+def test_who_is_in_what_has_gone_up_is_not_kept_waiting() -> None:
+    """What went up may be lost: the status says that nobody else is waited for."""
+    net = Net(LEAVES, 4)
+    leaf = net.switches[net.names[1]]
+    net.contribute(0, 0, 0.0)
+    query = emit(opcode=Opcode.QUERY, job=7, worker=0, sequence=0)
+    ((before, _),) = leaf.process([(query, net.workers[0])], 0.5)
+    net.wait(1.0)
+    ((after, _),) = leaf.process([(query, net.workers[0])], 1.5)
+    assert (before[15], after[15]) == (0, Flag.FINAL)
+
+
+# over real sockets
+
+
+def together(places: list[RealSwitch], work: Any, **options: Any) -> list[Any]:
+    """What `work(network)` returns or raises on each worker, by the switch it is at."""
+    found: list[Any] = [None] * len(places)
+
+    def act(rank: int) -> None:
+        try:
+            with join(
+                places[rank].endpoint, job="late", rank=rank, num_workers=len(places),
+                timeout=WAIT, **options,
+            ) as network:  # fmt: skip
+                network.timeout = WAIT
+                found[rank] = work(network)
+        except BaseException as error:
+            found[rank] = error
+
+    threads = [
+        threading.Thread(target=act, args=(rank,)) for rank in range(len(places))
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(WAIT)
+    return found
+
+
+def test_a_leaf_that_sleeps_is_left_behind_reloads_and_rejoins() -> None:
+    """Worker 2, alone at its switch, misses more than a window of chunks."""
+    behind, back = threading.Event(), threading.Event()
+    size, where, everybody = 40, [0], threading.Barrier(3)
+
+    def work(network: Network) -> list[Any]:
+        found = []
+        own = np.full(size, 1 + network.rank, np.int32)
+        assert network.sum(own).tolist() == [6] * size
+        everybody.wait(WAIT)
+        if network.rank == 2:
+            assert behind.wait(WAIT)
+            lose_what_has_come(network)
+            with pytest.raises(LeftBehind, match="have gone on without it"):
+                network.sum(own)
+            network.rejoin_at(where[0])
+            back.set()
+        else:
+            for _ in range(4):
+                found.append(network.sum_of_some(own))
+            where[0] = network.chunks
+            behind.set()
+            assert back.wait(WAIT)
+        assert network.sum(own).tolist() == [6] * size
+        return found
+
+    with ExitStack() as stack:
+        root = stack.enter_context(running())
+        left, right = (
+            stack.enter_context(running(parent=root.endpoint)) for _ in range(2)
+        )
+        found = together(
+            [left, left, right], work, num_slots=2, slot_bytes=80,
+            straggler_timeout=0.1,
+        )  # fmt: skip
+        for each in found:
+            if isinstance(each, BaseException):
+                raise each
+    for sums, counts in found[0] + found[1]:
+        assert sums.tolist() == [3] * size
+        assert counts.tolist() == [2] * size
