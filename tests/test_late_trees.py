@@ -1,27 +1,27 @@
 """Trees of switches that do not wait for ever: what goes up, what comes down, who is
 left behind, and how they come back. (The rows: test_lagging_slots.py.)"""
 
-import threading
+import random
 from collections import deque
-from contextlib import ExitStack
+from dataclasses import replace
+from types import ModuleType
 from typing import Any, NamedTuple
 
-import numpy as np
 import pytest
 from golden import Datagram
-from real_switch import WAIT, RealSwitch, running
-from test_stragglers import lose_what_has_come
-from traffic import ONCE, values_of
+from test_tree import INNER_JOB, PARENT, InnerTraffic
+from traffic import ONCE, config_of, values_of
 
-from host.agent import LeftBehind, Network, join
 from switch import slots
 from switch.config import Address, JobConfig, SwitchConfig
 from switch.pipeline import Pipeline
 from switch.protocol import (
+    SEQUENCE_MASK,
     ElementType,
     Flag,
     Opcode,
     Reduction,
+    Rule,
     emit,
     kind_of,
 )
@@ -308,72 +308,40 @@ def test_who_is_in_what_has_gone_up_is_not_kept_waiting() -> None:
     assert (before[15], after[15]) == (0, Flag.FINAL)
 
 
-# over real sockets
+class LateTraffic(InnerTraffic):
+    """With parts of what a switch below stands for, and statuses of the parent."""
 
+    def likely_packet(self) -> Datagram:
+        if self.rng.random() < 0.1:
+            return self.status(), PARENT
+        packet, address = super().likely_packet()
+        if address == INNER_JOB.workers[1] and self.rng.random() < 0.5:
+            packet = packet[:4] + b"\0\1" + packet[6:]
+        return packet, address
 
-def together(places: list[RealSwitch], work: Any, **options: Any) -> list[Any]:
-    """What `work(network)` returns or raises on each worker, by the switch it is at."""
-    found: list[Any] = [None] * len(places)
-
-    def act(rank: int) -> None:
-        try:
-            with join(
-                places[rank].endpoint, job="late", rank=rank, num_workers=len(places),
-                timeout=WAIT, **options,
-            ) as network:  # fmt: skip
-                network.timeout = WAIT
-                found[rank] = work(network)
-        except BaseException as error:
-            found[rank] = error
-
-    threads = [
-        threading.Thread(target=act, args=(rank,)) for rank in range(len(places))
-    ]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join(WAIT)
-    return found
-
-
-def test_a_leaf_that_sleeps_is_left_behind_reloads_and_rejoins() -> None:
-    """Worker 2, alone at its switch, misses more than a window of chunks."""
-    behind, back = threading.Event(), threading.Event()
-    size, where, everybody = 40, [0], threading.Barrier(3)
-
-    def work(network: Network) -> list[Any]:
-        found = []
-        own = np.full(size, 1 + network.rank, np.int32)
-        assert network.sum(own).tolist() == [6] * size
-        everybody.wait(WAIT)
-        if network.rank == 2:
-            assert behind.wait(WAIT)
-            lose_what_has_come(network)
-            with pytest.raises(LeftBehind, match="have gone on without it"):
-                network.sum(own)
-            network.rejoin_at(where[0])
-            back.set()
-        else:
-            for _ in range(4):
-                found.append(network.sum_of_some(own))
-            where[0] = network.chunks
-            behind.set()
-            assert back.wait(WAIT)
-        assert network.sum(own).tolist() == [6] * size
-        return found
-
-    with ExitStack() as stack:
-        root = stack.enter_context(running())
-        left, right = (
-            stack.enter_context(running(parent=root.endpoint)) for _ in range(2)
-        )
-        found = together(
-            [left, left, right], work, num_slots=2, slot_bytes=80,
-            straggler_timeout=0.1,
+    def status(self) -> bytes:
+        ahead = self.rng.choice([-2, 0, 0, 2, 2, 4])
+        return emit(
+            opcode=Opcode.STATUS, job=7, worker=self.rng.choice([0, 1, 4]),
+            sequence=(self.sequence(INNER_JOB) + ahead) & SEQUENCE_MASK,
+            element_count=8, payload=self.rng.randbytes(8),
         )  # fmt: skip
-        for each in found:
-            if isinstance(each, BaseException):
-                raise each
-    for sums, counts in found[0] + found[1]:
-        assert sums.tolist() == [3] * size
-        assert counts.tolist() == [2] * size
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_compiled_and_uncompiled_agree(uncompiled: ModuleType, seed: int) -> None:
+    config = config_of(Rule.SAFE, replace(INNER_JOB, straggler_timeout=PATIENCE))
+    switches = Pipeline(config), uncompiled.Pipeline(config)
+    rng = random.Random(seed)
+    for turn in range(100):
+        if turn % 5 == 0:
+            traffic = LateTraffic(rng)
+            for switch in switches:
+                switch.reset(INNER_JOB.job)
+        batch = [traffic.packet() for _ in range(8)]
+        copies, others = [switch.process(batch, 0.3 * turn) for switch in switches]
+        assert others == copies
+    counted = switches[0].counters()
+    assert counted == switches[1].counters()
+    assert sum(counted[name] for name in ONCE) == 800
+    assert min(counted[name] for name in ("results", "replays", "statuses")) > 5
