@@ -23,14 +23,19 @@ ONE_AFTER_THE_OTHER = ("test_bmv2", "test_namespaces", "test_doctor", "test_p4")
 """Files whose tests make namespaces, look for those left behind, or run BMv2."""
 
 
+@pytest.hookimpl(wrapper=True)
 def pytest_collection_modifyitems(
     config: pytest.Config, items: list[pytest.Item]
-) -> None:
+) -> Iterator[None]:
     """What pytest-xdist, if it is there, gives to one process: a file."""
     for item in items if config.pluginmanager.has_plugin("xdist") else []:
         name = item.path.stem
         group = "namespaces" if name.startswith(ONE_AFTER_THE_OTHER) else name
         item.add_marker(pytest.mark.xdist_group(group))
+    yield
+    grouped = getattr(config.option, "loadgroup", False)
+    if grouped and not all("@" in item.nodeid for item in items):
+        raise pytest.UsageError("this pytest-xdist cannot group this pytest's tests")
 
 
 @pytest.fixture(scope="session")
