@@ -75,7 +75,7 @@ def on_result(state: State, header: Header, length: int, now: float) -> int:
     else:
         window.repaired = 0
         note_evidence(window, slot)
-    window.partial += 1 if header.worker < window.below else 0
+    window.partial += 1 if header.worker < window.num_workers else 0
     window.in_flight -= 1
     window.done += 1
     window.silent = 0

@@ -52,6 +52,7 @@ WINDOW = np.dtype(
         ("bit", np.int64),  # this and the next two: see Seat
         ("num_children", np.int64),
         ("below", np.int64),
+        ("num_workers", np.int64),  # of the whole job
         ("first", np.int64),  # sequence of chunk 0
         ("num_chunks", np.int64),
         ("kind", np.int64),
@@ -143,6 +144,7 @@ def new_state(
     window.bit, window.num_children, window.below = seat or Seat(
         worker, num_workers, num_workers
     )
+    window.num_workers = num_workers
     window.shortest_rtt = NEVER
     window.patience = recovery.patience
     window.packet_threshold = recovery.packet_threshold

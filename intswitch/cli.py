@@ -220,6 +220,7 @@ def explore(
     limit: explore_options.Limit = None,
     tree: explore_options.Tree = None,
     stragglers: explore_options.Stragglers = False,
+    rejoin: explore_options.Rejoin = False,
     most_states: explore_options.MostStates = 1_000_000,
     large: explore_options.Large = False,
 ) -> None:
@@ -243,7 +244,7 @@ def explore(
     shapes = command.SHAPES + (command.LARGER if large else ())
     if workers is not None or tree is not None:
         shape = command.shape(
-            rule, workers or 0, slots, chunks, first, limit, tree, stragglers
+            rule, workers or 0, slots, chunks, first, limit, tree, stragglers, rejoin
         )
         shapes = (shape,)
     elif rule is not None:

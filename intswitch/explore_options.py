@@ -36,6 +36,14 @@ Stragglers = Annotated[
         " --workers.",
     ),
 ]
+Rejoin = Annotated[
+    bool,
+    Option(
+        "--rejoin",
+        help="Have workers that were left behind go on with an aggregation that another"
+        " has begun. With --stragglers.",
+    ),
+]
 Limit = Annotated[
     int | None,
     Option(metavar="N", min=1, help="Packets in flight of a worker: its window."),

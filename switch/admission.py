@@ -176,8 +176,6 @@ def _object_to_patience(request: JoinRequest, config: SwitchConfig) -> Iterator[
     patience = request.straggler_timeout
     if not (math.isfinite(patience) and 0 <= patience <= MAX_TIMEOUT):
         yield f"straggler_timeout {patience} s: allowed are 0 to {MAX_TIMEOUT:.0f} s"
-    elif patience and (request.via or config.parent):
-        yield f"straggler_timeout {patience:g} s: not in a tree of switches"
     elif patience and config.rule != Rule.SAFE:
         yield f"straggler_timeout {patience:g} s: the switch's rule must be safe"
 

@@ -9,17 +9,19 @@ from switch import lanes, slots
 from switch.compiled import kernel
 from switch.parser import bytes_of, element_type_of, reduction_of, result_type_of
 from switch.protocol import EVERY_WORKER, HEADER_BYTES, DropReason, Flag, Header
-from switch.replicate import Copies, answer, contribute, multicast, replay
+from switch.replicate import Copies, answer, contribute, multicast, pass_on, replay
 from switch.slots import NEXT_LOOK, NOW, Registers, Slot
 from switch.stragglers import (
     LOOKS,
     final_flag,
-    give_up_on,
     has_room,
+    held_by,
     is_overdue,
+    note_missing,
     note_time,
+    waits,
 )
-from switch.tables import Job, child_toward
+from switch.tables import NOBODY, Job, child_toward, may_lag, workers_in
 
 Bytes = NDArray[np.uint8]
 Integers = NDArray[np.int64]
@@ -28,6 +30,9 @@ OVERFLOW = int(Flag.OVERFLOW)
 REPEATED = int(Flag.REPEATED)
 KEPT_FLAGS = int(Flag.OVERFLOW | Flag.CLIPPED)
 
+# Verdicts that add nothing, and are answered.
+REPLIES = (slots.ANSWER, slots.REPLAY, slots.SEND_UP, slots.LATE, slots.PASS_BY)
+
 # Counters: one for each verdict, then the multicasts and the packets out.
 RESULTS = slots.NUM_VERDICTS
 COPIES = RESULTS + 1
@@ -35,7 +40,7 @@ NUM_COUNTERS = COPIES + 1
 COUNTERS = {
     "accepted": (slots.TAKE_OVER, slots.START_AGAIN, slots.REDUCE, slots.FINISH),
     "replays": (slots.REPLAY, slots.SEND_UP, slots.LATE),
-    "statuses": (slots.ANSWER,),
+    "statuses": (slots.ANSWER, slots.PASS_BY),
     **{reason.name.lower(): (slots.FIRST_DROP + reason,) for reason in DropReason},
     "results": (RESULTS,),
     "copies": (COPIES,),
@@ -95,14 +100,17 @@ def accept(
     job: Job,
 ) -> None:  # fmt: skip
     """Update the registers for an accepted packet, but for its payload."""
-    if verdict == slots.REDUCE:
-        slots.join_slot(slot, header, child, job.stands_for[child])
-    elif verdict == slots.TAKE_OVER:
-        slots.take_over(slot, header, child, job.stands_for[child])
-    elif verdict == slots.FINISH:
+    if verdict == slots.FINISH:
         slots.finish(slot, header)
     else:
-        slots.start_again(slot, header, child, job.stands_for[child])
+        workers = workers_in(header, child, job)
+        left_out = job.stands_for[child] - workers
+        if verdict == slots.REDUCE:
+            slots.join_slot(slot, header, child, workers, left_out)
+        elif verdict == slots.TAKE_OVER:
+            slots.take_over(slot, header, child, workers, left_out)
+        else:
+            slots.start_again(slot, header, child, workers)
     if rule != slots.SAFE:
         slots.forget_child(other, child)
     slot.flag_bits |= header.flags & KEPT_FLAGS
@@ -113,13 +121,19 @@ def reply(
     slot: Slot, values: Bytes, header: Header, source: int, child: int, verdict: int,
     job: Job, out: Copies,
 ) -> None:  # fmt: skip
-    """What a packet that changes nothing causes."""
+    """What a packet that adds nothing causes."""
     if verdict == slots.ANSWER:
         answer(slot, header, source, final_flag(slot, job), out)
-    elif verdict == slots.SEND_UP:
+        return
+    if verdict == slots.PASS_BY:
+        slot.closed = slots.PASSED
+        pass_on(header, job.group[: job.num_children], out)
+        return
+    if header.sequence == slot.sequence:
+        slot.bitmap |= slots.child_bit(child)  # news if it is late
+    if verdict == slots.SEND_UP:
         contribute(slot, values, header.job, job.parent, REPEATED, out)
     else:
-        slot.bitmap |= slots.child_bit(child)  # news if it is late
         recipient = child_toward(slot.recipient, job)
         with_payload = recipient in (EVERY_WORKER, child)
         replay(slot, values, header, with_payload, source, out)
@@ -135,13 +149,15 @@ def reach_slot(
     index = 2 * job.first_slot + (header.sequence & (2 * num_slots - 1))
     slot = registers.slots[index]
     values = registers.values[index]
-    verdict = slots.decide(slot, header, child, rule, num_slots, job.below)
-    if verdict == slots.STALE and job.patience > 0.0:
+    verdict = slots.decide(
+        slot, header, child, rule, num_slots, job.below, may_lag(job)
+    )
+    if verdict == slots.STALE and job.patience > 0.0 and child != NOBODY:
         # it may be left behind: let it know where the others are
         answer(slot, header, source, final_flag(slot, job), out)
     if verdict >= slots.FIRST_DROP:
         return verdict
-    if verdict in (slots.ANSWER, slots.REPLAY, slots.SEND_UP, slots.LATE):
+    if verdict in REPLIES:
         reply(slot, values, header, source, child, verdict, job, out)
         return verdict
     note_time(registers.clock, slot, child, verdict, job)
@@ -151,15 +167,24 @@ def reach_slot(
     if header.element_count > 0:
         payload = packet[HEADER_BYTES:]
         reduce_payload(slot, values, scratch, header, payload, job)
-    if slot.received != job.below:
-        return verdict
-    if slot.final == 0 and job.parent >= 0:
-        contribute(slot, values, header.job, job.parent, 0, out)
-        return verdict
-    if slot.final == 0:
-        slot.final = slot.received
-    send_result(slot, values, header, job, counts, out)
+    if verdict == slots.FINISH:
+        send_result(slot, values, header, job, counts, out)
+    elif slots.is_complete(slot, job.below):
+        close(slot, values, header, job, counts, out)
     return verdict
+
+
+@kernel
+def close(
+    slot: Slot, values: Bytes, cause: Header, job: Job, counts: Integers, out: Copies
+) -> None:
+    """Send what the children came to upward, or as the result; it stays as it is."""
+    slot.closed = slots.CLOSED
+    if job.parent >= 0:
+        contribute(slot, values, cause.job, job.parent, 0, out)
+        return
+    slot.final = slot.received
+    send_result(slot, values, cause, job, counts, out)
 
 
 @kernel
@@ -175,7 +200,7 @@ def send_result(
 
 @kernel
 def look_for_stragglers(state: State, out: Copies) -> None:
-    """Send the results that have waited long enough; find the time of the next look."""
+    """Send what has waited long enough; find the time of the next look."""
     clock = state.registers.clock
     if clock[NOW] < clock[NEXT_LOOK]:
         return
@@ -198,10 +223,10 @@ def look_into(state: State, job: Job, counts: Integers, out: Copies) -> None:
             if not has_room(out, job):
                 clock[NEXT_LOOK] = clock[NOW]
                 break
-            cause = give_up_on(slot, job)
+            note_missing(slot, job)
             values = state.registers.values[index]
-            send_result(slot, values, cause, job, counts, out)
-        elif slot.received > 0 and slot.final == 0:
+            close(slot, values, held_by(slot, job), job, counts, out)
+        elif waits(slot):
             due = max(slot.began + job.patience, soonest)
             clock[NEXT_LOOK] = min(clock[NEXT_LOOK], due)
     counts[COPIES] += out.used[2] - copies_before

@@ -62,7 +62,8 @@ class JobConfig:
 
     straggler_timeout: float = 0.0
     """Seconds after a chunk's first contribution at which its result goes out without
-    the workers that are late; 0: never. Not in a tree."""
+    the workers that are late; 0: never. In a tree, of this switch: what it has goes to
+    the switch above then, which must wait longer."""
 
     @property
     def num_workers(self) -> int:

@@ -209,11 +209,6 @@ class Pipeline:
                 f"job {job.job}: trees of switches, and results without stragglers,"
                 " take the rule safe"
             )
-        if job.tree is not None and job.straggler_timeout > 0:
-            raise ValueError(
-                f"job {job.job}: straggler_timeout {job.straggler_timeout:g} s: results"
-                " without stragglers are for jobs of one switch"
-            )
         first_slot = self._free_slots(job.num_slots)
         row = self._free_row()
         table = self.state.jobs[row]

@@ -95,7 +95,7 @@ class Flag(IntFlag):
     OVERFLOW = 1  # some partial addition left the range of the result type
     REPEATED = 2  # a retransmission (host) or the replay of a result (switch)
     CLIPPED = 4  # a host clipped an element
-    FINAL = 8  # a status: the result has gone out, without those that are not in it
+    FINAL = 8  # a status: what the slot holds has gone out, without some
 
 
 class Overflow(IntEnum):

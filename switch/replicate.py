@@ -181,6 +181,20 @@ def contribute(
 
 
 @kernel
+def pass_on(cause: Header, group: Integers, out: Copies) -> None:
+    """The parent's status to everybody of `group`, less its bitmap."""
+    header = Header(
+        FORMAT, STATUS, 0, cause.job, cause.worker, EVERY_WORKER, cause.sequence,
+        STATUS_BYTES, NO_EXPONENT, 0,
+    )  # fmt: skip
+    start = out.used[1]
+    length = append(out, header)
+    out.buffer[start + HEADER_BYTES : start + length] = 0
+    for child in range(group.size):
+        address_copy(out, start, length, group[child])
+
+
+@kernel
 def answer(slot: Slot, cause: Header, source: int, flags: int, out: Copies) -> None:
     """Unicast a status: what the slot holds, with the bitmap as payload.
 

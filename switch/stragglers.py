@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from switch.compiled import kernel
 from switch.protocol import FORMAT, HEADER_BYTES, Flag, Header, Opcode
 from switch.replicate import Copies
-from switch.slots import NEXT_LOOK, NOW, REDUCE, Slot, has_contributed
+from switch.slots import FINISH, NEXT_LOOK, NOW, OPEN, REDUCE, Slot, has_contributed
 from switch.tables import Job
 
 CONTRIBUTE = int(Opcode.CONTRIBUTE)
@@ -38,10 +38,14 @@ class Lateness(NamedTuple):
 def note_time(
     clock: NDArray[np.float64], slot: Slot, child: int, verdict: int, job: Job
 ) -> None:
-    """An accepted contribution, before the registers know of it."""
+    """What is accepted, before the registers know of it."""
     now = clock[NOW]
+    if verdict == FINISH:
+        if slot.closed == OPEN:  # the parent has not waited for this switch
+            note_missing(slot, job)
+        return
     if verdict == REDUCE:
-        if slot.received + job.stands_for[child] == job.below:
+        if slot.received + slot.left_out + job.stands_for[child] == job.below:
             job.last[child] += 1
             job.late[child] += now - slot.heard
     else:
@@ -53,17 +57,26 @@ def note_time(
 
 @kernel
 def is_overdue(slot: Slot, job: Job, now: float) -> bool:
-    waits = slot.received > 0 and slot.final == 0
-    return bool(waits and now >= slot.began + job.patience)
+    return bool(waits(slot) and now >= slot.began + job.patience)
 
 
 @kernel
-def give_up_on(slot: Slot, job: Job) -> Header:
-    """Make a chunk final without those that are late. What its result says."""
-    slot.final = slot.received
+def waits(slot: Slot) -> bool:
+    """For children."""
+    return bool(slot.received > 0 and slot.closed == OPEN)
+
+
+@kernel
+def note_missing(slot: Slot, job: Job) -> None:
+    """A result has gone out without some children."""
     for child in range(job.num_children):
         if not has_contributed(slot, child):
             job.missed[child] += 1
+
+
+@kernel
+def held_by(slot: Slot, job: Job) -> Header:
+    """What a packet says of the chunk that a slot holds."""
     return Header(
         FORMAT, CONTRIBUTE, slot.kind, job.id, 0, slot.recipient, slot.sequence,
         slot.element_count, slot.exponent, 0,
@@ -73,7 +86,7 @@ def give_up_on(slot: Slot, job: Job) -> Header:
 @kernel
 def final_flag(slot: Slot, job: Job) -> int:
     """Of a status: whoever is in it shall not wait for those that are not."""
-    return FINAL if slot.final > 0 and slot.received < job.below else 0
+    return FINAL if slot.closed != OPEN and slot.received < job.below else 0
 
 
 @kernel

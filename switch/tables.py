@@ -99,9 +99,31 @@ def child_of(header: Header, source: int, job: Job) -> int:
 @kernel
 def search_child(header: Header, source: int, job: Job) -> int:
     for child in range(job.num_children):
-        if job.group[child] == source and job.says[child] == header.worker:
+        if job.group[child] == source and may_say(header.worker, child, job):
             return child
     return NOBODY
+
+
+@kernel
+def may_say(worker: int, child: int, job: Job) -> bool:
+    """Whether the worker field can be that of a child.
+
+    A switch that waits for nobody says how many workers are in its contribution.
+    """
+    some = job.patience > 0.0 and 0 < worker < job.stands_for[child]
+    return bool(some or job.says[child] == worker)
+
+
+@kernel
+def workers_in(header: Header, child: int, job: Job) -> int:
+    """How many are in a contribution."""
+    return int(header.worker) if job.stands_for[child] > 1 else 1
+
+
+@kernel
+def may_lag(job: Job) -> bool:
+    """Whether there is a parent that may go on without this switch."""
+    return bool(job.parent >= 0 and job.patience > 0.0)
 
 
 @kernel
@@ -133,6 +155,8 @@ def fits(header: Header, job: Job) -> bool:
 @kernel
 def admit(header: Header, source: int, child: int, job: Job) -> int:
     """The checks that need no slot, in their order: a verdict that drops, or 0."""
+    if header.opcode == STATUS and source == job.parent and may_lag(job):
+        return 0  # how wide slots are is nothing to it
     if not fits(header, job):
         return slots.MALFORMED
     if header.opcode == RESULT or header.opcode == STATUS:
@@ -146,5 +170,5 @@ def admit_answer(header: Header, source: int, child: int, job: Job) -> int:
     from_parent = source >= 0 and source == job.parent
     if child == NOBODY and not from_parent:
         return slots.UNKNOWN_SOURCE
-    # a switch asks nobody, so that no status answers it
+    # a switch asks nobody: a status answers it only where it may be left behind
     return 0 if from_parent and header.opcode == RESULT else slots.WRONG_OPCODE

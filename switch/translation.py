@@ -59,7 +59,12 @@ def _write_joined(event: Joined) -> pb.Joined:
         window=event.window,
         workers=[write_address(worker) for worker in event.job.workers],
         group=None if group is None else write_address(group),
-        places=[pb.Place(children=_children(place)) for place in event.places],
+        places=[
+            pb.Place(
+                children=_children(place), straggler_timeout=place.straggler_timeout
+            )
+            for place in event.places
+        ],
         children=_children(event.job) if event.job.tree else [],
         is_below=event.job.tree is not None and event.job.tree.parent is not None,
     )
@@ -99,6 +104,7 @@ def _read_place(
         overflow=Overflow(request.overflow),
         code4=request.code4,
         code8=request.code8,
+        straggler_timeout=place.straggler_timeout,
         tree=TreePlace(
             num_workers=request.num_workers,
             ranks=tuple(

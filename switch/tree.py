@@ -30,10 +30,21 @@ def ranks_of(child: int | Tree) -> tuple[int, ...]:
     return tuple(rank for each in child for rank in ranks_of(each))
 
 
+def height_of(tree: Tree) -> int:
+    """Switches on the longest way down, this one included."""
+    switches = (each for each in tree if not isinstance(each, int))
+    return 1 + max(map(height_of, switches), default=0)
+
+
 def jobs_of(
     tree: Tree, job: JobConfig, switches: Mapping[Path, Address]
 ) -> dict[Path, JobConfig]:
-    """A job, whose workers are those of the whole tree, as each switch has it."""
+    """A job, whose workers are those of the whole tree, as each switch has it.
+
+    A switch waits for stragglers twice as long as those below it, and those at the
+    bottom for `straggler_timeout`: whatever is late at every level, what is there comes
+    up in time, for 1 + 2 + ... + 2^(h - 1) is less than 2^h.
+    """
     jobs = {}
     for at, below in switches_of(tree):
         children = tuple(
@@ -47,7 +58,10 @@ def jobs_of(
             ),
             parent=switches[at[:-1]] if at else None,
         )
-        jobs[at] = replace(job, workers=children, tree=place_in_tree)
+        patience = 2 ** (height_of(below) - 1) * job.straggler_timeout
+        jobs[at] = replace(
+            job, workers=children, tree=place_in_tree, straggler_timeout=patience
+        )
     return jobs
 
 

@@ -198,6 +198,24 @@ aggregate.final_flag = lambda slot, job: 0
         "stuck",
     ),
 }
+BROKEN_LATE_TREES = {
+    "what a leaf sends up is its result, too": (
+        """
+from switch import aggregate
+def close(slot, values, cause, job, counts, out):
+    slot.closed, slot.final = slots.CLOSED, slot.received
+    if job.parent >= 0:
+        aggregate.contribute(slot, values, cause.job, job.parent, 0, out)
+    aggregate.send_result(slot, values, cause, job, counts, out)
+aggregate.close = close
+""",
+        "wrong",
+    ),
+    "nobody below hears that the root has gone on": (
+        "slots.decide_status = lambda slot, header: slots.STALE",
+        "stuck",
+    ),
+}
 EXPLORE = """
 from host import arrivals
 from switch import slots
@@ -212,7 +230,7 @@ def instead(decide, verdict, other):
 from intswitch.explore.parties import parties_of
 from intswitch.explore.search import explore
 from intswitch.explore.shapes import Shape
-outcome = explore(parties_of(Shape({shape})))
+outcome = explore(parties_of(Shape({shape})), {most_states})
 print("wrong" if outcome.wrong else "stuck" if outcome.stuck else "nothing")
 """
 
@@ -237,11 +255,18 @@ def test_what_is_broken_about_stragglers_is_found(name: str) -> None:
     assert explored_with(breakage, shape) == expected
 
 
-def explored_with(breakage: str, shape: str) -> str:
+@pytest.mark.parametrize("name", BROKEN_LATE_TREES)
+def test_what_is_broken_about_stragglers_in_trees_is_found(name: str) -> None:
+    breakage, expected = BROKEN_LATE_TREES[name]
+    shape = "num_workers=2, aggregations=(3,), tree=((0,), 1), stragglers=True"
+    assert explored_with(breakage, shape, most_states=100) == expected
+
+
+def explored_with(breakage: str, shape: str, most_states: int = 1_000_000) -> str:
     """Without compilation, so that a function can be put in another's place."""
     root = Path(__file__).parent.parent
     environment = {**os.environ, "NUMBA_DISABLE_JIT": "1", "PYTHONPATH": str(root)}
-    code = EXPLORE.format(breakage=breakage, shape=shape)
+    code = EXPLORE.format(breakage=breakage, shape=shape, most_states=most_states)
     output = subprocess.check_output(
         [sys.executable, "-c", code], env=environment, text=True
     )

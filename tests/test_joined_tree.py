@@ -12,8 +12,9 @@ import pytest
 from fake_dataplane import FakeDataplane
 from lossy import losing
 from real_switch import NEVER, WAIT, RealSwitch, array_of, running, total
+from test_stragglers import lose_what_has_come
 
-from host.agent import AggregationError, Network, join
+from host.agent import AggregationError, LeftBehind, Network, join
 from host.controller import JoinRefused, ping
 from switch.admission import JoinRequest, Refusal
 from switch.branch import Branch
@@ -229,3 +230,38 @@ def test_a_switch_above_that_is_not_there_is_named() -> None:
         (found,) = together([leaf], exact)
     assert isinstance(found, JoinRefused)
     assert str(found) == "the switch above, at 127.0.0.1:1, does not answer"
+
+
+def test_a_leaf_that_sleeps_is_left_behind_reloads_and_rejoins() -> None:
+    """Worker 2, alone at its switch, misses more than a window of chunks."""
+    behind, back, place = threading.Event(), threading.Event(), [0]
+    everybody, size = threading.Barrier(3), 40
+
+    def work(network: Network) -> list[Any]:
+        own = np.full(size, 1 + network.rank, np.int32)
+        assert network.sum(own).tolist() == [6] * size
+        everybody.wait(WAIT)
+        found = []
+        if network.rank == 2:
+            assert behind.wait(WAIT)
+            lose_what_has_come(network)
+            with pytest.raises(LeftBehind, match="have gone on without it"):
+                network.sum(own)
+            network.rejoin_at(place[0])
+            back.set()
+        else:
+            for _ in range(3):
+                found.append(network.sum_of_some(own))
+            place[0] = network.chunks
+            behind.set()
+            assert back.wait(WAIT)
+        assert network.sum(own).tolist() == [6] * size
+        return found
+
+    options = {"num_slots": 2, "slot_bytes": 80, "straggler_timeout": 0.25}
+    with tree() as (_, left, right):
+        found = together([left, left, right], work, **options)
+    for sums, counts in found[0] + found[1]:
+        assert sums.tolist() == [3] * size
+        assert counts.tolist() == [2] * size
+    assert found[2] == []

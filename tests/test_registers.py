@@ -9,65 +9,22 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-
-from switch import slots
-from switch.parser import reduced_kind
-from switch.protocol import (
-    EVERY_WORKER,
-    FORMAT,
-    NO_EXPONENT,
-    SEQUENCE_MASK,
-    Header,
-    Opcode,
-    Rule,
+from slot_rows import (
+    EVERYBODY,
+    LAST,
+    NARROW,
+    OTHER_KIND,
+    WORKERS,
+    S,
+    header_of,
+    nothing,
+    result_of,
+    slot_of,
+    verdict,
 )
 
-S = 4  # slots of the job
-WORKERS = 3
-KIND, OTHER_KIND = 0b00_010_010, 0b01_010_010
-NARROW = 0b00_000_010  # int8 into int32
-LAST = SEQUENCE_MASK
-EVERYBODY = 0b111
-
-
-def header_of(worker: int = 0, sequence: int = 100, **fields: Any) -> Header:
-    values = {
-        "format": FORMAT,
-        "opcode": int(Opcode.CONTRIBUTE),
-        "kind": KIND,
-        "job": 7,
-        "worker": worker,
-        "recipient": EVERY_WORKER,
-        "sequence": sequence,
-        "element_count": 5,
-        "exponent": NO_EXPONENT,
-        "flags": 0,
-    }
-    return Header(**{**values, **fields})
-
-
-def slot_of(sequence: int = 100, bitmap: int = 0b010, **fields: Any) -> Any:
-    """One slot that holds what the workers of `bitmap` contributed."""
-    registers = slots.new_registers(1, 8)
-    slot = registers.slots[0]
-    slot.sequence, slot.bitmap, slot.received = sequence, bitmap, bitmap.bit_count()
-    slot.final = WORKERS if bitmap == EVERYBODY else 0
-    slot.kind, slot.recipient, slot.element_count = KIND, EVERY_WORKER, 5
-    slot.exponent, slot.flag_bits = NO_EXPONENT, 0
-    for name, value in fields.items():
-        slot[name] = value
-    return slot
-
-
-def nothing() -> Any:
-    return slots.new_registers(1, 8).slots[0]
-
-
-def verdict(slot: Any, header: Header, rule: Rule = Rule.SAFE) -> int:
-    before = slot.copy()
-    found = int(slots.decide(slot, header, header.worker, int(rule), S, WORKERS))
-    assert slot == before, "deciding writes nothing"
-    return found
+from switch import slots
+from switch.protocol import NO_EXPONENT, SEQUENCE_MASK, Opcode, Rule
 
 
 @pytest.mark.parametrize("rule", list(Rule))
@@ -212,14 +169,6 @@ WAITING = {"bitmap": EVERYBODY, "final": 0, "kind": NARROW}
 FINAL = {"bitmap": EVERYBODY, "final": 9, "kind": NARROW}
 
 
-def result_of(sequence: int = 100, **fields: Any) -> Header:
-    """A result of the parent, of nine workers."""
-    kind = reduced_kind(NARROW)
-    return header_of(
-        9, sequence, **{"opcode": int(Opcode.RESULT), "kind": kind, **fields}
-    )
-
-
 def test_a_slot_that_waits_for_its_parent() -> None:
     waiting = slot_of(**WAITING)
     assert verdict(waiting, header_of(1, kind=NARROW)) == slots.SEND_UP
@@ -258,7 +207,13 @@ def test_finishing_leaves_what_the_children_are_known_by() -> None:
     before = fields_of(slot)
     slots.finish(slot, result_of(exponent=4))
     # the payload of the result is the first of what follows
-    after = {"final": 9, "element_count": 0, "exponent": 4, "flag_bits": 0}
+    after = {
+        "closed": slots.CLOSED,
+        "final": 9,
+        "element_count": 0,
+        "exponent": 4,
+        "flag_bits": 0,
+    }
     assert fields_of(slot) == before | after
 
 
@@ -286,11 +241,13 @@ def fields_of(slot: Any) -> dict[str, int]:
 def test_taking_over_writes_every_register() -> None:
     slot = slot_of(92, EVERYBODY, exponent=9, flag_bits=5)
     header = header_of(5, recipient=1, exponent=-3, kind=OTHER_KIND)
-    slots.take_over(slot, header, 2, 5)
+    slots.take_over(slot, header, 2, 5, 3)
     assert fields_of(slot) == {
         "sequence": 100,
         "bitmap": 0b100,
         "received": 5,
+        "left_out": 3,
+        "closed": slots.OPEN,
         "final": 0,
         "kind": OTHER_KIND,
         "recipient": 1,
@@ -309,10 +266,10 @@ def test_taking_over_writes_every_register() -> None:
 def test_joining_adds_a_bit_and_keeps_the_largest_exponent(
     held: int, packet: int, exponent: int
 ) -> None:
-    slot = slot_of(bitmap=0b010, exponent=held, flag_bits=1)
+    slot = slot_of(bitmap=0b010, exponent=held, flag_bits=1, left_out=1)
     before = fields_of(slot)
-    slots.join_slot(slot, header_of(7, exponent=packet), 2, 7)
-    after = {"bitmap": 0b110, "received": 8, "exponent": exponent}
+    slots.join_slot(slot, header_of(7, exponent=packet), 2, 7, 2)
+    after = {"bitmap": 0b110, "received": 8, "left_out": 3, "exponent": exponent}
     assert fields_of(slot) == before | after
 
 

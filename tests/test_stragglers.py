@@ -13,7 +13,7 @@ from traffic import ONCE, contribution, values_of
 
 from host.agent import AggregationError, LeftBehind, Network, join
 from host.controller import JoinRefused
-from switch.config import JobConfig, SwitchConfig, TreePlace
+from switch.config import JobConfig, SwitchConfig
 from switch.pipeline import Pipeline, next_due
 from switch.protocol import Flag, Opcode, Rule, emit
 from switch.stragglers import Lateness
@@ -154,17 +154,10 @@ def test_more_results_than_go_out_at_once_go_out_all_the_same() -> None:
     assert len(sequences) == len(set(sequences)) == slots
 
 
-@pytest.mark.parametrize(
-    ("job", "rule", "text"),
-    [
-        ({"tree": TreePlace(num_workers=3, ranks=(0, 1, 2))}, Rule.SAFE, "one switch"),
-        ({}, Rule.SWITCHML, "take the rule safe"),
-    ],
-)
-def test_where_all_are_waited_for(job: dict[str, Any], rule: Rule, text: str) -> None:
-    config = JobConfig(job=7, workers=WORKERS, straggler_timeout=1.0, **job)
-    with pytest.raises(ValueError, match=text):
-        Pipeline(SwitchConfig(rule=rule, jobs=(config,)))
+def test_where_all_are_waited_for() -> None:
+    config = JobConfig(job=7, workers=WORKERS, straggler_timeout=1.0)
+    with pytest.raises(ValueError, match="take the rule safe"):
+        Pipeline(SwitchConfig(rule=Rule.SWITCHML, jobs=(config,)))
 
 
 # over real sockets
@@ -249,9 +242,6 @@ def test_what_a_switch_does_not_wait_for_must_be_said_alike() -> None:
     with running() as switch:
         text = refusal(switch, straggler_timeout=-1.0)
         assert text == "straggler_timeout -1.0 s: allowed are 0 to 604800 s"
-        with running(parent=switch.endpoint) as leaf:
-            text = refusal(leaf, straggler_timeout=1.0)
-            assert text == "straggler_timeout 1 s: not in a tree of switches"
     with running(rule=Rule.SWITCHML) as switch:
         text = refusal(switch, straggler_timeout=1.0)
         assert text == "straggler_timeout 1 s: the switch's rule must be safe"

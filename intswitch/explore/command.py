@@ -27,6 +27,8 @@ SHAPES = (
     Shape(Rule.SAFE, 3, 1, (2, 2), tree=(((0, 1),), 2)),
     Shape(Rule.SAFE, 2, 2, (3,), tree=((0,), (1,))),
     Shape(Rule.SAFE, 2, 1, (3,), stragglers=True),
+    Shape(Rule.SAFE, 3, 1, (1,), tree=((0, 1), 2), stragglers=True),
+    Shape(Rule.SAFE, 2, 1, (1, 1, 1), tree=((0,), 1), stragglers=True, rejoin=True),
     Shape(Rule.SWITCHML, 2, 1, (4,)),
 )
 """What is explored when nothing is asked for: seconds each."""
@@ -40,6 +42,10 @@ LARGER = (
     Shape(Rule.SAFE, 4, 1, (4,), tree=(((0,), (1,)), (2, 3))),
     Shape(Rule.SAFE, 2, 1, (5,), stragglers=True),
     Shape(Rule.SAFE, 3, 1, (2,), stragglers=True),
+    Shape(Rule.SAFE, 3, 1, (2,), tree=((0, 1), 2), stragglers=True),
+    Shape(Rule.SAFE, 2, 1, (3,), tree=((0,), (1,)), stragglers=True),
+    Shape(Rule.SAFE, 2, 1, (3,), tree=(((0,),), 1), stragglers=True),
+    Shape(Rule.SAFE, 2, 1, (1,) * 5, tree=((0,), 1), stragglers=True, rejoin=True),
 )
 """Besides, with --large: minutes each."""
 
@@ -53,6 +59,7 @@ def shape(
     limit: int | None,
     tree: str | None,
     stragglers: bool = False,
+    rejoin: bool = False,
 ) -> Shape:
     """Of the command's options. Raises ValueError for chunks that are no numbers, or a
     tree that is none."""
@@ -63,7 +70,9 @@ def shape(
     kept = Rule[(rule or "safe").upper()]
     switches = None if tree is None else tree_of(tree)
     workers = workers if switches is None else len(ranks_of(switches))
-    return Shape(kept, workers, slots, aggregations, first, limit, switches, stragglers)
+    return Shape(
+        kept, workers, slots, aggregations, first, limit, switches, stragglers, rejoin
+    )
 
 
 def tree_of(text: str) -> Tree:

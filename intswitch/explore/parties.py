@@ -16,7 +16,6 @@ from host.packetizer import ArrayStream
 from host.recovery import new_estimate
 from intswitch.explore.shapes import (
     JOB,
-    PATIENCE,
     SLOT_BYTES,
     Packet,
     Party,
@@ -33,6 +32,7 @@ from switch.config import Address, JobConfig, SwitchConfig
 from switch.pipeline import Pipeline
 from switch.protocol import (
     AT_FORMAT_OPCODE,
+    AT_SEQUENCE,
     AT_WORKER,
     HEADER_BYTES,
     SEQUENCE_MASK,
@@ -41,7 +41,7 @@ from switch.protocol import (
     Reduction,
     Rule,
 )
-from switch.slots import NEXT_LOOK
+from switch.slots import CLOSED, NEXT_LOOK
 from switch.tree import ranks_behind, ranks_of
 from switch.udp import Rows
 
@@ -81,6 +81,7 @@ class Switch:
             slot = slots[sequence & (versions - 1)]
             slot.sequence = sequence
             slot.received, slot.final = self.below, self.shape.num_workers
+            slot.closed = CLOSED
             if self.shape.rule == Rule.SAFE:
                 slot.bitmap = (1 << len(self.job.workers)) - 1
         return Step(pack(self.arrays), (), "starts")
@@ -105,9 +106,10 @@ class Switch:
         """Have a slot wait for too long, and no other. Times are kept at one value."""
         slots: Any = self.pipeline.state.registers.slots
         clock = self.pipeline.state.registers.clock
-        slots.began, clock[NEXT_LOOK] = 2 * PATIENCE, 0.0
+        patience = self.job.straggler_timeout
+        slots.began, clock[NEXT_LOOK] = 2 * patience, 0.0
         slots[index].began = 0.0
-        copies = self.pipeline.process([], PATIENCE)
+        copies = self.pipeline.process([], patience)
         slots.began, clock[NEXT_LOOK] = 0.0, np.inf
         slots.heard = 0.0
         return copies
@@ -137,6 +139,9 @@ class Switch:
 
     def finished(self, state: bytes) -> bool:
         return True
+
+    def claim(self, packet: Packet) -> None:
+        return None
 
 
 class Worker:
@@ -176,6 +181,34 @@ class Worker:
         self.begin_next()
         return self.step("starts")
 
+    def claim(self, packet: Packet) -> tuple[bytes, bytes] | None:
+        """All results of a chunk are the same, also those that some are missing in."""
+        opcode = packet.data[AT_FORMAT_OPCODE] & 0xF
+        if not self.shape.stragglers or opcode != Opcode.RESULT:
+            return None
+        data = packet.data
+        sequence = data[AT_SEQUENCE : AT_SEQUENCE + 4]
+        return sequence, data[AT_WORKER : AT_WORKER + 2] + data[HEADER_BYTES:]
+
+    @property
+    def news(self) -> tuple[Packet, ...]:
+        """Which aggregation it is at, told past the switches."""
+        begun = bytes([int(self.begun[0]) if self.shape.rejoin else 0])
+        first = self.place - self.rank
+        others = range(first, first + self.shape.num_workers)
+        return tuple(Packet(self.place, each, begun) for each in others if begun[0] > 1)
+
+    def rejoin(self, state: bytes, begun: int) -> Step:
+        """`Network.rejoin_at`, if it is left behind and not as far."""
+        record: Any = self.window.window[0]
+        if not record.left_behind or begun <= self.begun[0]:
+            return Step(state, (), "has no use for it")
+        record.first = (self.shape.first + self.starts[begun - 1]) & SEQUENCE_MASK
+        record.num_chunks = record.left_behind = 0
+        self.begun[0] = begun - 1
+        self.begin_next()
+        return self.step(f"goes on with aggregation {begun - 1}")
+
     def begin_next(self) -> None:
         stream = self.streams[self.begun[0]]
         self.begun[0] += 1
@@ -185,6 +218,8 @@ class Worker:
 
     def take(self, state: bytes, packet: Packet) -> Step:
         unpack(state, self.arrays)
+        if len(packet.data) == 1:
+            return self.rejoin(state, packet.data[0])
         if self.window.window[0].left_behind:
             return Step(state, (), "has given up")
         index = int(self.begun[0]) - 1
@@ -235,6 +270,7 @@ class Worker:
         sent = self.contributions()
         later = self.repeats(window.AGAIN) + self.repeats(window.ASK)
         self.forget_time()
+        later += self.news
         return Step(pack(self.arrays), tuple(sent), did, wrong, tuple(later))
 
     def again(self, state: bytes) -> tuple[Packet, ...]:

@@ -13,6 +13,11 @@ from switch.protocol import HEADER_BYTES, Flag, Opcode
 
 def describe(packet: Packet, names: Sequence[str], num_slots: int) -> str:
     """A packet in one line: who, what, which chunk, the number that it carries."""
+    if packet.source == packet.destination:
+        return f"{names[packet.source]}: version of a slot {packet.data[0]} is overdue"
+    if len(packet.data) == 1:
+        told = f"has begun aggregation {packet.data[0] - 1}"
+        return f"{names[packet.source]} -> {names[packet.destination]}  {told}"
     header = parse(np.frombuffer(packet.data, np.uint8))
     opcode = Opcode(header.opcode)
     payload = packet.data[HEADER_BYTES:]

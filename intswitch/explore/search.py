@@ -14,7 +14,7 @@ bring them to their end.
 
 from collections import deque
 from collections.abc import Callable, Iterator
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from intswitch.explore.shapes import Packet, Party, Step
 
@@ -93,6 +93,9 @@ class Search:
         self.locals: list[list[Local]] = [[] for _ in parties]
         self.addressed = [0 for _ in parties]
         """Of each party, the packets to it."""
+        self.contradicted: list[int] = []
+        """Of each packet, those that tell otherwise; see `Party.claim`."""
+        self.claims: dict[Any, list[tuple[int, Any]]] = {}
         self.ends: set[Situation] = set()
         """From where a good network brings everybody to the end."""
 
@@ -111,8 +114,31 @@ class Search:
                 self.number_of[packet] = len(self.packets)
                 self.addressed[packet.destination] |= 1 << len(self.packets)
                 self.packets.append(packet)
+                self.contradicted.append(0)
+                self.note_claim(packet)
             mask |= 1 << self.number_of[packet]
         return mask
+
+    def note_claim(self, packet: Packet) -> None:
+        """Find the packets so far that tell otherwise."""
+        claim = self.parties[packet.destination].claim(packet)
+        if claim is None:
+            return
+        (what, told), number = claim, self.number_of[packet]
+        others = self.claims.setdefault(what, [])
+        for other, tells in others:
+            if tells != told:
+                self.contradicted[number] |= 1 << other
+                self.contradicted[other] |= 1 << number
+        others.append((number, told))
+
+    def contradiction(self, network: int, before: int) -> str | None:
+        """Whether two packets in the network tell different things, one of them new."""
+        for number in bits(network & ~before):
+            others = self.contradicted[number] & network
+            if others:
+                return "two results of one chunk differ"
+        return None
 
     def step(self, place: int, state: int, packet: int) -> Step:
         party = self.parties[place]
@@ -287,7 +313,13 @@ def explore(
                 path = [*frontier.path(here), (situation, packet)]
                 wrong = search.finding(what, path)
                 break
-            frontier.add((there, search.close(there, with_sent)), here, packet)
+            closed = search.close(there, with_sent)
+            what = search.contradiction(closed, network)
+            if what:
+                path = [*frontier.path(here), (situation, packet)]
+                wrong = search.finding(what, path)
+                break
+            frontier.add((there, closed), here, packet)
         if states % 1000 == 0:
             progress(states)
     everything = not frontier.left and wrong is None

@@ -48,6 +48,8 @@ class Party(Protocol):
         """What it goes on sending for as long as nothing comes."""
 
     def finished(self, state: bytes) -> bool: ...
+    def claim(self, packet: Packet) -> tuple[Any, Any] | None:
+        """What a packet to this party tells of what: no other may tell otherwise."""
 
 
 class Shape(NamedTuple):
@@ -66,6 +68,8 @@ class Shape(NamedTuple):
     """None: all workers are at one switch."""
     stragglers: bool = False
     """A result may go out without those that are late, at any moment."""
+    rejoin: bool = False
+    """Who is left behind may go on with an aggregation that another has begun."""
 
 
 def number(worker: int, chunk: int) -> int:

@@ -24,7 +24,7 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1aswitch/stubs/control.proto\x12\x11intswitch.control\",\n\x0b\x44\x61taAddress\x12\x0f\n\x07\x61\x64\x64ress\x18\x01 \x01(\t\x12\x0c\n\x04port\x18\x02 \x01(\r\"\xdb\x02\n\x0bJoinRequest\x12\x0b\n\x03job\x18\x01 \x01(\t\x12\x0c\n\x04rank\x18\x02 \x01(\r\x12\x13\n\x0bnum_workers\x18\x03 \x01(\r\x12,\n\x04\x64\x61ta\x18\x04 \x01(\x0b\x32\x1e.intswitch.control.DataAddress\x12\x0e\n\x06\x66ormat\x18\x05 \x01(\r\x12\x11\n\tnum_slots\x18\x06 \x01(\r\x12\x12\n\nslot_bytes\x18\x07 \x01(\r\x12-\n\x08overflow\x18\x08 \x01(\x0e\x32\x1b.intswitch.control.Overflow\x12\x0f\n\x07timeout\x18\t \x01(\x01\x12\x11\n\tmulticast\x18\n \x01(\x08\x12\r\n\x05\x63ode4\x18\x0b \x03(\x11\x12\r\n\x05\x63ode8\x18\x0c \x03(\x11\x12+\n\x03via\x18\r \x03(\x0b\x32\x1e.intswitch.control.DataAddress\x12\x19\n\x11straggler_timeout\x18\x0e \x01(\x01\"\xf2\x01\n\tJoinEvent\x12+\n\x06joined\x18\x01 \x01(\x0b\x32\x19.intswitch.control.JoinedH\x00\x12-\n\x07refused\x18\x02 \x01(\x0b\x32\x1a.intswitch.control.RefusedH\x00\x12(\n\x05\x64\x65\x61th\x18\x03 \x01(\x0b\x32\x17.intswitch.control.GoneH\x00\x12\'\n\x04left\x18\x04 \x01(\x0b\x32\x17.intswitch.control.GoneH\x00\x12-\n\x07\x63losing\x18\x05 \x01(\x0b\x32\x1a.intswitch.control.ClosingH\x00\x42\x07\n\x05\x65vent\"\xba\x02\n\x06Joined\x12\x0e\n\x06member\x18\x01 \x01(\x04\x12\x0b\n\x03job\x18\x02 \x01(\r\x12,\n\x04\x64\x61ta\x18\x03 \x01(\x0b\x32\x1e.intswitch.control.DataAddress\x12\x0e\n\x06window\x18\x04 \x01(\r\x12/\n\x07workers\x18\x05 \x03(\x0b\x32\x1e.intswitch.control.DataAddress\x12\x32\n\x05group\x18\x06 \x01(\x0b\x32\x1e.intswitch.control.DataAddressH\x00\x88\x01\x01\x12(\n\x06places\x18\x07 \x03(\x0b\x32\x18.intswitch.control.Place\x12*\n\x08\x63hildren\x18\x08 \x03(\x0b\x32\x18.intswitch.control.Child\x12\x10\n\x08is_below\x18\t \x01(\x08\x42\x08\n\x06_group\"3\n\x05Place\x12*\n\x08\x63hildren\x18\x01 \x03(\x0b\x32\x18.intswitch.control.Child\"W\n\x05\x43hild\x12,\n\x04\x64\x61ta\x18\x01 \x01(\x0b\x32\x1e.intswitch.control.DataAddress\x12\r\n\x05ranks\x18\x02 \x03(\r\x12\x11\n\tis_switch\x18\x03 \x01(\x08\",\n\x07Refused\x12\x0e\n\x06reason\x18\x01 \x01(\t\x12\x11\n\ttimed_out\x18\x02 \x01(\x08\"#\n\x04Gone\x12\r\n\x05ranks\x18\x01 \x03(\r\x12\x0c\n\x04text\x18\x02 \x01(\t\"\t\n\x07\x43losing\"\x1e\n\x0cLeaveRequest\x12\x0e\n\x06member\x18\x01 \x01(\x04\"\x0f\n\rLeaveResponse\"\x1b\n\x0cResetRequest\x12\x0b\n\x03job\x18\x01 \x01(\r\"\x0f\n\rResetResponse\"+\n\x0f\x43ountersRequest\x12\x10\n\x03job\x18\x01 \x01(\rH\x00\x88\x01\x01\x42\x06\n\x04_job\"\xb7\x01\n\x10\x43ountersResponse\x12\x43\n\x08\x63ounters\x18\x01 \x03(\x0b\x32\x31.intswitch.control.CountersResponse.CountersEntry\x12-\n\x08lateness\x18\x02 \x03(\x0b\x32\x1b.intswitch.control.Lateness\x1a/\n\rCountersEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x04:\x02\x38\x01\"H\n\x08Lateness\x12\r\n\x05ranks\x18\x01 \x03(\r\x12\x0c\n\x04last\x18\x02 \x01(\x04\x12\x0f\n\x07seconds\x18\x03 \x01(\x01\x12\x0e\n\x06missed\x18\x04 \x01(\x04\"\r\n\x0bPingRequest\"\x1e\n\x0cPingResponse\x12\x0e\n\x06\x66ormat\x18\x01 \x01(\r*.\n\x08Overflow\x12\x08\n\x04WRAP\x10\x00\x12\x0c\n\x08SATURATE\x10\x01\x12\n\n\x06\x44\x45TECT\x10\x02\x32\x87\x03\n\x07\x43ontrol\x12\x46\n\x04Join\x12\x1e.intswitch.control.JoinRequest\x1a\x1c.intswitch.control.JoinEvent0\x01\x12J\n\x05Leave\x12\x1f.intswitch.control.LeaveRequest\x1a .intswitch.control.LeaveResponse\x12J\n\x05Reset\x12\x1f.intswitch.control.ResetRequest\x1a .intswitch.control.ResetResponse\x12S\n\x08\x43ounters\x12\".intswitch.control.CountersRequest\x1a#.intswitch.control.CountersResponse\x12G\n\x04Ping\x12\x1e.intswitch.control.PingRequest\x1a\x1f.intswitch.control.PingResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1aswitch/stubs/control.proto\x12\x11intswitch.control\",\n\x0b\x44\x61taAddress\x12\x0f\n\x07\x61\x64\x64ress\x18\x01 \x01(\t\x12\x0c\n\x04port\x18\x02 \x01(\r\"\xdb\x02\n\x0bJoinRequest\x12\x0b\n\x03job\x18\x01 \x01(\t\x12\x0c\n\x04rank\x18\x02 \x01(\r\x12\x13\n\x0bnum_workers\x18\x03 \x01(\r\x12,\n\x04\x64\x61ta\x18\x04 \x01(\x0b\x32\x1e.intswitch.control.DataAddress\x12\x0e\n\x06\x66ormat\x18\x05 \x01(\r\x12\x11\n\tnum_slots\x18\x06 \x01(\r\x12\x12\n\nslot_bytes\x18\x07 \x01(\r\x12-\n\x08overflow\x18\x08 \x01(\x0e\x32\x1b.intswitch.control.Overflow\x12\x0f\n\x07timeout\x18\t \x01(\x01\x12\x11\n\tmulticast\x18\n \x01(\x08\x12\r\n\x05\x63ode4\x18\x0b \x03(\x11\x12\r\n\x05\x63ode8\x18\x0c \x03(\x11\x12+\n\x03via\x18\r \x03(\x0b\x32\x1e.intswitch.control.DataAddress\x12\x19\n\x11straggler_timeout\x18\x0e \x01(\x01\"\xf2\x01\n\tJoinEvent\x12+\n\x06joined\x18\x01 \x01(\x0b\x32\x19.intswitch.control.JoinedH\x00\x12-\n\x07refused\x18\x02 \x01(\x0b\x32\x1a.intswitch.control.RefusedH\x00\x12(\n\x05\x64\x65\x61th\x18\x03 \x01(\x0b\x32\x17.intswitch.control.GoneH\x00\x12\'\n\x04left\x18\x04 \x01(\x0b\x32\x17.intswitch.control.GoneH\x00\x12-\n\x07\x63losing\x18\x05 \x01(\x0b\x32\x1a.intswitch.control.ClosingH\x00\x42\x07\n\x05\x65vent\"\xba\x02\n\x06Joined\x12\x0e\n\x06member\x18\x01 \x01(\x04\x12\x0b\n\x03job\x18\x02 \x01(\r\x12,\n\x04\x64\x61ta\x18\x03 \x01(\x0b\x32\x1e.intswitch.control.DataAddress\x12\x0e\n\x06window\x18\x04 \x01(\r\x12/\n\x07workers\x18\x05 \x03(\x0b\x32\x1e.intswitch.control.DataAddress\x12\x32\n\x05group\x18\x06 \x01(\x0b\x32\x1e.intswitch.control.DataAddressH\x00\x88\x01\x01\x12(\n\x06places\x18\x07 \x03(\x0b\x32\x18.intswitch.control.Place\x12*\n\x08\x63hildren\x18\x08 \x03(\x0b\x32\x18.intswitch.control.Child\x12\x10\n\x08is_below\x18\t \x01(\x08\x42\x08\n\x06_group\"N\n\x05Place\x12*\n\x08\x63hildren\x18\x01 \x03(\x0b\x32\x18.intswitch.control.Child\x12\x19\n\x11straggler_timeout\x18\x02 \x01(\x01\"W\n\x05\x43hild\x12,\n\x04\x64\x61ta\x18\x01 \x01(\x0b\x32\x1e.intswitch.control.DataAddress\x12\r\n\x05ranks\x18\x02 \x03(\r\x12\x11\n\tis_switch\x18\x03 \x01(\x08\",\n\x07Refused\x12\x0e\n\x06reason\x18\x01 \x01(\t\x12\x11\n\ttimed_out\x18\x02 \x01(\x08\"#\n\x04Gone\x12\r\n\x05ranks\x18\x01 \x03(\r\x12\x0c\n\x04text\x18\x02 \x01(\t\"\t\n\x07\x43losing\"\x1e\n\x0cLeaveRequest\x12\x0e\n\x06member\x18\x01 \x01(\x04\"\x0f\n\rLeaveResponse\"\x1b\n\x0cResetRequest\x12\x0b\n\x03job\x18\x01 \x01(\r\"\x0f\n\rResetResponse\"+\n\x0f\x43ountersRequest\x12\x10\n\x03job\x18\x01 \x01(\rH\x00\x88\x01\x01\x42\x06\n\x04_job\"\xb7\x01\n\x10\x43ountersResponse\x12\x43\n\x08\x63ounters\x18\x01 \x03(\x0b\x32\x31.intswitch.control.CountersResponse.CountersEntry\x12-\n\x08lateness\x18\x02 \x03(\x0b\x32\x1b.intswitch.control.Lateness\x1a/\n\rCountersEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x04:\x02\x38\x01\"H\n\x08Lateness\x12\r\n\x05ranks\x18\x01 \x03(\r\x12\x0c\n\x04last\x18\x02 \x01(\x04\x12\x0f\n\x07seconds\x18\x03 \x01(\x01\x12\x0e\n\x06missed\x18\x04 \x01(\x04\"\r\n\x0bPingRequest\"\x1e\n\x0cPingResponse\x12\x0e\n\x06\x66ormat\x18\x01 \x01(\r*.\n\x08Overflow\x12\x08\n\x04WRAP\x10\x00\x12\x0c\n\x08SATURATE\x10\x01\x12\n\n\x06\x44\x45TECT\x10\x02\x32\x87\x03\n\x07\x43ontrol\x12\x46\n\x04Join\x12\x1e.intswitch.control.JoinRequest\x1a\x1c.intswitch.control.JoinEvent0\x01\x12J\n\x05Leave\x12\x1f.intswitch.control.LeaveRequest\x1a .intswitch.control.LeaveResponse\x12J\n\x05Reset\x12\x1f.intswitch.control.ResetRequest\x1a .intswitch.control.ResetResponse\x12S\n\x08\x43ounters\x12\".intswitch.control.CountersRequest\x1a#.intswitch.control.CountersResponse\x12G\n\x04Ping\x12\x1e.intswitch.control.PingRequest\x1a\x1f.intswitch.control.PingResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -33,8 +33,8 @@ if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_COUNTERSRESPONSE_COUNTERSENTRY']._loaded_options = None
   _globals['_COUNTERSRESPONSE_COUNTERSENTRY']._serialized_options = b'8\001'
-  _globals['_OVERFLOW']._serialized_start=1690
-  _globals['_OVERFLOW']._serialized_end=1736
+  _globals['_OVERFLOW']._serialized_start=1717
+  _globals['_OVERFLOW']._serialized_end=1763
   _globals['_DATAADDRESS']._serialized_start=49
   _globals['_DATAADDRESS']._serialized_end=93
   _globals['_JOINREQUEST']._serialized_start=96
@@ -44,35 +44,35 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_JOINED']._serialized_start=691
   _globals['_JOINED']._serialized_end=1005
   _globals['_PLACE']._serialized_start=1007
-  _globals['_PLACE']._serialized_end=1058
-  _globals['_CHILD']._serialized_start=1060
-  _globals['_CHILD']._serialized_end=1147
-  _globals['_REFUSED']._serialized_start=1149
-  _globals['_REFUSED']._serialized_end=1193
-  _globals['_GONE']._serialized_start=1195
-  _globals['_GONE']._serialized_end=1230
-  _globals['_CLOSING']._serialized_start=1232
-  _globals['_CLOSING']._serialized_end=1241
-  _globals['_LEAVEREQUEST']._serialized_start=1243
-  _globals['_LEAVEREQUEST']._serialized_end=1273
-  _globals['_LEAVERESPONSE']._serialized_start=1275
-  _globals['_LEAVERESPONSE']._serialized_end=1290
-  _globals['_RESETREQUEST']._serialized_start=1292
-  _globals['_RESETREQUEST']._serialized_end=1319
-  _globals['_RESETRESPONSE']._serialized_start=1321
-  _globals['_RESETRESPONSE']._serialized_end=1336
-  _globals['_COUNTERSREQUEST']._serialized_start=1338
-  _globals['_COUNTERSREQUEST']._serialized_end=1381
-  _globals['_COUNTERSRESPONSE']._serialized_start=1384
-  _globals['_COUNTERSRESPONSE']._serialized_end=1567
-  _globals['_COUNTERSRESPONSE_COUNTERSENTRY']._serialized_start=1520
-  _globals['_COUNTERSRESPONSE_COUNTERSENTRY']._serialized_end=1567
-  _globals['_LATENESS']._serialized_start=1569
-  _globals['_LATENESS']._serialized_end=1641
-  _globals['_PINGREQUEST']._serialized_start=1643
-  _globals['_PINGREQUEST']._serialized_end=1656
-  _globals['_PINGRESPONSE']._serialized_start=1658
-  _globals['_PINGRESPONSE']._serialized_end=1688
-  _globals['_CONTROL']._serialized_start=1739
-  _globals['_CONTROL']._serialized_end=2130
+  _globals['_PLACE']._serialized_end=1085
+  _globals['_CHILD']._serialized_start=1087
+  _globals['_CHILD']._serialized_end=1174
+  _globals['_REFUSED']._serialized_start=1176
+  _globals['_REFUSED']._serialized_end=1220
+  _globals['_GONE']._serialized_start=1222
+  _globals['_GONE']._serialized_end=1257
+  _globals['_CLOSING']._serialized_start=1259
+  _globals['_CLOSING']._serialized_end=1268
+  _globals['_LEAVEREQUEST']._serialized_start=1270
+  _globals['_LEAVEREQUEST']._serialized_end=1300
+  _globals['_LEAVERESPONSE']._serialized_start=1302
+  _globals['_LEAVERESPONSE']._serialized_end=1317
+  _globals['_RESETREQUEST']._serialized_start=1319
+  _globals['_RESETREQUEST']._serialized_end=1346
+  _globals['_RESETRESPONSE']._serialized_start=1348
+  _globals['_RESETRESPONSE']._serialized_end=1363
+  _globals['_COUNTERSREQUEST']._serialized_start=1365
+  _globals['_COUNTERSREQUEST']._serialized_end=1408
+  _globals['_COUNTERSRESPONSE']._serialized_start=1411
+  _globals['_COUNTERSRESPONSE']._serialized_end=1594
+  _globals['_COUNTERSRESPONSE_COUNTERSENTRY']._serialized_start=1547
+  _globals['_COUNTERSRESPONSE_COUNTERSENTRY']._serialized_end=1594
+  _globals['_LATENESS']._serialized_start=1596
+  _globals['_LATENESS']._serialized_end=1668
+  _globals['_PINGREQUEST']._serialized_start=1670
+  _globals['_PINGREQUEST']._serialized_end=1683
+  _globals['_PINGRESPONSE']._serialized_start=1685
+  _globals['_PINGRESPONSE']._serialized_end=1715
+  _globals['_CONTROL']._serialized_start=1766
+  _globals['_CONTROL']._serialized_end=2157
 # @@protoc_insertion_point(module_scope)

@@ -93,10 +93,12 @@ class Joined(_message.Message):
     def __init__(self, member: _Optional[int] = ..., job: _Optional[int] = ..., data: _Optional[_Union[DataAddress, _Mapping]] = ..., window: _Optional[int] = ..., workers: _Optional[_Iterable[_Union[DataAddress, _Mapping]]] = ..., group: _Optional[_Union[DataAddress, _Mapping]] = ..., places: _Optional[_Iterable[_Union[Place, _Mapping]]] = ..., children: _Optional[_Iterable[_Union[Child, _Mapping]]] = ..., is_below: _Optional[bool] = ...) -> None: ...
 
 class Place(_message.Message):
-    __slots__ = ("children",)
+    __slots__ = ("children", "straggler_timeout")
     CHILDREN_FIELD_NUMBER: _ClassVar[int]
+    STRAGGLER_TIMEOUT_FIELD_NUMBER: _ClassVar[int]
     children: _containers.RepeatedCompositeFieldContainer[Child]
-    def __init__(self, children: _Optional[_Iterable[_Union[Child, _Mapping]]] = ...) -> None: ...
+    straggler_timeout: float
+    def __init__(self, children: _Optional[_Iterable[_Union[Child, _Mapping]]] = ..., straggler_timeout: _Optional[float] = ...) -> None: ...
 
 class Child(_message.Message):
     __slots__ = ("data", "ranks", "is_switch")
