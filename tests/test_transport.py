@@ -342,8 +342,9 @@ def test_a_late_worker_harms_nobody() -> None:
     for rank in (0, 1):
         assert late * 0.9 < outcome.values[rank] < late + 2.0
         # a few for the oldest chunk, not one for each of 256 in flight
-        assert outcome.statistics[rank].retransmissions < 50
-        assert outcome.statistics[rank].queries >= 1
+        repeated = outcome.statistics[rank].retransmissions
+        assert repeated < 50
+        assert outcome.statistics[rank].queries + repeated >= 1
 
 
 # statistics
