@@ -101,6 +101,7 @@ def compile_from(sources: frozenset[Path], function: Function) -> Function:
         "nogil": True,
         "error_model": "numpy",
         "_nrt": False,
+        "no_cfunc_wrapper": True,  # nobody calls kernels from C
     }
     before = config.CACHE_DIR  # type: ignore[attr-defined]
     # numba asks for it once, when a function is decorated
@@ -109,8 +110,24 @@ def compile_from(sources: frozenset[Path], function: Function) -> Function:
         compiled = numba.njit(**options)(function)
     finally:
         config.CACHE_DIR = before  # type: ignore[attr-defined]
+    forget_literals(compiled)
     sources_of[compiled] = sources
     return cast(Function, compiled)
+
+
+def forget_literals(compiled: Any) -> None:
+    """Have one version of a kernel whatever constants other kernels call it with.
+
+    numba makes one for each constant, twelve of `read8` alone; they are all inlined in
+    the end, and then know the constant anyway.
+    """
+    template = compiled.get_call_template
+
+    def get_call_template(args: Any, kws: Any) -> Any:
+        named = {name: types.unliteral(each) for name, each in kws.items()}
+        return template(tuple(map(types.unliteral, args)), named)
+
+    compiled.get_call_template = get_call_template
 
 
 def specialize(function: Callable[..., Any], **kernels: Callable[..., Any]) -> Any:
