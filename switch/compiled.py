@@ -122,10 +122,11 @@ def forget_literals(compiled: Any) -> None:
     the end, and then know the constant anyway.
     """
     template = compiled.get_call_template
+    plain_type: Any = types.unliteral
 
     def get_call_template(args: Any, kws: Any) -> Any:
-        named = {name: types.unliteral(each) for name, each in kws.items()}
-        return template(tuple(map(types.unliteral, args)), named)
+        named = {name: plain_type(each) for name, each in kws.items()}
+        return template(tuple(map(plain_type, args)), named)
 
     compiled.get_call_template = get_call_template
 
