@@ -21,8 +21,8 @@ from switch.protocol import HEADER_BYTES, SEQUENCE_MASK
 from switch.system import POLL, POLL_IN
 from switch.udp import MAX_ROWS, MAX_SEGMENTS, MAX_TRAIN_BYTES, PACKET
 
-MAX_RETRIES = 15  # unanswered packets for one chunk, about 10 s
-SILENCE = 5.0  # seconds without any packet before the switch counts as silent
+MAX_RETRIES = 15  # unanswered packets for one chunk
+SILENCE = 10.0  # seconds without any packet before the switch counts as silent
 BATCH_TRAINS = 2  # filled at once; their payloads stay in the L2 cache
 BATCH_ROWS = BATCH_TRAINS * MAX_SEGMENTS
 READ_TRAINS = 8  # read at once, for the same reason

@@ -122,6 +122,16 @@ class Kernel(CPUDispatcher):
     def __call__(self, *arguments: object) -> object:
         return self.by_python(*arguments)
 
+    def get_call_template(self, arguments: Any, named: Any) -> Any:
+        """The version that another kernel calls: the same whatever constants it gives.
+
+        numba would make one for each constant, twelve of `read8` alone; they are all
+        inlined in the end, and then know the constant anyway.
+        """
+        plain_type: Any = types.unliteral
+        named = {name: plain_type(each) for name, each in named.items()}
+        return super().get_call_template(tuple(map(plain_type, arguments)), named)
+
 
 def compile_from(sources: frozenset[Path], function: Function) -> Function:
     """A kernel that is kept until its sources, or what they import, change."""

@@ -84,9 +84,10 @@ def test_backoff_doubles_up_to_the_ceiling() -> None:
     assert waits == [0.1875, 0.375, 0.75, 1.0, 1.0]
 
 
-@pytest.mark.parametrize("unanswered", [30, 31, 63, 64, 65, 10_000])
-def test_backoff_stays_at_the_ceiling(unanswered: int) -> None:
-    assert timeout_after(new_estimate(), unanswered) == MAX_TIMEOUT
+@pytest.mark.parametrize("unanswered", [3, 4, 31, 63, 64, 65, 10_000])
+def test_backoff_ends_at_eight_timeouts(unanswered: int) -> None:
+    assert timeout_after(new_estimate(), unanswered) == 8 * INITIAL_TIMEOUT
+    assert timeout_after(after(1e-3), unanswered) == 8 * MIN_TIMEOUT
 
 
 def test_backing_off_keeps_the_estimate() -> None:

@@ -108,6 +108,16 @@ def test_sums_are_exact_however_losses_are_found(
     assert simulation.aggregate(500 * FULL).retransmissions > 0
 
 
+def test_much_loss_does_not_wait_for_long_timeouts() -> None:
+    """With the timeouts of real sockets. It took 3 to 8 s, nearly all of it backoff."""
+    for seed in range(3):
+        simulation = Simulation(
+            tree=((0, 1), (2, 3)), cable=faulty(FAULTS["much loss"]), num_slots=16,
+            recovery=Recovery(), seed=seed,
+        )  # fmt: skip
+        assert simulation.aggregate(40 * FULL).seconds < 2.0
+
+
 def test_a_packet_threshold_finds_losses_before_a_timer() -> None:
     timers = Recovery(1e-3, 1e-3, 1e-1, np.inf, 0)
     found = [

@@ -278,6 +278,7 @@ def test_a_switch_that_stops_is_named() -> None:
 def test_a_switch_that_is_silent_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     """Its control plane lives, its data path does not."""
     monkeypatch.setattr(transport, "MAX_RETRIES", 3)
+    monkeypatch.setattr(transport, "SILENCE", 1.0)
     with running() as switch:
         switch.settle()
 

@@ -136,7 +136,7 @@ def test_a_straggler_costs_little_and_harms_nobody() -> None:
         np.testing.assert_array_equal(out, sum(arrays))
     for worker in world.workers[:2]:
         assert worker.repeated <= RESENDS  # only the oldest chunk is tried again
-        assert 5 <= worker.queries <= 20  # then polled, once a second
+        assert 5 <= worker.queries <= 70  # then polled, a header each eighth timeout
     assert max(worker.finished_at for worker in world.workers) < 11.0
 
 
@@ -154,12 +154,12 @@ def test_a_silent_switch_is_counted_not_waited_for() -> None:
     assert int(world.workers[0].state.window["silent"][0]) > 15
 
 
-def test_timeouts_back_off_to_the_ceiling() -> None:
+def test_a_silent_switch_is_asked_each_eighth_timeout() -> None:
     world = World(1, link=Link(loss=1.0))
     sums(world, arrays_for(world, 100), until=100.0)
     worker = world.workers[0]
     assert worker.repeated == RESENDS
-    assert 95 <= worker.queries <= 105
+    assert 120 <= worker.queries <= 130
 
 
 def test_loss_is_repaired_by_evidence_without_stalling_the_window() -> None:

@@ -18,8 +18,9 @@ from typing import Any
 
 import numpy as np
 
+from intswitch.sim.contents import from_store
 from intswitch.sim.simulation import Simulation, SimulationError, Task
-from intswitch.sim.stored import STORED, Stored, new_store, results_since, store
+from intswitch.sim.stored import Stored, new_store, results_since, store
 from switch.parser import bytes_of, element_type_of, result_type_of
 
 Build = Callable[["Seat"], Simulation]
@@ -129,7 +130,7 @@ class Job:
             store(plan, rank, 0, member.recv())
         checks = np.array([0, len(self.members) * task.num_chunks])
         report = simulation.run(
-            task, plan, STORED, checks,
+            task, from_store(plan), checks,
             on_wanting=lambda rank: self._make_more(plan, rank, simulation.num_slots),
         )  # fmt: skip
         for rank, member in enumerate(self.members):

@@ -10,8 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from host.packetizer import Contributions, Results
-from intswitch.sim.loop import Payloads
+from host.packetizer import Results
 from switch.byteorder import swap16, swap32
 from switch.compiled import kernel
 
@@ -123,18 +122,6 @@ def make(plan: SeedPlan, worker: int, chunk: int, payload: Bytes) -> None:
 
 
 @kernel
-def is_made(plan: SeedPlan, worker: int, chunks: Integers) -> bool:
-    return True
-
-
-@kernel
-def write_fields(
-    plan: SeedPlan, worker: int, chunks: Integers, contributions: Contributions
-) -> None:
-    """All are full."""
-
-
-@kernel
 def expect(plan: SeedPlan, chunk: int) -> int:
     """The row of `expected` with the exact sum of a chunk."""
     row = chunk % plan.chunk_of.size
@@ -163,6 +150,3 @@ def drain(plan: SeedPlan, worker: int, chunks: Integers, results: Results) -> No
         everybody = results.num_workers[i] == plan.num_workers
         plan.wrong[0] += 0 if differs == 0 and whole and everybody else 1
         plan.wrong[1] += 1
-
-
-SEEDED = Payloads(make, is_made, write_fields, drain)

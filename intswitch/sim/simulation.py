@@ -5,7 +5,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,6 +14,7 @@ from host.recovery import Recovery
 from intswitch.sim import payloads
 from intswitch.sim.air import enlarge, new_air
 from intswitch.sim.cables import Cable, links_of, shortest
+from intswitch.sim.contents import CONTENTS, Contents, from_seed
 from intswitch.sim.loop import (
     CROWDED,
     DONE,
@@ -23,10 +23,8 @@ from intswitch.sim.loop import (
     PAUSED,
     STUCK,
     WANTING,
-    Payloads,
     loop_of,
 )
-from intswitch.sim.payloads import SEEDED
 from intswitch.sim.report import Report, new_report, start_counting
 from intswitch.sim.state import (
     Totals,
@@ -160,7 +158,7 @@ class Simulation:
             num_chunks=-(-num_elements // per_chunk),
             elements_per_chunk=per_chunk,
         )
-        report = self.run(task, plan, SEEDED, plan.wrong, progress, timeout=timeout)
+        report = self.run(task, from_seed(plan), plan.wrong, progress, timeout=timeout)
         certain = self.rule == Rule.SAFE and not report.faults["missed"]
         if certain and report.contradictions():
             raise SimulationError("; ".join(report.contradictions()))
@@ -169,14 +167,13 @@ class Simulation:
     def run(
         self,
         task: Task,
-        plan: Any,
-        kernels: Payloads,
+        plan: Contents,
         checks: NDArray[np.int64],
         progress: Callable[[int], None] = lambda chunks: None,
         on_wanting: Callable[[int], None] = lambda rank: None,
         timeout: float = TIMEOUT,
     ) -> Report:
-        """One aggregation, whose payloads `kernels` know.
+        """One aggregation, of what `plan` has.
 
         `checks`: [2] results that were found wrong, results that were checked. When
         chunks of a worker have not been made yet, `on_wanting(rank)` is to make them.
@@ -184,7 +181,7 @@ class Simulation:
         """
         self._begin(task)
         start_counting(self.world, self.now)
-        loop = loop_of(kernels)
+        loop = loop_of(CONTENTS)
         while True:
             why = loop(self.world, plan, self.now + timeout)
             progress(int(self.world.workers.windows["done"].min()))

@@ -6,7 +6,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from host.packetizer import Contributions, Results, write8
-from intswitch.sim.loop import Payloads
 from switch.compiled import kernel
 
 Bytes = NDArray[np.uint8]
@@ -90,9 +89,6 @@ def drain(plan: Stored, worker: int, chunks: Integers, results: Results) -> None
             write8(kept, results.buffer[start : start + kept.size])
         plan.order[worker, plan.came[worker]] = chunk
         plan.came[worker] += 1
-
-
-STORED = Payloads(make, is_made, write_fields, drain)
 
 
 def store(plan: Stored, rank: int, first: int, made: Any) -> None:

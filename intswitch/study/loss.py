@@ -32,7 +32,7 @@ NAMES = {
     "time": "time threshold (RFC 8985)",
     "packets": "packet and time threshold (RFC 9002)",
 }
-LOSSES = (0.0, 1e-4, 1e-3, 3e-3, 1e-2, 3e-2, 1e-1)
+LOSSES = (0.0, 1e-4, 1e-3, 3e-3, 1e-2, 3e-2, 1e-1, 2e-1)
 REORDERINGS = (0.0, 1e-3, 1e-2, 1e-1)
 TIMEOUTS = (1e-4, 1e-3)
 WINDOWS = (32, 128, 512)
@@ -116,7 +116,7 @@ class LossStudy(Study):
 
     def findings(self, rows: Sequence[Row]) -> list[str]:
         found = []
-        for loss, timeout in product((1e-3, 1e-2), TIMEOUTS):
+        for loss, timeout in product((1e-3, 1e-2, 2e-1), TIMEOUTS):
             case = {"reordering": 0.0, "window": 128, "timeout": timeout}
             texts = []
             for repair, name in NAMES.items():
