@@ -16,9 +16,9 @@ from pathlib import Path
 from types import FunctionType
 from typing import Any, TypeVar, cast
 
-import numba
 import numpy as np
 from numba.core import config, types
+from numba.core.registry import CPUDispatcher
 
 from switch.cache import cache_folder
 
@@ -91,24 +91,41 @@ def kernel(function: Function) -> Function:
     return compile_from(frozenset([here]), function)
 
 
+OPTIONS = {
+    "nopython": True,
+    "nogil": True,
+    "error_model": "numpy",
+    "_nrt": False,
+    "no_cfunc_wrapper": True,  # for a use that we have not
+}
+
+
+class Kernel(CPUDispatcher):
+    """A kernel as other kernels call it: without what lets Python call it, which for
+    arguments of many arrays is as long as the kernel, and takes as long to compile.
+
+    Python's calls go to a second one, which has that, compiled at the first of them.
+    """
+
+    def __init__(self, function: Callable[..., object], folder: Path) -> None:
+        super().__init__(function, targetoptions=OPTIONS | {"no_cpython_wrapper": True})
+        self.by_python = CPUDispatcher(function, targetoptions=OPTIONS)
+        # numba asks for the folder once, when the cache is enabled
+        before = config.CACHE_DIR  # type: ignore[attr-defined]
+        try:
+            for each, place in ((self, folder / "inner"), (self.by_python, folder)):
+                config.CACHE_DIR = str(place)  # type: ignore[attr-defined]
+                each.enable_caching()
+        finally:
+            config.CACHE_DIR = before  # type: ignore[attr-defined]
+
+    def __call__(self, *arguments: object) -> object:
+        return self.by_python(*arguments)
+
+
 def compile_from(sources: frozenset[Path], function: Function) -> Function:
     """A kernel that is kept until its sources, or what they import, change."""
-    if not COMPILED:
-        sources_of[function] = sources
-        return function
-    options: dict[str, Any] = {
-        "cache": True,
-        "nogil": True,
-        "error_model": "numpy",
-        "_nrt": False,
-    }
-    before = config.CACHE_DIR  # type: ignore[attr-defined]
-    # numba asks for it once, when a function is decorated
-    config.CACHE_DIR = str(folder_of(sources))  # type: ignore[attr-defined]
-    try:
-        compiled = numba.njit(**options)(function)
-    finally:
-        config.CACHE_DIR = before  # type: ignore[attr-defined]
+    compiled = Kernel(function, folder_of(sources)) if COMPILED else function
     sources_of[compiled] = sources
     return cast(Function, compiled)
 

@@ -38,7 +38,7 @@ RUN = """\
 from switch.compiled import folder_of, sources_of
 from switch.outer import total
 folder = folder_of(sources_of[total])
-print(total(10), folder, sum(total.stats.cache_hits.values()))
+print(total(10), folder, sum(total.by_python.stats.cache_hits.values()))
 """
 
 

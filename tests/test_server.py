@@ -348,15 +348,16 @@ def test_signals_end_a_serving_switch_with_its_counters(number: signal.Signals) 
 WARM = """
 import inspect, sys
 from switch import server
-from switch.compiled import kernel
+from switch.compiled import Kernel
 from switch.config import SwitchConfig
 
 def versions():
     found = {}
     for module in [m for name, m in sys.modules.items() if name.startswith("switch.")]:
         for name, member in inspect.getmembers(module):
-            if hasattr(member, "nopython_signatures"):
-                found[member] = len(member.signatures)
+            if isinstance(member, Kernel):
+                both = member.signatures + member.by_python.signatures
+                found[member] = len(both)
     return found
 
 server.warm_up()
