@@ -48,8 +48,11 @@ class HookState:
         self.names = {id(part): name for name, part in inner.named_parameters()}
         self.compressor = compressor
         self.network = network
-        sizes = [f"{name} {list(p.shape)}" for name, p in inner.named_parameters()]
-        agree(network, f"{type(compressor).__name__} of {', '.join(sizes)}")
+        parts = [
+            f"{name} {str(part.dtype)[6:]} {list(part.shape)}"
+            for name, part in inner.named_parameters()
+        ]
+        agree(network, f"{type(compressor).__name__} of {', '.join(parts)}")
         compressor.check_tables(network)
         self._ordered = Ordered("DDP hook", abort)
 

@@ -120,7 +120,7 @@ class Transport:
         self._check_alive()
         self.lost = True  # whatever ends it early, Ctrl-C included
         started = time.monotonic()
-        self._run(stream, started, started + timeout)
+        self._run(stream, started, timeout)
         self.lost = False
         self.statistics.aggregate_seconds += time.monotonic() - started
         self.statistics.aggregations += 1
@@ -135,7 +135,7 @@ class Transport:
         self.window.left_behind = 0
         self.chunks, self.lost, self.is_behind = chunks, False, False
 
-    def _run(self, stream: Stream, started: float, deadline: float) -> None:
+    def _run(self, stream: Stream, started: float, timeout: float) -> None:
         self.suspects = []
         loop = loop_of(stream.fill_rows, stream.drain_rows)
         line = self._line_of(stream)
@@ -154,7 +154,7 @@ class Transport:
                 self.receiver.note(int(line.counts[exchange.ERROR]))
             elif why == exchange.NEWS:
                 self._hear_news()
-            self._check_progress(deadline, time.monotonic())
+            self._check_progress(started, timeout, time.monotonic())
 
     def _line_of(self, stream: Stream) -> Line:
         """The line, its buffer divided into packets of this stream's length."""
@@ -201,7 +201,7 @@ class Transport:
         if failure is not None:
             raise AggregationError(self._describe(failure))
 
-    def _check_progress(self, deadline: float, now: float) -> None:
+    def _check_progress(self, started: float, timeout: float, now: float) -> None:
         """Raise once nothing more is to be hoped for."""
         if self.aborted is not None:
             raise AggregationError(self._describe(self.aborted))
@@ -212,9 +212,10 @@ class Transport:
         if self.window.silent > MAX_RETRIES and quiet > SILENCE:
             raise AggregationError(self._describe(self._silence()))
         missing = self._missing()
-        if now >= deadline:
+        if now >= started + timeout:
             who = f"workers {missing} are missing" if missing else "it takes too long"
-            raise AggregationError(self._describe(f"timeout: {who}"))
+            what = f"timeout after {timeout:g} s: {who}"
+            raise AggregationError(self._describe(what))
         gone = [worker for worker in missing if worker in self.membership.left]
         if gone and gone == self.suspects:
             raise AggregationError(self._describe(f"workers {gone} have left"))

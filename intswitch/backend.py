@@ -48,6 +48,7 @@ class SwitchGroup(ProcessGroup):
         self._store = store
         self._rank, self._size = rank, size
         self._name = self._desc = "undefined"
+        self._timeout = timeout
         self.job = Job(store, rank, size, timeout, options)
         self.network = self.job.network
         self.gloo = gloo_at(self.network.address, store, rank, size, timeout)
@@ -94,7 +95,7 @@ class SwitchGroup(ProcessGroup):
             for each in staged:
                 each.put(self.reduced(each.get(), op))
 
-        return self.submit("all_reduce", op, tensors, work)
+        return self.submit("all_reduce", op, tensors, work, opts)
 
     def allreduce_coalesced(self, tensors: list[Tensor], opts: Any) -> Work:
         op = opts.reduceOp.op
@@ -114,7 +115,7 @@ class SwitchGroup(ProcessGroup):
                 if total is not None and root == self._rank:
                     each.put(total)
 
-        return self.submit(f"reduce to {root}", op, tensors, work)
+        return self.submit(f"reduce to {root}", op, tensors, work, opts)
 
     def reduce_scatter(
         self, outputs: list[Tensor], inputs: list[list[Tensor]], opts: Any
@@ -142,7 +143,7 @@ class SwitchGroup(ProcessGroup):
             for output, given in pairs:
                 output.put(self.own_part(given.get(), op))
 
-        return self.submit("reduce_scatter", op, inputs, work, outputs)
+        return self.submit("reduce_scatter", op, inputs, work, opts, outputs)
 
     _reduce_scatter_base = reduce_scatter_single
     reduce_scatter_tensor_coalesced = reduce_scatter_single_coalesced
@@ -159,20 +160,20 @@ class SwitchGroup(ProcessGroup):
                 if root != self._rank:
                     each.put(typed(found, each.host))
 
-        return self.submit(f"broadcast from {root}", None, tensors, work)
+        return self.submit(f"broadcast from {root}", None, tensors, work, opts)
 
     def allgather(
         self, outputs: list[list[Tensor]], inputs: list[Tensor], opts: Any = None
     ) -> Work:
         for each in outputs:
             self.check_list("all_gather", each)
-        return self.gathered("all_gather", outputs, inputs)
+        return self.gathered("all_gather", outputs, inputs, opts)
 
     def allgather_coalesced(
         self, outputs: list[list[Tensor]], inputs: list[Tensor], opts: Any = None
     ) -> Work:
         return self.allgather(
-            [list(rank) for rank in zip(*outputs, strict=True)], inputs
+            [list(rank) for rank in zip(*outputs, strict=True)], inputs, opts
         )
 
     def all_gather_single(
@@ -186,7 +187,7 @@ class SwitchGroup(ProcessGroup):
         for output, given in zip(outputs, inputs, strict=True):
             self.check_parts("all_gather", output, given)
         parts = [list(output.view(-1).chunk(self._size)) for output in outputs]
-        return self.gathered("all_gather", parts, inputs, result=outputs)
+        return self.gathered("all_gather", parts, inputs, opts, result=outputs)
 
     _allgather_base = all_gather_single
     allgather_into_tensor_coalesced = all_gather_single_coalesced
@@ -196,7 +197,7 @@ class SwitchGroup(ProcessGroup):
     ) -> Work:
         for each in outputs:
             self.check_list("gather", each)
-        return self.gathered("gather", outputs, inputs, opts.rootRank)
+        return self.gathered("gather", outputs, inputs, opts, opts.rootRank)
 
     def scatter(
         self, outputs: list[Tensor], inputs: list[list[Tensor]], opts: Any
@@ -216,10 +217,10 @@ class SwitchGroup(ProcessGroup):
                 found = self.network.scatter(byte_rows(own), root)
                 each.put(typed(found, each.host))
 
-        return self.submit(f"scatter from {root}", None, outputs, work)
+        return self.submit(f"scatter from {root}", None, outputs, work, opts)
 
     def barrier(self, opts: Any = None) -> Work:
-        return self.submit("barrier", None, [], self.network.barrier)
+        return self.submit("barrier", None, [], self.network.barrier, opts)
 
     # past the switch
 
@@ -301,6 +302,7 @@ class SwitchGroup(ProcessGroup):
         what: str,
         outputs: list[list[Tensor]],
         inputs: list[Tensor],
+        opts: Any,
         root: int | None = None,
         result: list[Tensor] | None = None,
     ) -> Work:
@@ -317,7 +319,7 @@ class SwitchGroup(ProcessGroup):
 
         target = "" if root is None else f" to {root}"
         flat = [tensor for each in outputs for tensor in each]
-        return self.submit(what + target, None, inputs, work, result or flat)
+        return self.submit(what + target, None, inputs, work, opts, result or flat)
 
     def submit(
         self,
@@ -325,14 +327,19 @@ class SwitchGroup(ProcessGroup):
         op: Any,
         tensors: Sequence[Tensor],
         work: Callable[[], None],
+        opts: Any,
         result: list[Tensor] | None = None,
     ) -> Work:
         """Queue it. What the ranks must have alike: what, op, and types and shapes."""
+        given = None if opts is None else opts.timeout
+        # torch says "as the group" by a negative one
+        timeout = self._timeout if given is None or given < timedelta() else given
         shapes = ", ".join(f"{str(t.dtype)[6:]} {list(t.shape)}" for t in tensors)
         name = "" if op is None else op.name
         text = " ".join(word for word in (what, name, shapes) if word)
 
         def run() -> list[Tensor]:
+            self.network.timeout = timeout.total_seconds()
             if self.job.setup.check:
                 agree(self.network, text)
             work()

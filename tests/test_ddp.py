@@ -201,8 +201,8 @@ def test_other_models_are_told(switch: RealSwitch) -> None:
             HookState(model, compressor("intsgd"), network)
         assert str(caught.value) == (
             "the workers do not do the same: "
-            "rank 0: IntSGD of weight [2, 3], bias [2]; "
-            "rank 1: IntSGD of weight [3, 3], bias [3]"
+            "rank 0: IntSGD of weight float32 [2, 3], bias float32 [2]; "
+            "rank 1: IntSGD of weight float32 [3, 3], bias float32 [3]"
         )
         network.barrier()
 

@@ -4,6 +4,7 @@ All of them run in one set of four processes; each is a test here.
 """
 
 import json
+import sys
 from ast import FunctionDef, parse
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,7 +14,7 @@ from ports import free_port
 
 pytest.importorskip("torch")
 
-from torch_processes import ENDS_WITHIN, installed, ranks
+from torch_processes import ENDS_WITHIN, in_a_session, installed
 
 HERE = Path(__file__).parent
 RANKS = 4
@@ -36,16 +37,9 @@ def outcomes(tmp_path_factory: pytest.TempPathFactory) -> Outcomes:
     """What came of each check, by rank."""
     folder = tmp_path_factory.mktemp("torch")
     environment = installed(tmp_path_factory.mktemp("metadata"))
-    ended = ranks(
-        RANKS,
-        free_port(),
-        "tests/torch_checks.py",
-        str(folder),
-        str(free_port()),
-        environment=environment,
-    )
-    for rank, (status, output) in enumerate(ended):
-        assert status == 0, f"rank {rank}: {output}"
+    script = str(HERE / "torch_checks.py")
+    ports = [str(free_port()) for _ in range(2)]
+    in_a_session([sys.executable, script, str(folder), *ports], environment)
     return [json.loads((folder / f"{rank}.json").read_text()) for rank in range(RANKS)]
 
 

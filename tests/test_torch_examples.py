@@ -3,6 +3,7 @@ runs in the processes of tests/test_torch.py.)"""
 
 import re
 import subprocess
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -14,7 +15,12 @@ from torch_processes import ENDS_WITHIN, installed, torchrun
 pytestmark = pytest.mark.timeout(ENDS_WITHIN + 20)
 
 EXAMPLES = Path(__file__).parent.parent / "examples"
-NAMES = ("train", "ddp_hook", "fsdp2")
+NAMES = ("train", "ddp_hook", "fsdp2", "lightning_train", "transformers_train")
+TRAINERS = {
+    # what is printed in the end, and what it must be: untrained it is 10 % and 2.3
+    "lightning": (r"^(\d+) % right$", lambda share: share > 70),
+    "transformers": (r"^rank 0: loss (\S+) on average$", lambda loss: loss < 1.5),
+}
 DIES = """
 import os, sys
 import torch
@@ -65,6 +71,19 @@ def test_train(environment: dict[str, str]) -> None:
     shares = re.findall(r"step \d+: (\d+) % right", done.stdout)
     assert len(shares) == 3
     assert int(shares[-1]) > 80
+
+
+@pytest.mark.parametrize("method", [[], ["intsgd:element_type=int8"]], ids=str)
+@pytest.mark.parametrize("package", TRAINERS)
+def test_the_trainers_of_others(
+    environment: dict[str, str], package: str, method: list[str]
+) -> None:
+    if find_spec(package) is None:
+        pytest.skip(f"{package} is not installed")
+    done = run(environment, 2, f"examples/{package}_train.py", *method)
+    pattern, is_learned = TRAINERS[package]
+    [found] = re.findall(pattern, done.stdout, re.M)
+    assert is_learned(float(found)), found
 
 
 def test_a_rank_that_dies_begins_again_from_the_checkpoint(

@@ -1,7 +1,7 @@
 """What tests/test_torch.py runs in processes of torch: one check after the other, each
 a function that asserts. The ranks write what came of them to a file each.
 
-    RANK=0 WORLD_SIZE=4 ... python tests/torch_checks.py FOLDER ANOTHER_PORT
+    python tests/torch_checks.py FOLDER PORT PORT
 """
 
 import json
@@ -20,7 +20,13 @@ from typing import Any
 
 import torch
 import torch.distributed as dist
+from torch_processes import compile_kernels, forked
 
+from intswitch import Switch
+from intswitch.job import WIDE
+
+RANKS = 4
+MODULES = ("torch_collectives", "torch_models", "torch_failures", "fsdp2")
 EXAMPLES = Path(__file__).parent.parent / "examples"
 TIMEOUT = timedelta(seconds=60)
 CHECKS: dict[str, Callable[[], Any]] = {}
@@ -66,11 +72,8 @@ def run(name: str, function: Callable[[], Any]) -> None:
 
 def the_example_of_fsdp2() -> None:
     """With a process group of its own."""
-    sys.path.append(str(EXAMPLES))
-    import fsdp2
-
     with redirect_stdout(StringIO()) as printed:
-        fsdp2.main()
+        import_module("fsdp2").main()
     own_rank, lines = int(os.environ["RANK"]), printed.getvalue().splitlines()
     own = 1443 if own_rank < 3 else 1185  # rows of 128 and of 10
     assert lines.pop() == f"rank {own_rank} has {own} of the model's elements"
@@ -79,19 +82,30 @@ def the_example_of_fsdp2() -> None:
         assert int(right) > 200
 
 
-def main() -> None:
-    torch.set_num_threads(1)
+def checks(own_rank: int) -> None:
+    os.environ["RANK"] = str(own_rank)
     run("the_example_of_fsdp2", the_example_of_fsdp2)
     # torch's store is at one port until all have let go of it
-    os.environ["MASTER_PORT"] = sys.argv[2]
+    os.environ["MASTER_PORT"] = sys.argv[3]
     dist.init_process_group("intswitch", timeout=TIMEOUT)
     GROUPS["gloo"] = dist.new_group(backend="gloo", timeout=TIMEOUT)
-    for module in ("torch_collectives", "torch_models", "torch_failures"):
-        import_module(module)
     for name, function in CHECKS.items():
         finish()
         run(name, function)
     finish()
+
+
+def main() -> None:
+    torch.set_num_threads(1)
+    sizes = dict.fromkeys(("WORLD_SIZE", "LOCAL_WORLD_SIZE"), str(RANKS))
+    os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": sys.argv[2], **sizes}
+    sys.path.append(str(EXAMPLES))
+    for module in MODULES:
+        import_module(module)
+    with Switch("127.0.0.1", 0, slot_bytes=WIDE["slot_bytes"]) as switch:
+        os.environ["INTSWITCH_SWITCH"] = switch.endpoint
+        compile_kernels(switch.endpoint)
+        sys.exit(any(forked(RANKS, checks)))
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
 import os
 import re
+from datetime import timedelta
 
 import torch
 import torch.distributed as dist
@@ -41,6 +42,21 @@ def numbers_that_cannot_be_are_told() -> None:
     loss = model(points(0)).square().mean() * (torch.nan if rank() == 1 else 1.0)
     text = raised(RuntimeError, loss.backward)
     assert "not finite" in text or "another worker" in text, text
+    dist.barrier()
+
+
+@check
+def who_does_not_come_is_waited_for_as_long_as_told() -> None:
+    """By one collective, or by those of a group; and so is what is under way."""
+    short, long = timedelta(seconds=0.1), timedelta(seconds=0.5)
+    parts = [dist.new_group([2, 3], timeout=each) for each in (TIMEOUT, long)]
+    if rank() == 2:
+        work = dist.barrier(parts[0], async_op=True, timeout=long)
+        text = raised(TimeoutError, lambda: work.wait(short))
+        assert text == "an aggregation has not ended within 0.1 s"
+        for call in (work.wait, lambda: dist.barrier(parts[1])):
+            text = raised(RuntimeError, call)
+            assert "timeout after 0.5 s: " in text, text
     dist.barrier()
 
 

@@ -3,8 +3,12 @@
 from typing import Any
 
 import torch
+import torch._dynamo
 import torch.distributed as dist
+import torch.distributed._functional_collectives as functional
 from torch import Tensor, nn
+from torch.distributed.fsdp import fully_shard
+from torch.distributed.tensor import Replicate, Shard, distribute_tensor
 from torch.nn.parallel import DistributedDataParallel
 from torch_checks import GROUPS, check, rank
 
@@ -99,8 +103,6 @@ def the_hook_gives_what_the_compressor_gives() -> None:
 
 @check
 def fsdp2_runs_on_the_backend() -> None:
-    from torch.distributed.fsdp import fully_shard
-
     model, alone = net(), net()
     for layer in (model[0], model[2], model):
         fully_shard(layer)
@@ -120,9 +122,6 @@ def fsdp2_runs_on_the_backend() -> None:
 
 @check
 def hybrid_shards_and_dtensors() -> None:
-    from torch.distributed.fsdp import fully_shard
-    from torch.distributed.tensor import Replicate, Shard, distribute_tensor
-
     mesh = dist.device_mesh.init_device_mesh("cpu", (2, 2), mesh_dim_names=("r", "s"))
     whole = torch.arange(32.0).view(8, 4)
     sharded = distribute_tensor(whole, mesh["s"], [Shard(0)])
@@ -141,8 +140,6 @@ def hybrid_shards_and_dtensors() -> None:
 
 @check
 def compiled_models_and_functional_collectives() -> None:
-    import torch.distributed._functional_collectives as functional
-
     found = functional.all_reduce(torch.ones(3), "sum", list(range(4)))
     assert (found + 0).tolist() == [4.0] * 3
     gathered = functional.all_gather_single(

@@ -1,10 +1,13 @@
 """Processes of torch, started as torchrun does or by it."""
 
+import multiprocessing
 import os
 import re
+import signal
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
@@ -28,33 +31,55 @@ def installed(folder: Path) -> dict[str, str]:
     return {**mine, "PYTHONPATH": path, "OMP_NUM_THREADS": "1"}
 
 
-def ranks(
-    count: int, port: int, script: str, *arguments: str, environment: dict[str, str]
-) -> list[tuple[int, str]]:
-    """Exit status and output of the processes of a script, which nobody ends when one
-    of them does."""
-    command = [sys.executable, str(ROOT / script), *arguments]
-    told = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
-    sizes = {"WORLD_SIZE": str(count), "LOCAL_WORLD_SIZE": str(count)}
-    processes = [
-        subprocess.Popen(
-            command,
-            env=environment | told | sizes | {"RANK": str(rank)},
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-        )
-        for rank in range(count)
-    ]
+def in_a_session(command: Sequence[str], environment: dict[str, str]) -> str:
+    """Output of a command, which ends itself and all that it has started within
+    `ENDS_WITHIN`. Raises AssertionError, with the output, unless it ends well."""
+    process = subprocess.Popen(
+        command,
+        cwd=ROOT,
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        start_new_session=True,
+    )
     try:
-        outputs = [process.communicate(timeout=ENDS_WITHIN)[0] for process in processes]
+        output = process.communicate(timeout=ENDS_WITHIN)[0]
     finally:
-        for process in processes:
-            process.kill()
-    return [
-        (process.returncode, output)
-        for process, output in zip(processes, outputs, strict=True)
-    ]
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+    assert process.returncode == 0, output
+    return output
+
+
+def forked(count: int, work: Callable[[int], None]) -> list[int]:
+    """Exit statuses of so many processes, each of which does `work(rank)`. They are
+    forked: what this one has imported and compiled they have, too."""
+    context = multiprocessing.get_context("fork")
+    processes = [context.Process(target=work, args=(rank,)) for rank in range(count)]
+    for process in processes:
+        process.start()
+    for process in processes:
+        process.join()
+    return [process.exitcode or 0 for process in processes]
+
+
+def compile_kernels(switch: str) -> None:
+    """Those that most collectives need, once for all processes to be forked."""
+    import numpy as np
+
+    import intswitch
+    import intswitch.backend
+    from intswitch.job import Options
+    from intswitch.methods import Method
+
+    with intswitch.join(switch, job="compile", rank=0, num_workers=1) as network:
+        compressor = Method.parse(Options().compressor).create(seed=0)
+        for _ in range(2):  # the first step may differ from the others
+            compressor.average(np.ones(8, np.float32), network)
+        for reduction in ("sum", "max", "or"):
+            network.reduce(np.ones(2, np.int32), reduction)
+        network.gather(b"")
 
 
 def torchrun(
