@@ -180,3 +180,11 @@ def test_the_fabric_builds_what_the_topology_says() -> None:
 def test_the_fabric_has_one_rule() -> None:
     with pytest.raises(ValueError, match="one rule for all"):
         Sim(topology_of(root={}, leaf={"rule": "switchml"}))
+
+
+def test_the_fabric_waits_for_everybody() -> None:
+    topology = topology_of(root={}, leaf={})
+    (job,) = topology.jobs
+    late = job.model_copy(update={"straggler_timeout": 0.5})
+    with pytest.raises(ValueError, match="straggler_timeout 0.5 s: the sim fabric's"):
+        Sim(topology.model_copy(update={"jobs": [late]}))

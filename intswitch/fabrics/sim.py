@@ -28,6 +28,11 @@ class Sim(Fabric):
 
     def __init__(self, topology: Topology, **options: Any) -> None:
         super().__init__(topology, **options)
+        if self.job.straggler_timeout > 0:
+            raise ValueError(
+                f"jobs.0.straggler_timeout {self.job.straggler_timeout:g} s: the sim"
+                " fabric's switches wait for everybody"
+            )
         self.tree, self.cables = tree_of_job(topology, self.job)
         rules = {part.rule for part in topology.switches.values()}
         if len(rules) > 1:
