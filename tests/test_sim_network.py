@@ -186,5 +186,5 @@ def test_the_fabric_waits_for_everybody() -> None:
     topology = topology_of(root={}, leaf={})
     (job,) = topology.jobs
     late = job.model_copy(update={"straggler_timeout": 0.5})
-    with pytest.raises(ValueError, match="straggler_timeout .* the sim fabric's"):
+    with pytest.raises(ValueError, match=r"straggler_timeout .* the sim fabric's"):
         Sim(topology.model_copy(update={"jobs": [late]}))
