@@ -119,7 +119,8 @@ def on_status(state: State, header: Header, payload: Bytes, now: float) -> None:
     if ahead == 0:
         window.missing = ~bitmap & everybody
     if not is_in or complete:
-        slot.expired = 0  # others are not what it waits for
+        if not is_in or window.below == window.num_workers:
+            slot.expired = 0  # others, behind another switch, are not what it waits for
         send_again(state, at, AGAIN)  # it was lost, or what it led to was
 
 

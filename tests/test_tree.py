@@ -101,7 +101,7 @@ def test_a_straggler_elsewhere_is_waited_for() -> None:
     sums(world, 2000, starts=[0.0, 0.0, 0.0, 10.0])
     assert max(worker.finished_at for worker in world.workers) < 11.0
     for worker in world.workers[:3]:
-        assert worker.queries <= 20
+        assert worker.queries <= 70
 
 
 def test_codes_are_looked_up_at_the_leaves() -> None:
