@@ -173,7 +173,7 @@ def test_another_type_is_an_error_that_names_the_tensor(switch: RealSwitch) -> N
         hook(state, bucket)
 
     for text in failing(switch, work):
-        assert text.startswith("TypeError: the gradients of embedding and 2 others")
+        assert text.startswith("TypeError: the gradients of embedding, ")
         assert "torch.float64" in text
 
 
