@@ -92,6 +92,7 @@ MISTAKES = {
     "explore --rejoin --slots 2": "--slots, --rejoin: only with --workers or --tree",
     "explore --workers 2 --rejoin": "--rejoin: only with --stragglers",
     "explore --workers 2 --tree (0,1)": "--workers: not beside --tree, which says",
+    "study slots --delay 0us": "--delay 0us: must be more than 0",
     "study loss --rate 400Gbs": "--rate 400Gbs: expected a number and one of the units",
     "reset nowhere 1": "switch address 'nowhere': expected HOST:PORT",
     "switch no.yaml": "no.yaml: No such file or directory",

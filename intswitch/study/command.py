@@ -29,9 +29,12 @@ def wanted(quick: bool, seed: int, rate: str, delay: str) -> Options:
 
 def _quantity(option: str, text: str, units: dict[str, float]) -> float:
     try:
-        return quantity(text, units)
+        found = quantity(text, units)
     except ValueError as error:
         raise ValueError(f"{option} {text}: {error}") from None
+    if found == 0:
+        raise ValueError(f"{option} {text}: must be more than 0")
+    return found
 
 
 def run(name: str, options: Options, folder: Path | None) -> None:
