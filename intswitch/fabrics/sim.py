@@ -79,5 +79,5 @@ class Sim(Fabric):
 
     def join_options(self, rank: int, num_workers: int) -> Event:
         options = super().join_options(rank, num_workers)
-        del options["timeout"]
+        del options["timeout"], options["straggler_timeout"]
         return options | {"simulator": options.pop("address")}
