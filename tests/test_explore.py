@@ -76,8 +76,8 @@ def test_a_search_that_was_cut_off_says_so() -> None:
         (Shape(num_workers=5), "5 workers"),
         (Shape(num_slots=3), "power of two"),
         (Shape(aggregations=(0,)), "a chunk or more"),
-        (Shape(tree=((0, 1), 2)), "each of the workers once"),
-        (Shape(tree=((0,), 0)), "each of the workers once"),
+        (Shape(tree=((0, 1), 2)), "each rank from 0 on once"),
+        (Shape(tree=((0,), 0)), "each rank from 0 on once"),
     ],
 )
 def test_what_cannot_be_explored_is_refused(shape: Shape, what: str) -> None:

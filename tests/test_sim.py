@@ -209,7 +209,7 @@ def test_time_that_runs_out_is_told() -> None:
     ("options", "match"),
     [
         ({"tree": tree_of((65,))}, "65 children: allowed are 1 to 64"),
-        ({"tree": (0, 2)}, "each of the workers once"),
+        ({"tree": (0, 2)}, "each rank from 0 on once"),
         ({"tree": (0, 1), "num_slots": 12}, "num_slots 12: must be a power of two"),
     ],
 )

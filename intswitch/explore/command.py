@@ -47,6 +47,18 @@ LARGER = (
 """Besides, with --large: minutes each."""
 
 
+def check_options(workers: int | None, tree: str | None, **given: bool) -> None:
+    """Raises ValueError for options of one shape, given where there is none, and for
+    options that exclude each other."""
+    if workers is not None and tree is not None:
+        raise ValueError("--workers: not beside --tree, which says who they are")
+    lone = [f"--{name}" for name, is_given in given.items() if is_given]
+    if lone and workers is None and tree is None:
+        raise ValueError(f"{', '.join(lone)}: only with --workers or --tree")
+    if given["rejoin"] and not given["stragglers"]:
+        raise ValueError("--rejoin: only with --stragglers: else nobody is left behind")
+
+
 def shape(
     rule: str | None,
     workers: int,
