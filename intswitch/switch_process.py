@@ -94,7 +94,7 @@ class Switch(Closing):
                 if line.startswith("listening "):
                     return int(line.rpartition(":")[2])
             if deadline == started + PATIENCE:
-                self.status("compiling the switch's kernels (once, about half a minute)")
+                self.status("compiling the switch's kernels (once, half a minute)")
         raise RuntimeError(
             f"{self.name} did not start: no word from it for {START_TIMEOUT:.0f} s"
         )
