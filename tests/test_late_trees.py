@@ -170,6 +170,32 @@ def test_a_result_from_above_is_taken_by_who_still_waits() -> None:
     assert net.wait(9.0) == []
 
 
+def test_who_comes_last_is_noted_also_where_some_are_left_out_below() -> None:
+    net = Net(LEAVES, 4)
+    root = net.switches[net.names[0]]
+    for rank in (2, 3):
+        net.contribute(rank, 0, 0.0)
+    net.contribute(0, 0, 0.0)
+    assert len(net.wait(1.5)) == 4  # without worker 1
+    assert [(each.last, each.seconds) for each in root.lateness(7)] == [
+        (1, 1.5),
+        (0, 0.0),
+    ]
+
+
+def test_a_result_that_comes_twice_is_not_answered() -> None:
+    """Who is stale is told where the others are, but for the switch above."""
+    net = Net(LEAVES, 4)
+    for rank in range(4):
+        net.contribute(rank, 0, 0.0)
+    root, leaf, _ = net.names
+    (result,) = (each for at, each in net.sent if at == root and each[1] == leaf)
+    before = len(net.sent)
+    assert net.carry(leaf, [(result[0], root)], 1.0) == []
+    assert len(net.sent) == before
+    assert net.switches[leaf].counters(7)["stale"] == 1
+
+
 def left_behind() -> Net:
     """Chunks 0, 1 and 2 have gone out without workers 2 and 3; the second leaf has
     heard of the first chunk, from worker 2, and nothing from above."""

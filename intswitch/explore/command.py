@@ -35,11 +35,8 @@ SHAPES = (
 LARGER = (
     Shape(Rule.SAFE, 2, 1, (9,), SEQUENCE_MASK - 4),
     Shape(Rule.SAFE, 2, 2, (7,)),
-    Shape(Rule.SAFE, 3, 1, (3, 3)),
-    Shape(Rule.SAFE, 3, 2, (5,)),
-    Shape(Rule.SAFE, 4, 1, (3,)),
     Shape(Rule.SAFE, 4, 1, (5,), tree=((0, 1), (2, 3))),
-    Shape(Rule.SAFE, 4, 1, (4,), tree=(((0,), (1,)), (2, 3))),
+    Shape(Rule.SAFE, 4, 1, (3,), tree=(((0,), (1,)), (2, 3))),
     Shape(Rule.SAFE, 2, 1, (5,), stragglers=True),
     Shape(Rule.SAFE, 3, 1, (2,), stragglers=True),
     Shape(Rule.SAFE, 3, 1, (2,), tree=((0, 1), 2), stragglers=True),
