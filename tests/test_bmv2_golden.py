@@ -87,22 +87,30 @@ def test_a_script_can_fail(bmv2: Bmv2) -> None:
 
 
 def test_slots_are_found_empty_by_the_next_job(either_bmv2: Bmv2) -> None:
-    """remove, install and reset, with packets in between: counters and slots."""
+    """remove and install, with packets in between: counters, slots and table."""
     old, new = (
-        JobConfig(job=job, workers=(("10.3.0.1", 1),), num_slots=1, slot_bytes=64)
+        JobConfig(
+            job=job, workers=(("10.3.0.1", 1),), num_slots=1, slot_bytes=64,
+            code8=(job,) * 256,
+        )
         for job in (1, 2)
-    )
+    )  # fmt: skip
     either_bmv2.configure(SwitchConfig(num_slots=1, jobs=(old,)))
     query = bytes.fromhex("12 00 0002 0000 ffff 00000000 0000 80 00")
-    five = bytes.fromhex("10 00 0001 0000 ffff 00000000 0001 80 00 05")
-    (result, _), = either_bmv2.process([(five, old.workers[0])])  # fmt: skip
-    assert result[-1] == 5
+    code, next_code = (
+        bytes.fromhex(f"10 20 {job:04x} 0000 ffff 00000000 0001 80 00 05")
+        for job in (1, 2)
+    )
+    (result, _), = either_bmv2.process([(code, old.workers[0])])  # fmt: skip
+    assert result[-1] == 1
     either_bmv2.dataplane.remove(1)
     either_bmv2.dataplane.install(new)
-    assert either_bmv2.process([(five, old.workers[0])]) == []
+    assert either_bmv2.process([(code, old.workers[0])]) == []
     (status, _), = either_bmv2.process([(query, new.workers[0])])  # fmt: skip
     assert status[4:6] == b"\0\0"
     assert either_bmv2.counters(2)["statuses"] == 1
     assert either_bmv2.counters(2)["accepted"] == 0
     assert either_bmv2.counters()["accepted"] == 1, "the old job's packets still count"
     assert either_bmv2.counters()["unknown_job"] == 1
+    (result, _), = either_bmv2.process([(next_code, new.workers[0])])  # fmt: skip
+    assert result[-1] == 2
