@@ -44,7 +44,7 @@ LARGER = (
     Shape(Rule.SAFE, 2, 1, (3,), tree=(((0,),), 1), stragglers=True),
     Shape(Rule.SAFE, 2, 1, (1,) * 5, tree=((0,), 1), stragglers=True, rejoin=True),
 )
-"""Besides, with --large: minutes each."""
+"""Besides, with --large: some minutes in all."""
 
 
 def check_options(workers: int | None, tree: str | None, **given: bool) -> None:
