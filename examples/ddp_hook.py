@@ -29,6 +29,7 @@ def main(folder: Path) -> None:
     hook = intswitch.register_hook(model, "intsgd:element_type=int8")
     optimizer = torch.optim.SGD(model.parameters(), LEARNING_RATE)
     parts = {"model": model, "optimizer": optimizer, "hook": hook}
+    folder.mkdir(parents=True, exist_ok=True)
     latest, first = folder / "latest", 0  # what all ranks have
     if latest.exists():
         first = int(latest.read_text())
@@ -56,4 +57,6 @@ def main(folder: Path) -> None:
 
 
 if __name__ == "__main__":
+    if len(sys.argv) != 2:
+        sys.exit("usage: torchrun ... examples/ddp_hook.py FOLDER, for checkpoints")
     main(Path(sys.argv[1]))

@@ -116,7 +116,8 @@ def on_status(state: State, header: Header, payload: Bytes, now: float) -> None:
     is_in = ahead == 0 and bitmap & own_bit != np.uint64(0)
     # or final all the same: some are late, and are not waited for
     complete = header.worker == window.below or header.flags & FINAL
-    if ahead == 0:
+    # one that a switch below the one it is of has passed on has no bitmap
+    if ahead == 0 and (bitmap != np.uint64(0) or header.worker == 0):
         window.missing = ~bitmap & everybody
     if not is_in or complete:
         if not is_in or window.below == window.num_workers:

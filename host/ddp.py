@@ -62,9 +62,11 @@ class HookState:
         piece = Piece(bucket.index(), bucket.is_last())
         buffer: Tensor = bucket.buffer()
         if buffer.dtype not in FLOATS:
+            names = ", ".join(str(each[0]) for each in blocks[:3])
+            more = f" and {len(blocks) - 3} more" if len(blocks) > 3 else ""
             raise TypeError(
-                f"the gradients of {blocks[0][0]} and {len(blocks) - 1} others are "
-                f"{buffer.dtype}: must be {', '.join(map(str, FLOATS))}"
+                f"the gradients of {names}{more} are {buffer.dtype}: must be "
+                f"{', '.join(map(str, FLOATS))} (model.float() makes them so)"
             )
         staged = Staged(buffer, torch.float32)
 

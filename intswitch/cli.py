@@ -199,15 +199,9 @@ def study(
     What each level of switches costs:
         intswitch study depth
     """
-    from intswitch.link_faults import TIMES, quantity
     from intswitch.study import command
-    from intswitch.study.base import Options
-    from intswitch.topology import RATES
 
-    wanted = Options(
-        quick=quick, seed=seed, rate=quantity(rate, RATES), delay=quantity(delay, TIMES)
-    )
-    command.run(name, wanted, out)
+    command.run(name, command.wanted(quick, seed, rate, delay), out)
 
 
 @app.command()
@@ -242,6 +236,10 @@ def explore(
     from intswitch.explore import command
 
     shapes = command.SHAPES + (command.LARGER if large else ())
+    command.check_options(
+        workers, tree, slots=slots != 1, chunks=chunks != "4", first=first != 0,
+        limit=limit is not None, stragglers=stragglers, rejoin=rejoin
+    )  # fmt: skip
     if workers is not None or tree is not None:
         shape = command.shape(
             rule, workers or 0, slots, chunks, first, limit, tree, stragglers, rejoin

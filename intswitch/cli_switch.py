@@ -34,7 +34,7 @@ def switch(
     """Start an emulated switch, and serve until Ctrl-C.
 
     Prints `listening ADDRESS:PORT` when it is ready (the first start compiles
-    its kernels, which takes about a minute), and its counters when it stops.
+    its kernels, which takes half a minute), and its counters when it stops.
     Options given here go before what the file says.
 
     \b

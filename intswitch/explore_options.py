@@ -11,7 +11,7 @@ Workers = Annotated[
     Option(metavar="N", min=1, max=4, help="Explore this shape alone: N workers."),
 ]
 Slots = Annotated[
-    int, Option(metavar="N", min=1, help="A power of two. With --workers.")
+    int, Option(metavar="N", min=1, help="A power of two. With --workers or --tree.")
 ]
 Chunks = Annotated[
     str, Option(metavar="N+N", help="Of each aggregation, one after the other.")
@@ -33,7 +33,7 @@ Stragglers = Annotated[
     Option(
         "--stragglers",
         help="Let results go out without workers that are late, at any moment. With"
-        " --workers.",
+        " --workers or --tree.",
     ),
 ]
 Rejoin = Annotated[

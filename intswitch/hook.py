@@ -41,9 +41,15 @@ def register_hook(
     that joining, and each average, may take. options: others of `Options`, by default
     as the environment says. All ranks call it; what rank 0 chooses counts.
 
-    Raises ValueError for a compressor or option that does not exist; RuntimeError, with
-    rank 0's reason, if there is no switch; what `intswitch.join` raises.
+    Raises TypeError for another model; ValueError for a compressor or option that does
+    not exist; RuntimeError, with rank 0's reason, if there is no switch; what
+    `intswitch.join` raises.
     """
+    if not isinstance(model, DistributedDataParallel):
+        raise TypeError(
+            f"the model is of type {type(model).__name__}: the hook goes to what "
+            "DistributedDataParallel(model) returns"
+        )
     Method.parse(compressor).checked()
     told = Options.from_environment()
     switch = switch or told.switch

@@ -32,7 +32,8 @@ def quantity(value: object, units: dict[str, float]) -> float:
             return float(match[1]) * units[match[2]]
     except ValueError:
         pass
-    raise ValueError(f"expected a number and one of the units {', '.join(units)}")
+    low = ", not below 0" if str(value).strip().startswith("-") else ""
+    raise ValueError(f"expected a number and one of the units {', '.join(units)}{low}")
 
 
 def is_probability(value: Any) -> bool:

@@ -11,7 +11,7 @@ from intswitch.child import Child, lines_until, python
 from switch.closing import Closing
 
 START_TIMEOUT = 300.0
-"""Seconds. The first start compiles every kernel, which takes about a minute."""
+"""Seconds. The first start compiles every kernel, which takes half a minute."""
 PATIENCE = 3.0
 """Seconds after which a start says what it is busy with."""
 
@@ -94,7 +94,7 @@ class Switch(Closing):
                 if line.startswith("listening "):
                     return int(line.rpartition(":")[2])
             if deadline == started + PATIENCE:
-                self.status("compiling the switch's kernels (once, about a minute)")
+                self.status("compiling the switch's kernels (once, half a minute)")
         raise RuntimeError(
             f"{self.name} did not start: no word from it for {START_TIMEOUT:.0f} s"
         )

@@ -6,7 +6,7 @@ that cannot honour a field of it refuses to start, and says which.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
@@ -49,6 +49,12 @@ def power_of_two(value: int) -> int:
     return value
 
 
+def width(value: int) -> int:
+    if value < 4 or value % 4:
+        raise ValueError("expected a multiple of 4, at least 4")
+    return value
+
+
 def distinct(names: tuple[str, ...]) -> tuple[str, ...]:
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice:
@@ -64,7 +70,7 @@ class SwitchPart(Part):
     rule: Literal["safe", "switchml"] = "safe"
     num_slots: int = Field(16384, ge=1)
     """Slots of all jobs together."""
-    slot_bytes: int = Field(1408, ge=4)
+    slot_bytes: Annotated[int, AfterValidator(width)] = 1408
     """The widest slot that a job can ask for."""
 
 
@@ -98,7 +104,7 @@ class JobPart(Part):
     workers: Annotated[tuple[str, ...], HOSTS, AfterValidator(distinct)]
     """The host of rank 0, of rank 1, ..."""
     num_slots: Annotated[int, AfterValidator(power_of_two)] = 512
-    slot_bytes: int = Field(1024, ge=4)
+    slot_bytes: Annotated[int, AfterValidator(width)] = 1024
     overflow: Literal["wrap", "saturate", "detect"] = "detect"
     straggler_timeout: Delay = 0.0
     """Seconds after which results go out without workers that are late; 0: never."""
@@ -187,6 +193,7 @@ def contradictions(document: dict[str, Any]) -> Iterator[Mistake]:
     jobs, links = mappings(document, "jobs"), mappings(document, "links")
     yield from _repeated_names(switches, hosts, jobs)
     yield from _loose_ends([*switches.values(), *hosts.values()], links)
+    yield from _too_wide(switches.values(), document, jobs)
     if hosts:
         yield from _unconnected(list(hosts.values()), links, jobs)
 
@@ -222,6 +229,21 @@ def _loose_ends(known: list[str], links: Numbered) -> Iterator[Mistake]:
             if end not in ends:
                 text = f"expected one of {', '.join(ends)}"
                 yield ("links", number, "toward", end), {}, text
+
+
+def _too_wide(
+    switches: Iterable[str], document: dict[str, Any], jobs: Numbered
+) -> Iterator[Mistake]:
+    """Jobs that ask for wider slots than a switch has."""
+    parts = mapping(document, "switches")
+    for number, job in jobs:
+        wanted = job.get("slot_bytes")
+        for name in switches:
+            widest = SwitchPart.model_fields["slot_bytes"].default
+            widest = mapping(parts, name).get("slot_bytes", widest)
+            if isinstance(wanted, int) and isinstance(widest, int) and wanted > widest:
+                text = f"switches.{name}.slot_bytes allows {widest}"
+                yield ("jobs", number, "slot_bytes"), wanted, text
 
 
 def _unconnected(

@@ -19,6 +19,7 @@ from torch import Tensor, nn
 
 import intswitch
 from host.compressors.base import Compressor
+from host.transport import AggregationError
 from intswitch import workloads
 from intswitch.experiment import PHASES, Finished, Option, Started, Training
 from intswitch.methods import Method
@@ -157,6 +158,16 @@ class Run:
             last = number + 1 == self.started.steps
             yield number, last or (number + 1) % self.every == 0
 
+    def check_sums(self) -> None:
+        """Raises AggregationError if some worker was not in all of them."""
+        lacking = self.network.statistics.partial_results
+        if lacking:
+            raise AggregationError(
+                f"{lacking} results went out without a worker that was later than the "
+                "job's straggler_timeout, and a training divides by all workers: give "
+                "the topology's job a longer one, or 0"
+            )
+
     def check_weights(self) -> str:
         """The digest of the weights. Raises RuntimeError if workers disagree."""
         digests = self.network.gather(self.flat.digest().encode())
@@ -188,6 +199,7 @@ class Run:
 
     def finished(self) -> Finished:
         # last what counts packets, so that it spans what the switch's counters span
+        self.check_sums()
         weights, counters = self.check_weights(), self.check_counters()
         statistics, traffic = self.compressor.statistics, self.network.statistics
         return Finished(

@@ -48,8 +48,8 @@ def train(fabric: str, topology: Topology, training: Training = SHORT) -> Result
 
 
 @cache
-def weights_of_the_emulator(topology: str) -> str:
-    return train("loopback", load(topology)).workers[0].weights
+def weights_of_the_emulator() -> str:
+    return train("loopback", load("pair")).workers[0].weights
 
 
 def left_behind() -> set[str]:
@@ -71,13 +71,13 @@ def nothing_is_left() -> Iterator[None]:
 @pytest.mark.parametrize("fabric", [BMV2, P4RUNTIME, MININET])
 def test_the_weights_are_the_emulator_s(fabric: str) -> None:
     result = train(fabric, load("pair"))
-    assert result.workers[0].weights == weights_of_the_emulator("pair")
+    assert result.workers[0].weights == weights_of_the_emulator()
 
 
 @pytest.mark.parametrize("fabric", [BMV2])
 def test_loss_changes_nothing_in_them(fabric: str) -> None:
-    result = train(fabric, load("star").with_loss(0.02))
-    assert result.workers[0].weights == weights_of_the_emulator("star")
+    result = train(fabric, load("pair").with_loss(0.02))
+    assert result.workers[0].weights == weights_of_the_emulator()
     assert result.total("retransmissions") > 0
 
 

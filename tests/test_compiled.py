@@ -24,21 +24,22 @@ from switch.inner import step
 def total(count):
     sum = 0
     for _ in range(count):
-        sum += step()
+        sum += step(1) + step(0)
     return sum
 """
 INNER = """\
 from switch.compiled import kernel
 
 @kernel
-def step():
-    return {value}
+def step(factor):
+    return factor * {value}
 """
 RUN = """\
 from switch.compiled import folder_of, sources_of
-from switch.outer import total
+from switch.outer import step, total
 folder = folder_of(sources_of[total])
 print(total(10), folder, sum(total.by_python.stats.cache_hits.values()))
+assert len(step.nopython_signatures) <= 1, "a version for each constant"
 """
 
 

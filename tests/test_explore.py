@@ -10,8 +10,8 @@ import pytest
 
 from intswitch.explore.command import SHAPES, shape
 from intswitch.explore.parties import parties_of
-from intswitch.explore.report import describe, trace
-from intswitch.explore.search import explore
+from intswitch.explore.report import describe, table, trace
+from intswitch.explore.search import Outcome, explore
 from intswitch.explore.shapes import Shape
 from switch.config import JobConfig, SwitchConfig
 from switch.pipeline import Pipeline
@@ -19,6 +19,7 @@ from switch.protocol import HEADER_BYTES, Rule
 
 SAFE = [shape for shape in SHAPES if shape.rule == Rule.SAFE]
 SWITCHML = Shape(Rule.SWITCHML)
+OUTCOME = Outcome(1, 1, 1, None, None, exhausted=True)
 
 
 @pytest.mark.parametrize("shape", SAFE, ids=str)
@@ -70,14 +71,20 @@ def test_a_search_that_was_cut_off_says_so() -> None:
     assert (outcome.states, outcome.exhausted) == (20, False)
 
 
+def test_the_table_tells_shapes_apart() -> None:
+    late = Shape(stragglers=True, rejoin=True)
+    rows = table([(each, OUTCOME, 0.0) for each in (Shape(), late)])
+    assert list(rows.columns[0].cells) == ["safe", "safe,\nstragglers,\nrejoin"]
+
+
 @pytest.mark.parametrize(
     ("shape", "what"),
     [
         (Shape(num_workers=5), "5 workers"),
         (Shape(num_slots=3), "power of two"),
         (Shape(aggregations=(0,)), "a chunk or more"),
-        (Shape(tree=((0, 1), 2)), "each of the workers once"),
-        (Shape(tree=((0,), 0)), "each of the workers once"),
+        (Shape(tree=((0, 1), 2)), "each rank from 0 on once"),
+        (Shape(tree=((0,), 0)), "each rank from 0 on once"),
     ],
 )
 def test_what_cannot_be_explored_is_refused(shape: Shape, what: str) -> None:

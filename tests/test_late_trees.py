@@ -16,6 +16,7 @@ from switch import slots
 from switch.config import Address, JobConfig, SwitchConfig
 from switch.pipeline import Pipeline
 from switch.protocol import (
+    HEADER_BYTES,
     SEQUENCE_MASK,
     ElementType,
     Flag,
@@ -170,6 +171,32 @@ def test_a_result_from_above_is_taken_by_who_still_waits() -> None:
     assert net.wait(9.0) == []
 
 
+def test_who_comes_last_is_noted_also_where_some_are_left_out_below() -> None:
+    net = Net(LEAVES, 4)
+    root = net.switches[net.names[0]]
+    net.contribute(0, 0, 0.0)
+    assert net.wait(1.0) == []  # it goes up without worker 1
+    net.contribute(2, 0, 1.0)
+    assert net.contribute(3, 0, 1.5) == results(0, 3, 1101, (0, 1, 2, 3))
+    assert [(each.last, each.seconds) for each in root.lateness(7)] == [
+        (0, 0.0),
+        (1, 0.5),
+    ]
+
+
+def test_a_result_that_comes_twice_is_not_answered() -> None:
+    """Who is stale is told where the others are, but for the switch above."""
+    net = Net(LEAVES, 4)
+    for rank in range(4):
+        net.contribute(rank, 0, 0.0)
+    root, leaf, _ = net.names
+    (result,) = (each for at, each in net.sent if at == root and each[1] == leaf)
+    before = len(net.sent)
+    assert net.carry(leaf, [(result[0], root)], 1.0) == []
+    assert len(net.sent) == before
+    assert net.switches[leaf].counters(7)["stale"] == 1
+
+
 def left_behind() -> Net:
     """Chunks 0, 1 and 2 have gone out without workers 2 and 3; the second leaf has
     heard of the first chunk, from worker 2, and nothing from above."""
@@ -291,9 +318,25 @@ def test_a_status_that_is_news_to_nobody() -> None:
 def test_a_status_of_any_length_is_passed_on_as_one() -> None:
     net = Net(LEAVES, 4)
     net.contribute(0, 0, 0.0)
-    long = status(net, element_count=1000, payload=bytes(1000))
+    long = status(net, element_count=1000, payload=b"\1" * 1000)
     told = [Seen(to, Opcode.STATUS, 2, 1, []) for to in (0, 1)]
     assert net.carry(net.names[1], [long], 0.0) == told
+    # whom the switch above has heard says nothing of who is below this one
+    leaf = net.switches[net.names[1]]
+    leaf.out.buffer[:] = 255  # what was sent before
+    for packet, _ in leaf.process([long], 0.0):
+        assert (len(packet), packet[HEADER_BYTES:]) == (24, bytes(8))
+
+
+def test_who_is_ahead_of_what_has_gone_up_is_not_taken_to_be_in_it() -> None:
+    net = Net(LEAVES, 4)
+    leaf = net.switches[net.names[1]]
+    net.contribute(0, 0, 0.0)
+    net.wait(1.0)
+    for sequence, bitmap in ((2, 0b01), (0, 0b11)):
+        net.contribute(1, sequence, 1.5)
+        assert leaf.counters(7)["replays"] == 1 + (sequence == 0)
+        assert leaf.state.registers.slots[0].bitmap == bitmap
 
 
 def test_who_is_in_what_has_gone_up_is_not_kept_waiting() -> None:

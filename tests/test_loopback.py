@@ -166,7 +166,7 @@ def test_refuses_what_it_cannot_do() -> None:
     with pytest.raises(ValueError, match=r"links\.0\.rate: the bmv2") as caught:
         refuse(other, "bmv2", Bmv2.cannot)
     delay, _, loss = str(caught.value).splitlines()
-    assert delay == "links.0.delay: the bmv2 fabric cannot do this"
+    assert delay == "links.0.delay: the bmv2 fabric cannot do this; sim and netns can"
     assert loss == "links: the bmv2 fabric has one loss for all links, not 0.0, 0.5"
 
 

@@ -115,7 +115,7 @@ def test_much_loss_does_not_wait_for_long_timeouts() -> None:
             tree=((0, 1), (2, 3)), cable=faulty(FAULTS["much loss"]), num_slots=16,
             recovery=Recovery(), seed=seed,
         )  # fmt: skip
-        assert simulation.aggregate(40 * FULL).seconds < 2.0
+        assert simulation.aggregate(40 * FULL).seconds < 2.5
 
 
 def test_a_packet_threshold_finds_losses_before_a_timer() -> None:
@@ -209,7 +209,7 @@ def test_time_that_runs_out_is_told() -> None:
     ("options", "match"),
     [
         ({"tree": tree_of((65,))}, "65 children: allowed are 1 to 64"),
-        ({"tree": (0, 2)}, "each of the workers once"),
+        ({"tree": (0, 2)}, "each rank from 0 on once"),
         ({"tree": (0, 1), "num_slots": 12}, "num_slots 12: must be a power of two"),
     ],
 )

@@ -4,6 +4,7 @@ import threading
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
@@ -168,8 +169,12 @@ def topology_of(**switches: Any) -> Topology:
 
 def test_the_fabric_builds_what_the_topology_says() -> None:
     fabric = Sim(topology_of(root={}, leaf={}))
-    options = {"num_slots": 4, "slot_bytes": 64, "overflow": "wrap"}
-    seat = Seat(job="job", rank=0, num_workers=2, options=options)
+    fabric.folder = TemporaryDirectory()
+    told = fabric.join_options(0, 2) | {"num_slots": 4, "slot_bytes": 64}
+    fabric.stop()
+    del told["simulator"]
+    names = ("job", "rank", "num_workers")
+    seat = Seat(**{name: told.pop(name) for name in names}, options=told)
     simulation = fabric.build(seat)
     assert simulation.tree == (1, (0,))
     assert simulation.cables[1, 0].rate == 10e9

@@ -114,6 +114,22 @@ jobs:
     ]
 
 
+def test_slots_that_no_switch_has(tmp_path: Path) -> None:
+    text = """
+switches: {s: {}, t: {slot_bytes: 258}}
+hosts: [a]
+links: [{between: [a, s], delay: -5 us}, {between: [t, s]}]
+jobs: [{name: j, workers: [a], slot_bytes: 2048}]
+"""
+    assert mistakes(tmp_path, text) == [
+        "2: switches.t.slot_bytes: expected a multiple of 4, at least 4 (found 258)",
+        "4: links.0.delay: expected a number and one of the units s, ms, us, ns,"
+        " not below 0 (found '-5 us')",
+        "5: jobs.0.slot_bytes: switches.s.slot_bytes allows 1408 (found 2048)",
+        "5: jobs.0.slot_bytes: switches.t.slot_bytes allows 258 (found 2048)",
+    ]
+
+
 def test_parts_that_are_none(tmp_path: Path) -> None:
     assert mistakes(tmp_path, "switches: 1\nhosts: 2\nlinks: 3\njobs: []\n") == [
         "1: switches: expected a mapping (found 1)",

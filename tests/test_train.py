@@ -2,15 +2,19 @@
 
 from collections.abc import Iterator
 from dataclasses import replace
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
 pytest.importorskip("torch")
 
+from host.transport import AggregationError, Statistics
 from intswitch.experiment import PHASES, Evaluated, Started, Training
 from intswitch.fabrics.loopback import Loopback
 from intswitch.topology import load
 from intswitch.train import run
+from intswitch.trainer import Run
 
 SHORT = Training(
     workload="digits",
@@ -38,6 +42,12 @@ class Listening:
 
     def evaluated(self, evaluated: Evaluated) -> None:
         self.tried.append(evaluated)
+
+
+def test_a_training_in_which_a_worker_was_late_says_so() -> None:
+    late: Any = SimpleNamespace(statistics=Statistics(partial_results=3))
+    with pytest.raises(AggregationError, match="3 results went out without a worker"):
+        Run.check_sums(SimpleNamespace(network=late))  # type: ignore[arg-type]
 
 
 @pytest.fixture(scope="module")

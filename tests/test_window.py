@@ -1,13 +1,18 @@
 """The window against the real pipeline, over links that do their worst."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 from world import Link, World
 
 from host import window as win
+from host.datagrams import contributions, row_of, take_in
 from host.losses import RESENDS
 from host.packetizer import ArrayStream, Barrier
-from switch.protocol import Opcode, Reduction, emit
+from switch.protocol import ElementType, Flag, Opcode, Reduction, emit, kind_of
+
+SUM = kind_of(Reduction.SUM, ElementType.INT32, ElementType.INT32)
 
 
 def sums(world: World, arrays: list[np.ndarray], **options: object) -> list[np.ndarray]:
@@ -138,6 +143,70 @@ def test_a_straggler_costs_little_and_harms_nobody() -> None:
         assert worker.repeated <= RESENDS  # only the oldest chunk is tried again
         assert 5 <= worker.queries <= 70  # then polled, a header each eighth timeout
     assert max(worker.finished_at for worker in world.workers) < 11.0
+
+
+LEAF = win.Seat(0, 2, 2)
+"""At a switch of two workers of four."""
+
+
+def after(packet: bytes, seat: win.Seat = LEAF) -> tuple[Any, Any]:
+    """A window, and the slot of its one chunk, four of whose timers have run out, when
+    a packet has come."""
+    state = win.new_state(
+        num_slots=2, limit=2, job=7, worker=0, num_workers=4, seat=seat
+    )
+    values = np.ones(1, np.int32)
+    stream = ArrayStream(values, np.zeros_like(values), Reduction.SUM, 4)
+    win.begin(state, stream.num_chunks, stream.kind, stream.elements_per_chunk)
+    contributions(state, stream, 0.0)
+    state.slots[0].timeouts = state.slots[0].expired = 4
+    take_in(state, stream, row_of(packet), 1.0)
+    return state.window[0], state.slots[0]
+
+
+def told(
+    seat: win.Seat, workers: int, bitmap: int, flags: int = 0
+) -> tuple[int, int, int]:
+    """What a worker makes of a status of its chunk: how many of the timers still count,
+    its slot's state, and who is missing."""
+    packet = emit(
+        opcode=Opcode.STATUS, job=7, worker=workers, sequence=0, element_count=8,
+        flags=flags, payload=bitmap.to_bytes(8, "big"),
+    )  # fmt: skip
+    window, slot = after(packet, seat)
+    return int(slot.expired), int(slot.state), int(window.missing)
+
+
+@pytest.mark.parametrize("workers", [1, 2, 3, 4])
+def test_a_result_is_partial_without_any_worker_of_the_job(workers: int) -> None:
+    """However many there are at the same switch."""
+    packet = emit(
+        opcode=Opcode.RESULT, kind=SUM, job=7, worker=workers,
+        sequence=0, element_count=1, payload=bytes(4),
+    )  # fmt: skip
+    window, _ = after(packet)
+    assert (window.done, window.partial) == (1, int(workers < 4))
+
+
+def test_what_a_status_says_of_losses() -> None:
+    alone, leaf = win.Seat(0, 4, 4), LEAF
+    # its contribution is lost: at once again, and the timer starts afresh
+    assert told(alone, 2, 0b0110) == (0, win.AGAIN, 0b1001)
+    assert told(leaf, 1, 0b10) == (0, win.AGAIN, 0b01)
+    # it is there, and others are not
+    assert told(alone, 2, 0b0101) == (4, win.SENT, 0b1010)
+    # the result is lost
+    assert told(alone, 4, 0b1111) == (0, win.AGAIN, 0)
+    assert told(alone, 3, 0b0111, Flag.FINAL) == (0, win.AGAIN, 0b1000)
+    # or what went up, or the leaf waits for other switches
+    assert told(leaf, 2, 0b11) == (4, win.AGAIN, 0)
+
+
+def test_a_status_without_a_bitmap_names_nobody() -> None:
+    """A switch that was left behind has passed it on to all its children: also to who
+    has come back, and has just sent that chunk."""
+    assert told(LEAF, 1, 0)[2] == 0
+    assert told(LEAF, 0, 0)[2] == 0b11  # it holds nothing
 
 
 def test_a_query_names_the_missing_workers() -> None:

@@ -32,8 +32,8 @@ def installed(folder: Path) -> dict[str, str]:
 
 
 def in_a_session(command: Sequence[str], environment: dict[str, str]) -> str:
-    """Output of a command, which ends itself and all that it has started within
-    `ENDS_WITHIN`. Raises AssertionError, with the output, unless it ends well."""
+    """Output of a command. Ends what it has started, and itself after `ENDS_WITHIN`.
+    Raises AssertionError, with the output, unless it ends well."""
     process = subprocess.Popen(
         command,
         cwd=ROOT,
@@ -44,10 +44,12 @@ def in_a_session(command: Sequence[str], environment: dict[str, str]) -> str:
         start_new_session=True,
     )
     try:
-        output = process.communicate(timeout=ENDS_WITHIN)[0]
+        with suppress(subprocess.TimeoutExpired):
+            process.communicate(timeout=ENDS_WITHIN)
     finally:
         with suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)
+    output = process.communicate()[0]  # what had come before, too
     assert process.returncode == 0, output
     return output
 

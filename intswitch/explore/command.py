@@ -35,11 +35,8 @@ SHAPES = (
 LARGER = (
     Shape(Rule.SAFE, 2, 1, (9,), SEQUENCE_MASK - 4),
     Shape(Rule.SAFE, 2, 2, (7,)),
-    Shape(Rule.SAFE, 3, 1, (3, 3)),
-    Shape(Rule.SAFE, 3, 2, (5,)),
-    Shape(Rule.SAFE, 4, 1, (3,)),
     Shape(Rule.SAFE, 4, 1, (5,), tree=((0, 1), (2, 3))),
-    Shape(Rule.SAFE, 4, 1, (4,), tree=(((0,), (1,)), (2, 3))),
+    Shape(Rule.SAFE, 4, 1, (3,), tree=(((0,), (1,)), (2, 3))),
     Shape(Rule.SAFE, 2, 1, (5,), stragglers=True),
     Shape(Rule.SAFE, 3, 1, (2,), stragglers=True),
     Shape(Rule.SAFE, 3, 1, (2,), tree=((0, 1), 2), stragglers=True),
@@ -48,6 +45,18 @@ LARGER = (
     Shape(Rule.SAFE, 2, 1, (1,) * 5, tree=((0,), 1), stragglers=True, rejoin=True),
 )
 """Besides, with --large: minutes each."""
+
+
+def check_options(workers: int | None, tree: str | None, **given: bool) -> None:
+    """Raises ValueError for options of one shape, given where there is none, and for
+    options that exclude each other."""
+    if workers is not None and tree is not None:
+        raise ValueError("--workers: not beside --tree, which says who they are")
+    lone = [f"--{name}" for name, is_given in given.items() if is_given]
+    if lone and workers is None and tree is None:
+        raise ValueError(f"{', '.join(lone)}: only with --workers or --tree")
+    if given["rejoin"] and not given["stragglers"]:
+        raise ValueError("--rejoin: only with --stragglers: else nobody is left behind")
 
 
 def shape(

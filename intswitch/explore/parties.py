@@ -342,7 +342,7 @@ def parties_of(shape: Shape) -> list[Party]:
     if sum(shape.aggregations) > 99:
         raise ValueError("aggregations: must have at most 99 chunks in all")
     if shape.tree and sorted(ranks_of(shape.tree)) != list(range(shape.num_workers)):
-        raise ValueError(f"tree {shape.tree}: must have each of the workers once")
+        raise ValueError(f"tree {shape.tree}: must have each rank from 0 on once")
     jobs = jobs_of_places(shape)
     switches = [Switch(shape, job, place) for place, job in enumerate(jobs)]
     workers = [

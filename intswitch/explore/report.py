@@ -66,8 +66,10 @@ def table(found: Sequence[tuple[Shape, Outcome, float]]) -> Table:
     result = Table("rule", "tree", "workers", "slots", "chunks", "first sequence",
                    "states", "deliveries", "seconds", "verdict")  # fmt: skip
     for shape, outcome, seconds in found:
+        more = {"stragglers": shape.stragglers, "rejoin": shape.rejoin}
+        rule = [shape.rule.name.lower(), *(each for each in more if more[each])]
         result.add_row(
-            shape.rule.name.lower(),
+            ",\n".join(rule),
             "" if shape.tree is None else str(shape.tree).replace(" ", ""),
             str(shape.num_workers),
             str(shape.num_slots),

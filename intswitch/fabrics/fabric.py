@@ -64,7 +64,8 @@ def refuse(
         mistakes.append(f"jobs: the {fabric} fabric runs one, not {len(topology.jobs)}")
     for number, link in enumerate(topology.links):
         mistakes += [
-            f"links.{number}.{name}: the {fabric} fabric cannot do this"
+            f"links.{number}.{name}: the {fabric} fabric cannot do this; sim and"
+            " netns can"
             for name in cannot
             if getattr(link, name) != getattr(PERFECT, name)
         ]

@@ -31,7 +31,7 @@ class Sim(Fabric):
         if self.job.straggler_timeout > 0:
             raise ValueError(
                 f"jobs.0.straggler_timeout {self.job.straggler_timeout:g} s: the sim"
-                " fabric's switches wait for everybody"
+                " fabric's switches wait for everybody (loopback's and netns' need not)"
             )
         self.tree, self.cables = tree_of_job(topology, self.job)
         rules = {part.rule for part in topology.switches.values()}
@@ -79,5 +79,5 @@ class Sim(Fabric):
 
     def join_options(self, rank: int, num_workers: int) -> Event:
         options = super().join_options(rank, num_workers)
-        del options["timeout"]
+        del options["timeout"], options["straggler_timeout"]
         return options | {"simulator": options.pop("address")}

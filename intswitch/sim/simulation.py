@@ -94,7 +94,7 @@ class Simulation:
     def __post_init__(self) -> None:
         self.num_workers = len(ranks_of(self.tree))
         if sorted(ranks_of(self.tree)) != list(range(self.num_workers)):
-            raise ValueError(f"tree {self.tree}: must have each of the workers once")
+            raise ValueError(f"tree {self.tree}: must have each rank from 0 on once")
         if self.num_slots < 1 or self.num_slots & (self.num_slots - 1):
             raise ValueError(f"num_slots {self.num_slots}: must be a power of two")
         job = JobConfig(

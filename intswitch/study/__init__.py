@@ -9,7 +9,7 @@ from intswitch.study.base import Study
 STUDIES = {
     "loss": "Completion time against the loss rate, by window, timeout and repair",
     "slots": "Goodput against slots, and against the bandwidth-delay product",
-    "collectives": "In-network, ring and parameter server, 4 to 4096 workers",
+    "collectives": "In-network, ring and parameter server, by the number of workers",
     "depth": "Completion time against the depth of the tree of switches",
 }
 

@@ -11,8 +11,30 @@ from rich.markup import escape
 
 from intswitch import study
 from intswitch.console import new_console
+from intswitch.link_faults import TIMES, quantity
 from intswitch.progress import Bar
 from intswitch.study.base import Options, Row, Study
+from intswitch.topology import RATES
+
+
+def wanted(quick: bool, seed: int, rate: str, delay: str) -> Options:
+    """Of the command's options. Raises ValueError for a rate or delay that is none."""
+    return Options(
+        quick=quick,
+        seed=seed,
+        rate=_quantity("--rate", rate, RATES),
+        delay=_quantity("--delay", delay, TIMES),
+    )
+
+
+def _quantity(option: str, text: str, units: dict[str, float]) -> float:
+    try:
+        found = quantity(text, units)
+    except ValueError as error:
+        raise ValueError(f"{option} {text}: {error}") from None
+    if found == 0:
+        raise ValueError(f"{option} {text}: must be more than 0")
+    return found
 
 
 def run(name: str, options: Options, folder: Path | None) -> None:

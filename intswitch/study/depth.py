@@ -11,7 +11,7 @@ from dataclasses import replace
 from itertools import product
 from typing import TYPE_CHECKING
 
-from intswitch.figure import frame, style_of
+from intswitch.figure import frame, style_of, ticks_at
 from intswitch.sim.simulation import Simulation
 from intswitch.sim.tree import tree_of
 from intswitch.study.base import Options, Row, Study, line, mean, values
@@ -76,6 +76,7 @@ class DepthStudy(Study):
         for axes in panels:
             axes.set_xlabel("levels of switches")
             frame(axes)
+            ticks_at(axes.xaxis, values(rows, "levels"))
         figure.suptitle("64 workers below trees of switches")
 
     def findings(self, rows: Sequence[Row]) -> list[str]:
