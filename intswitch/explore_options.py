@@ -48,7 +48,7 @@ Limit = Annotated[
     int | None,
     Option(metavar="N", min=1, help="Packets in flight of a worker: its window."),
 ]
-Large = Annotated[bool, Option("--large", help="Larger shapes too: some minutes in all.")]
+Large = Annotated[bool, Option("--large", help="Larger shapes too: some minutes.")]
 MostStates = Annotated[
     int, Option(metavar="N", min=1, help="Stop after so many states.")
 ]
