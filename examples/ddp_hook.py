@@ -1,10 +1,8 @@
-r"""DDP with a communication hook: IntSGD's int8 for gradients, through the switch.
+"""DDP with a communication hook: IntSGD's int8 for gradients, through the switch.
 
-    torchrun --standalone --nproc-per-node 2 --max-restarts 3 \
-        examples/ddp_hook.py FOLDER
+    torchrun --standalone --nproc-per-node 2 --max-restarts 3 examples/ddp_hook.py OUT
 
-Every rank saves what its compressor remembers beside the model, in FOLDER, and goes on
-from there when torchrun starts it again.
+Ranks save what their compressors remember, too, and go on from it when they restart.
 """
 
 import sys
@@ -37,9 +35,7 @@ def main(folder: Path) -> None:
         for name, part in parts.items():
             part.load_state_dict(saved[name])
         print(f"rank {rank} goes on after step {first}", flush=True)
-    for step, (points, classes) in enumerate(batches(rank, STEPS), 1):
-        if step <= first:
-            continue
+    for step, (points, classes) in list(enumerate(batches(rank, STEPS), 1))[first:]:
         loss = cross_entropy(model(points), classes)
         optimizer.zero_grad()
         loss.backward()
@@ -58,5 +54,5 @@ def main(folder: Path) -> None:
 
 if __name__ == "__main__":
     if len(sys.argv) != 2:
-        sys.exit("usage: torchrun ... examples/ddp_hook.py FOLDER, for checkpoints")
+        sys.exit("usage: torchrun ... examples/ddp_hook.py OUT, a folder")
     main(Path(sys.argv[1]))
