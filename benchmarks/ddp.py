@@ -17,19 +17,20 @@ import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager, nullcontext
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, nullcontext
 from typing import Any, NamedTuple
 
 from benchmarks.allreduce import free_port
-from intswitch.child import python
+from intswitch.fabrics import find_fabric
+from intswitch.fabrics.emulated import Emulated
+from intswitch.topology import Topology
 
 RANKS = 4
 WIDTH, LAYERS = 2048, 6
 """25.2 million parameters."""
 ROUNDS, STEPS = 3, 4
 METHODS = ("alone", "gloo", "intsgd int8")
-LOOPBACK = "127.0.0.1"
 ENDS_WITHIN = 300.0  # seconds
 
 
@@ -37,17 +38,24 @@ class Place(NamedTuple):
     """Where ranks and switch are."""
 
     name: str
+    fabric: str
     batches: tuple[int, ...]
-    rate: float | None
-    """bit/s of each rank's link; None: loopback."""
+    rate: str | None
+    """Of each rank's link, either way."""
     job: dict[str, int]
     """Options of the job: slots as wide as packets may be there."""
 
 
 WIDE = {"num_slots": 256, "slot_bytes": 8104, "mtu": 65535}
 PLACES = (
-    Place("loopback", (8, 128), None, WIDE),
-    Place("links of 1 Gbit/s", (8, 128), 1e9, {"num_slots": 1024, "slot_bytes": 1408}),
+    Place("loopback", "loopback", (8, 128), None, WIDE),
+    Place(
+        "links of 1 Gbit/s",
+        "netns",
+        (8, 128),
+        "1 Gbit/s",
+        {"num_slots": 1024, "slot_bytes": 1408},
+    ),
 )
 
 
@@ -131,53 +139,18 @@ def steps(
                     yield method, seconds, clock.busy
 
 
-Enter = Callable[[str], Sequence[str]]
-"""What to put before a command of a rank or of the switch, by its name."""
-
-
-@contextmanager
-def network(place: Place) -> Iterator[tuple[Enter, str, str]]:
-    """(enter, the switch's address, that of rank 0)."""
-    if place.rate is None:
-        yield (lambda name: ()), LOOPBACK, LOOPBACK
-        return
-    from intswitch.fabrics.namespaces import End, Namespaces
-
-    namespaces = Namespaces()
-    try:
-        namespaces.add("switch")
-        namespaces.forward("switch")
-        for rank in range(RANKS):
-            name, gateway = f"rank{rank}", "10.255.0.1"
-            namespaces.add(name)
-            here = End(name, "eth0", f"10.0.0.{rank + 1}")
-            there = End("switch", f"port{rank}", gateway)
-            namespaces.connect(here, there, on_a_wire=False)
-            namespaces.route(here, gateway, ["0.0.0.0/0"])
-            namespaces.route(there, f"10.0.0.{rank + 1}", [])
-            for end in (here, there):
-                namespaces.limit(end, place.rate)
-        yield namespaces.enter, "10.255.0.1", "10.0.0.1"
-    finally:
-        namespaces.close()
-
-
-@contextmanager
-def running_switch(enter: Enter, address: str) -> Iterator[str]:
-    """Its endpoint."""
-    told = f"--address {address} --port 0 --slot-bytes 8104 --insecure"
-    command = python("intswitch", "switch", *told.split(), "--until-stdin-closes")
-    with subprocess.Popen(
-        [*enter("switch"), *command],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-    ) as process:
-        assert process.stdout is not None
-        try:
-            yield process.stdout.readline().removeprefix("listening ").strip()
-        finally:
-            process.terminate()
+def topology_of(place: Place) -> Topology:
+    """A switch, and a host for each rank."""
+    hosts = [f"rank{rank}" for rank in range(RANKS)]
+    rate = {} if place.rate is None else {"rate": place.rate}
+    return Topology.model_validate(
+        {
+            "switches": {"switch": {"slot_bytes": WIDE["slot_bytes"]}},
+            "hosts": hosts,
+            "links": [{"between": [host, "switch"], **rate} for host in hosts],
+            "jobs": [{"name": "beside", "workers": hosts}],
+        }
+    )
 
 
 Samples = dict[tuple[int, str], list[tuple[float, float]]]
@@ -185,24 +158,28 @@ Samples = dict[tuple[int, str], list[tuple[float, float]]]
 
 
 def run(place: Place) -> Samples:
+    """The fabric's own workers have nothing to do meanwhile."""
     samples: Samples = {}
+    number = str(PLACES.index(place))
     with ExitStack() as stack:
-        enter, address, master = stack.enter_context(network(place))
-        switch = stack.enter_context(running_switch(enter, address))
+        fabric = find_fabric(place.fabric)(topology_of(place), status=lambda text: None)
+        assert isinstance(fabric, Emulated)
+        stack.enter_context(fabric)
+        switch = fabric.endpoint_of("rank0")
         environment = {
-            "MASTER_ADDR": master,
+            **os.environ,
+            **fabric.environment,
+            "MASTER_ADDR": fabric.addresses["rank0"],
             "MASTER_PORT": str(free_port()),
             "WORLD_SIZE": str(RANKS),
-            "GLOO_SOCKET_IFNAME": "lo" if place.rate is None else "eth0",
         }
-        number = str(PLACES.index(place))
         command = [sys.executable, "-m", "benchmarks.ddp", number, switch]
         ranks = [
             subprocess.Popen(
-                [*enter(f"rank{rank}"), *command],
+                [*fabric.enter(f"rank{rank}"), *command],
                 stdout=subprocess.PIPE,
                 text=True,
-                env={**os.environ, **environment, "RANK": str(rank)},
+                env={**environment, "RANK": str(rank)},
             )
             for rank in range(RANKS)
         ]
@@ -250,8 +227,9 @@ def main() -> None:
         flush=True,
     )
     for place in PLACES:
-        if place.rate is not None and os.geteuid() != 0:
-            print(f"{place.name}: network namespaces need root")
+        missing = find_fabric(place.fabric).missing()
+        if missing:
+            print(f"{place.name}: {', '.join(missing)}")
             continue
         report(place, run(place))
 

@@ -21,7 +21,7 @@ from torch.futures import Future
 from host.agreement import agree
 from host.compressors.base import Blocks, Compressor, Network, Piece
 from host.ordered import Ordered
-from host.staging import FLOATS, Staged
+from host.staging import FLOATS, Staged, type_name
 
 
 class HookState:
@@ -49,7 +49,7 @@ class HookState:
         self.compressor = compressor
         self.network = network
         parts = [
-            f"{name} {str(part.dtype)[6:]} {list(part.shape)}"
+            f"{name} {type_name(part)} {list(part.shape)}"
             for name, part in inner.named_parameters()
         ]
         agree(network, f"{type(compressor).__name__} of {', '.join(parts)}")

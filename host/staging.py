@@ -9,6 +9,11 @@ FLOATS = (torch.float32, torch.bfloat16, torch.float16)
 """What can be averaged: as float32, rounded to its own type in the end."""
 
 
+def type_name(tensor: Tensor) -> str:
+    """Of its elements, as in `float32`."""
+    return str(tensor.dtype).removeprefix("torch.")
+
+
 class Staged:
     """A tensor's elements where the network can have them.
 

@@ -25,7 +25,7 @@ from torch.distributed import (
 from host.agreement import agree
 from host.compressors.base import Compressor
 from host.ordered import Ordered
-from host.staging import FLOATS, Staged
+from host.staging import FLOATS, Staged, type_name
 from intswitch.autoload import BACKEND
 from intswitch.job import Job, Options, attempt
 from intswitch.reductions import AVG, SUM, reduction_of
@@ -334,7 +334,7 @@ class SwitchGroup(ProcessGroup):
         given = None if opts is None else opts.timeout
         # torch says "as the group" by a negative one
         timeout = self._timeout if given is None or given < timedelta() else given
-        shapes = ", ".join(f"{str(t.dtype)[6:]} {list(t.shape)}" for t in tensors)
+        shapes = ", ".join(f"{type_name(t)} {list(t.shape)}" for t in tensors)
         name = "" if op is None else op.name
         text = " ".join(word for word in (what, name, shapes) if word)
 

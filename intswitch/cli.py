@@ -208,9 +208,9 @@ def study(
 def explore(
     rule: options.Rule = None,
     workers: explore_options.Workers = None,
-    slots: explore_options.Slots = 1,
-    chunks: explore_options.Chunks = "4",
-    first: explore_options.FirstSequence = 0,
+    slots: explore_options.Slots = None,
+    chunks: explore_options.Chunks = None,
+    first: explore_options.FirstSequence = None,
     limit: explore_options.Limit = None,
     tree: explore_options.Tree = None,
     stragglers: explore_options.Stragglers = False,
@@ -236,14 +236,13 @@ def explore(
     from intswitch.explore import command
 
     shapes = command.SHAPES + (command.LARGER if large else ())
-    command.check_options(
-        workers, tree, slots=slots != 1, chunks=chunks != "4", first=first != 0,
-        limit=limit is not None, stragglers=stragglers, rejoin=rejoin
-    )  # fmt: skip
+    given = {"slots": slots, "chunks": chunks, "first": first, "limit": limit}
+    command.check_options(workers, tree, given, stragglers, rejoin)
     if workers is not None or tree is not None:
         shape = command.shape(
-            rule, workers or 0, slots, chunks, first, limit, tree, stragglers, rejoin
-        )
+            rule, workers or 0, slots or 1, chunks or "4", first or 0, limit, tree,
+            stragglers, rejoin,
+        )  # fmt: skip
         shapes = (shape,)
     elif rule is not None:
         shapes = tuple(each for each in shapes if each.rule.name == rule.upper())

@@ -11,14 +11,25 @@ Workers = Annotated[
     Option(metavar="N", min=1, max=4, help="Explore this shape alone: N workers."),
 ]
 Slots = Annotated[
-    int, Option(metavar="N", min=1, help="A power of two. With --workers or --tree.")
+    int | None,
+    Option(
+        metavar="N",
+        min=1,
+        help="A power of two. With --workers or --tree. Default: 1.",
+    ),
 ]
 Chunks = Annotated[
-    str, Option(metavar="N+N", help="Of each aggregation, one after the other.")
+    str | None,
+    Option(metavar="N+N", help="Of each aggregation, one after the other. Default: 4."),
 ]
 FirstSequence = Annotated[
-    int,
-    Option(metavar="N", min=0, max=2**32 - 1, help="Of the job's first chunk."),
+    int | None,
+    Option(
+        metavar="N",
+        min=0,
+        max=2**32 - 1,
+        help="Of the job's first chunk. Default: 0.",
+    ),
 ]
 Tree = Annotated[
     str | None,

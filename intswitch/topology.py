@@ -12,6 +12,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 
+from intswitch.configuration import WIDTH
 from intswitch.link_faults import Delay, FaultsPart, quantity
 from intswitch.yaml_model import (
     FileError,
@@ -49,12 +50,6 @@ def power_of_two(value: int) -> int:
     return value
 
 
-def width(value: int) -> int:
-    if value < 4 or value % 4:
-        raise ValueError("expected a multiple of 4, at least 4")
-    return value
-
-
 def distinct(names: tuple[str, ...]) -> tuple[str, ...]:
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice:
@@ -70,7 +65,7 @@ class SwitchPart(Part):
     rule: Literal["safe", "switchml"] = "safe"
     num_slots: int = Field(16384, ge=1)
     """Slots of all jobs together."""
-    slot_bytes: Annotated[int, AfterValidator(width)] = 1408
+    slot_bytes: Annotated[int, WIDTH] = 1408
     """The widest slot that a job can ask for."""
 
 
@@ -104,7 +99,7 @@ class JobPart(Part):
     workers: Annotated[tuple[str, ...], HOSTS, AfterValidator(distinct)]
     """The host of rank 0, of rank 1, ..."""
     num_slots: Annotated[int, AfterValidator(power_of_two)] = 512
-    slot_bytes: Annotated[int, AfterValidator(width)] = 1024
+    slot_bytes: Annotated[int, WIDTH] = 1024
     overflow: Literal["wrap", "saturate", "detect"] = "detect"
     straggler_timeout: Delay = 0.0
     """Seconds after which results go out without workers that are late; 0: never."""

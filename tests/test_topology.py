@@ -108,7 +108,7 @@ jobs:
         " (found 5)",
         "5: links.0.between.1: is missing",
         "6: links.1.between.0: expected one of s, a, b (found 'c')",
-        "8: jobs.0.slot_bytes: expected an integer (found 1.5)",
+        "8: jobs.0.slot_bytes: expected a multiple of 4 from 4 to 65488 (found 1.5)",
         "8: jobs.0.workers.0: no link leads to this host (found 'b')",
         "8: jobs.0.workers.1: expected one of a, b (found 'd')",
     ]
@@ -122,7 +122,8 @@ links: [{between: [a, s], delay: -5 us}, {between: [t, s]}]
 jobs: [{name: j, workers: [a], slot_bytes: 2048}]
 """
     assert mistakes(tmp_path, text) == [
-        "2: switches.t.slot_bytes: expected a multiple of 4, at least 4 (found 258)",
+        "2: switches.t.slot_bytes: expected a multiple of 4 from 4 to 65488"
+        " (found 258)",
         "4: links.0.delay: expected a number and one of the units s, ms, us, ns,"
         " not below 0 (found '-5 us')",
         "5: jobs.0.slot_bytes: switches.s.slot_bytes allows 1408 (found 2048)",

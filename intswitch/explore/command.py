@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ast import literal_eval
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from time import perf_counter
 from typing import Any
 
@@ -47,15 +47,23 @@ LARGER = (
 """Besides, with --large: some minutes in all."""
 
 
-def check_options(workers: int | None, tree: str | None, **given: bool) -> None:
+def check_options(
+    workers: int | None,
+    tree: str | None,
+    given: Mapping[str, object],
+    stragglers: bool,
+    rejoin: bool,
+) -> None:
     """Raises ValueError for options of one shape, given where there is none, and for
-    options that exclude each other."""
+    options that exclude each other. `given`: options, None where they are not."""
     if workers is not None and tree is not None:
         raise ValueError("--workers: not beside --tree, which says who they are")
-    lone = [f"--{name}" for name, is_given in given.items() if is_given]
+    lone = [f"--{name}" for name, value in given.items() if value is not None]
+    flags = {"--stragglers": stragglers, "--rejoin": rejoin}
+    lone += [name for name, is_given in flags.items() if is_given]
     if lone and workers is None and tree is None:
         raise ValueError(f"{', '.join(lone)}: only with --workers or --tree")
-    if given["rejoin"] and not given["stragglers"]:
+    if rejoin and not stragglers:
         raise ValueError("--rejoin: only with --stragglers: else nobody is left behind")
 
 

@@ -308,13 +308,10 @@ def explore(
             )
         for packet, there, with_sent in search.moves(situation, network):
             deliveries += 1
-            what = search.wrong(situation, packet)
-            if what:
-                path = [*frontier.path(here), (situation, packet)]
-                wrong = search.finding(what, path)
-                break
             closed = search.close(there, with_sent)
-            what = search.contradiction(closed, network)
+            what = search.wrong(situation, packet) or search.contradiction(
+                closed, network
+            )
             if what:
                 path = [*frontier.path(here), (situation, packet)]
                 wrong = search.finding(what, path)
