@@ -1,4 +1,5 @@
-"""Round-trip time, retransmission timeout, backoff: RFC 6298, floor and ceiling added.
+"""Round-trip time, retransmission timeout, backoff: RFC 6298, with a floor, a ceiling,
+and an end of the backoff.
 
 The estimate is a small array, so that compiled code can keep one for each of many
 workers. Times are in seconds.
