@@ -10,6 +10,7 @@ Every field may be left out. See `switch.config.LinkFaults`, which has the same.
 from __future__ import annotations
 
 import re
+from collections.abc import Collection
 from typing import Annotated, Any
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict
@@ -79,6 +80,15 @@ class FaultsPart(BaseModel):
         said = {name: getattr(part, name) for name in part.model_fields_set}
         own = {name: getattr(self, name) for name in FaultsPart.model_fields}
         return FaultsPart.model_construct(**own | said)
+
+    def without(self, names: Collection[str]) -> FaultsPart:
+        """The same, that says nothing of these fields."""
+        said = {
+            name: getattr(self, name)
+            for name in self.model_fields_set
+            if name not in names
+        }
+        return FaultsPart.model_construct(set(said), **said)
 
     def as_text(self) -> dict[str, object]:
         """The fields that a file would have."""

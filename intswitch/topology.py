@@ -85,13 +85,10 @@ class LinkPart(FaultsPart):
         """What happens to packets on the way to an end."""
         return self.changed(self.toward.get(end, FaultsPart()))
 
-    def with_loss(self, loss: float) -> Self:
-        """The same that loses packets with this probability, both ways."""
-        toward = {
-            end: FaultsPart(**part.model_dump(exclude={"loss"}, exclude_unset=True))
-            for end, part in self.toward.items()
-        }
-        return self.model_copy(update={"loss": loss, "toward": toward})
+    def both_ways(self, **fields: float) -> Self:
+        """The same with these fields on the way to either end."""
+        toward = {end: part.without(fields) for end, part in self.toward.items()}
+        return self.model_copy(update={**fields, "toward": toward})
 
 
 class JobPart(Part):
@@ -117,7 +114,14 @@ class Topology(Part):
         """The same with `loss` on every link. Raises ValueError out of range."""
         if not 0.0 <= loss < 1.0:
             raise ValueError(f"loss: expected a probability below 1, not {loss}")
-        links = tuple(link.with_loss(loss) for link in self.links)
+        return self._on_all_links(loss=loss)
+
+    def without_delay(self) -> Self:
+        """The same, for switches of a network that has the delay itself."""
+        return self._on_all_links(delay=0.0)
+
+    def _on_all_links(self, **fields: float) -> Self:
+        links = tuple(link.both_ways(**fields) for link in self.links)
         return self.model_copy(update={"links": links})
 
     def tree(self) -> dict[str, str | None]:

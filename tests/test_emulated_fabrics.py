@@ -1,19 +1,25 @@
 """Trainings through trees of emulated switches, in processes and in namespaces: bad
 links change nothing, and nothing of the network is left behind."""
 
+import json
 import os
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from intswitch.experiment import Training
 from intswitch.fabrics import find_fabric, open_fabric
-from intswitch.topology import load
+from intswitch.switch_process import Switch
+from intswitch.topology import Topology, load
 from intswitch.train import run
 
 pytest.importorskip("torch")
 pytest.importorskip("pyroute2")
+
+from intswitch.fabrics.namespaces import Namespaces
+from intswitch.fabrics.netns import Netns
 
 SHORT = Training(workload="digits", compressor="intsgd", steps=5, evaluations=1)
 BAD = """
@@ -53,3 +59,61 @@ def test_bad_links_in_a_tree_and_an_interrupt(tmp_path: Path) -> None:
     assert result.total("retransmissions") > 0
     assert not any(child.process.poll() is None for child in opened.processes)
     assert namespaces() == []
+
+
+def topology_of(folder: Path, text: str) -> Topology:
+    path = folder / "net.yaml"
+    path.write_text(text)
+    return load(str(path))
+
+
+@pytest.mark.skipif(FABRIC != "netns", reason="needs root")
+@pytest.mark.parametrize("has_netem", [True, False])
+def test_who_delays_packets(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, has_netem: bool
+) -> None:
+    """The cables, where the kernel can; else the switch at its ports. Not both."""
+    text = BAD.replace(
+        "duplication: 0.1", "duplication: 0.1, toward: {a: {delay: 1 ms}}"
+    )
+    shaped: dict[str, float] = {}
+    monkeypatch.setattr(Namespaces, "can_delay", lambda self, name: has_netem)
+    monkeypatch.setattr(
+        Namespaces,
+        "shape",
+        lambda self, end, *, delay, rate, queue: shaped.update(
+            {f"{end.namespace} {end.interface}": delay}
+        ),
+    )
+    said: list[str] = []
+    faults: list[dict[str, Any]] = []
+    fabric = Netns(topology_of(tmp_path, text), status=said.append, worker=["cat"])
+    monkeypatch.setattr(
+        Switch, "start", lambda self: faults.append(self.options["faults"])
+    )
+    with fabric:
+        pass
+    delays = {name: delay for name, delay in shaped.items() if delay}
+    if has_netem:
+        assert delays == pytest.approx(
+            {"top port0": 1e-4, "left port0": 1e-4, "left port1": 1e-3}
+        )
+    else:
+        assert delays == {}
+    assert any("no netem" in text for text in said) == (not has_netem)
+    told = json.dumps(faults)
+    assert ("delay" in told) == (not has_netem)
+    assert "duplication" in told
+
+
+@pytest.mark.parametrize(
+    ("link", "reason"),
+    [
+        ("queue: 1 MB", "has queues where links have a rate"),
+        ("rate: 1 Gbit/s, queue: 64 kB", "sends up to 64 KiB at once"),
+    ],
+)
+def test_queues_that_no_cable_has(tmp_path: Path, link: str, reason: str) -> None:
+    topology = topology_of(tmp_path, BAD.replace("delay: 100 us", link))
+    with pytest.raises(ValueError, match=f"links.0.queue .* netns fabric {reason}"):
+        Netns(topology)

@@ -170,8 +170,18 @@ def test_each_direction_by_itself(tmp_path: Path) -> None:
     assert to_switch.delay == to_host.delay == pytest.approx(5e-6)
     lossy = topology.with_loss(0.25).links[0]
     assert [lossy.to(end).loss for end in ("s", "a")] == [0.25, 0.25]
+    prompt = topology.without_delay().links[0]
+    assert [prompt.to(end).delay for end in ("s", "a")] == [0.0, 0.0]
+    assert [prompt.to(end).loss for end in ("s", "a")] == [0.5, 0.01]
     (mistake,) = mistakes(tmp_path, text.replace("{s: {loss", "{b: {loss"))
     assert mistake == "5: links.0.toward.b: expected one of a, s"
+
+
+def test_loss_on_every_link_leaves_the_rest(tmp_path: Path) -> None:
+    late = GOOD.replace("loss: 0.01", "toward: {a: {delay: 1 ms, loss: 0.5}}")
+    link = load(write(tmp_path, late)).with_loss(0.25).links[0]
+    assert [link.to(end).loss for end in ("s", "a")] == [0.25, 0.25]
+    assert [link.to(end).delay for end in ("s", "a")] == pytest.approx([5e-6, 1e-3])
 
 
 def test_what_a_switch_is_told_of_its_links(tmp_path: Path) -> None:

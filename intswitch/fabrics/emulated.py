@@ -26,6 +26,8 @@ class Emulated(Fabric):
     """Of every switch; 0: any free one."""
     environment: Mapping[str, str] = {}
     """Of the workers."""
+    cables_delay = False
+    """Whether links have their delay without the switches."""
 
     def __init__(self, topology: Topology, **options: Any) -> None:
         super().__init__(topology, **options)
@@ -66,6 +68,9 @@ class Emulated(Fabric):
     def _switch(self, name: str, parent: str | None) -> Switch:
         part = self.topology.switches[name]
         above = {} if parent is None else {"parent": self.switches[parent].endpoint}
+        topology = self.topology
+        if self.cables_delay:
+            topology = topology.without_delay()
         return Switch(
             self.addresses[name],
             self.port,
@@ -75,7 +80,7 @@ class Emulated(Fabric):
             rule=part.rule,
             num_slots=part.num_slots,
             slot_bytes=part.slot_bytes,
-            faults=json.dumps(self.topology.faults_at(name, self.addresses)),
+            faults=json.dumps(topology.faults_at(name, self.addresses)),
             insecure=True,  # who reaches it is of this fabric
             **above,
         )

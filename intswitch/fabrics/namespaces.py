@@ -19,12 +19,16 @@ from pathlib import Path
 
 from pyroute2 import IPRoute, netns
 from pyroute2.ethtool import Ethtool
+from pyroute2.netlink.exceptions import NetlinkError
 
 PREFIX_BITS = 24
 HOST_BITS = 32
 SMALLEST_BURST = 1 << 16  # bytes; a train of packets goes through as one
 LONGEST_BURST = 1e-3  # seconds at the full rate
 LONGEST_QUEUE = "50ms"
+ROOT_QUEUE, SECOND_QUEUE = 0x10000, 0x20000  # handles of an interface's queues
+ON_ITS_WAY = 1 << 20  # packets that a link may delay at a time
+TICK = 1e-6  # seconds; what netem's delay is counted in
 REMOVALS, PAUSE = 20, 0.1  # tries, and seconds between them
 OFFLOADS = (
     "tx-checksum-ip-generic", "rx-checksum", "rx-gro", "tx-generic-segmentation",
@@ -126,15 +130,50 @@ class Namespaces:
         with self.opened(name):
             Path("/proc/sys/net/ipv4/ip_forward").write_text("1")
 
-    def limit(self, end: End, rate: float) -> None:
-        """What leaves at an end goes at this rate (bit/s) at most: a token bucket."""
-        burst = max(int(rate / 8 * LONGEST_BURST), SMALLEST_BURST)
+    def can_delay(self, name: str) -> bool:
+        """Whether this kernel has netem: tried on the namespace's loopback interface.
+
+        Many have it as a module, which they load when it is asked for.
+        """
+        with self.opened(name) as stack:
+            (index,) = stack.link_lookup(ifname="lo")
+            try:
+                stack.tc("add", "netem", index, ROOT_QUEUE)
+            except NetlinkError:
+                return False
+            stack.tc("del", index=index, root=True)
+            return True
+
+    def shape(
+        self, end: End, *, delay: float = 0.0, rate: float | None = None,
+        queue: float | None = None,
+    ) -> None:  # fmt: skip
+        """What leaves at an end is under way for `delay` seconds (netem), and goes at
+        `rate` bit/s at most (a token bucket), for which `queue` bytes may wait.
+
+        Without `queue`, as much waits as goes out in LONGEST_QUEUE.
+        """
         with self.opened(end.namespace) as stack:
             (index,) = stack.link_lookup(ifname=end.interface)
-            stack.tc(
-                "add", "tbf", index, 0x10000,
-                rate=int(rate / 8), burst=burst, latency=LONGEST_QUEUE,
-            )  # fmt: skip
+            place: dict[str, int] = {"handle": ROOT_QUEUE}
+            ticks = round(delay / TICK)
+            if ticks:
+                stack.tc("add", "netem", index, **place, delay=ticks, limit=ON_ITS_WAY)
+                place = {"handle": SECOND_QUEUE, "parent": ROOT_QUEUE + 1}
+            if rate is not None:
+                burst = max(int(rate / 8 * LONGEST_BURST), SMALLEST_BURST)
+                waits = (
+                    {"latency": LONGEST_QUEUE} if queue is None else {"limit": queue}
+                )
+                stack.tc(
+                    "add",
+                    "tbf",
+                    index,
+                    **place,
+                    rate=int(rate / 8),
+                    burst=burst,
+                    **waits,
+                )
 
     def _bring_up(self, end: End, prefix_bits: int) -> None:
         with self.opened(end.namespace) as stack:

@@ -5,6 +5,10 @@ worker1 eth0 ---- port1
 
 Each end of a cable has the one address of its host or switch, and routes for what is
 behind the other end; switches forward what is not for them (gloo's traffic, say).
+
+A cable has its rate, and where the kernel has netem its delay, for whatever goes over
+it. What happens to packets by chance happens at the switches' ports, where it repeats
+with the seed; netem would also take a train of packets, which is one to it, as one.
 """
 
 from __future__ import annotations
@@ -18,6 +22,12 @@ from intswitch.fabrics.emulated import Emulated
 from intswitch.fabrics.namespaces import End, Namespaces
 from intswitch.topology import LinkPart, Topology
 
+SHORTEST_QUEUE = 1 << 17  # bytes: hosts and switches send trains of up to 64 KiB
+WITHOUT_NETEM = (
+    "this kernel has no netem: links' delays are kept at the switches' ports, and other"
+    " programs' packets (gloo's) have none"
+)
+
 
 class Netns(Emulated):
     """See `Emulated`."""
@@ -29,6 +39,7 @@ class Netns(Emulated):
     environment = {"GLOO_SOCKET_IFNAME": "eth0"}  # noqa: RUF012 - is not changed
 
     def __init__(self, topology: Topology, **options: Any) -> None:
+        refuse_queues(topology.links)
         super().__init__(topology, **options)
         self.parents = topology.tree()
         self.parents.update({host: topology.switch_of(host) for host in topology.hosts})
@@ -49,6 +60,12 @@ class Netns(Emulated):
             self.namespaces.add(name)
         for name in self.topology.switches:
             self.namespaces.forward(name)
+        if any(
+            link.to(end).delay for link in self.topology.links for end in link.between
+        ):
+            self.cables_delay = self.namespaces.can_delay(next(iter(self.addresses)))
+            if not self.cables_delay:
+                self.status(WITHOUT_NETEM)
         for number, link in enumerate(self.topology.links):
             self._connect(self.namespaces, number, link)
         super().start()
@@ -64,8 +81,13 @@ class Netns(Emulated):
         for here, there in (ends, ends[::-1]):
             routes = self._behind(here.namespace, there.namespace)
             namespaces.route(here, str(there.address), routes)
-            if link.rate is not None:
-                namespaces.limit(here, link.rate)
+            is_switch = here.namespace in self.topology.switches
+            namespaces.shape(
+                here,
+                delay=link.to(there.namespace).delay if self.cables_delay else 0.0,
+                rate=link.rate,
+                queue=link.queue if is_switch else None,
+            )
 
     def _end(self, name: str, number: int) -> End:
         """A host has one link, a switch a port for each."""
@@ -85,3 +107,19 @@ class Netns(Emulated):
         while at is not None and at != top:
             at = self.parents[at]
         return at == top
+
+
+def refuse_queues(links: Sequence[LinkPart]) -> None:
+    """Raise ValueError, a line each, for queues that no cable can have."""
+    mistakes = []
+    for number, link in enumerate(links):
+        wrong = f"links.{number}.queue {link.queue} B: the netns fabric"
+        if link.queue is not None and link.rate is None:
+            mistakes.append(f"{wrong} has queues where links have a rate")
+        elif link.queue is not None and link.queue < SHORTEST_QUEUE:
+            mistakes.append(
+                f"{wrong} sends up to 64 KiB at once, and needs 128 KiB or more; sim"
+                " can do with less"
+            )
+    if mistakes:
+        raise ValueError("\n".join(mistakes))
