@@ -28,11 +28,6 @@ class Sim(Fabric):
 
     def __init__(self, topology: Topology, **options: Any) -> None:
         super().__init__(topology, **options)
-        if self.job.straggler_timeout > 0:
-            raise ValueError(
-                f"jobs.0.straggler_timeout {self.job.straggler_timeout:g} s: the sim"
-                " fabric's switches wait for everybody (loopback's and netns' need not)"
-            )
         self.tree, self.cables = tree_of_job(topology, self.job)
         rules = {part.rule for part in topology.switches.values()}
         if len(rules) > 1:
@@ -79,5 +74,5 @@ class Sim(Fabric):
 
     def join_options(self, rank: int, num_workers: int) -> Event:
         options = super().join_options(rank, num_workers)
-        del options["timeout"], options["straggler_timeout"]
+        del options["timeout"]
         return options | {"simulator": options.pop("address")}

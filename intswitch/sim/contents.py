@@ -30,7 +30,8 @@ def from_seed(plan: SeedPlan) -> Contents:
 
 
 def from_store(plan: Stored) -> Contents:
-    return Contents(new_plan(0, 1, 1, 1, 1, 1, 1), plan, True)
+    nothing = new_plan(0, 1, 1, 1, 1, 1, 1, np.zeros((0, 1), np.bool_))
+    return Contents(nothing, plan, True)
 
 
 @kernel

@@ -23,6 +23,7 @@ from intswitch.sim.step import clear_desk, complete, listen, serve, speak
 from intswitch.sim.tree import NOBODY, Nodes
 from switch.compiled import kernel, specialize
 from switch.protocol import HEADER_BYTES
+from switch.slots import NEXT_LOOK
 
 Integers = NDArray[np.int64]
 Times = NDArray[np.float64]
@@ -36,24 +37,30 @@ TURNS = 20_000
 
 
 @kernel
-def next_event(due: Times, wake: Times) -> float:
-    """When something happens next, or NEVER. See `Air` and `Workers`."""
+def next_event(due: Times, wake: Times, clock: Times) -> float:
+    """When something happens next, or NEVER. See `Air`, `Workers` and `Switches`."""
     earliest = NEVER
     for at in range(due.size):
         earliest = min(earliest, due[at])
     for rank in range(wake.size):
         earliest = min(earliest, wake[rank])
+    for number in range(clock.shape[0]):
+        earliest = min(earliest, clock[number, NEXT_LOOK])
     return float(earliest)
 
 
 @kernel
-def is_due(nodes: Nodes, due: Times, wake: Times, node: int, until: float) -> bool:
+def is_due(
+    nodes: Nodes, due: Times, wake: Times, clock: Times, node: int, until: float
+) -> bool:
     """Whether something happens at a node before `until`."""
     number = nodes.switch[node]
     if due[nodes.switch.size + node] < until:
         return True
     if number < 0:
         return bool(wake[nodes.rank[node]] < until)
+    if clock[number, NEXT_LOOK] < until:
+        return True
     first = nodes.first_child[number]
     for child in range(first, first + nodes.num_children[number]):
         if due[child] < until:
@@ -115,7 +122,7 @@ def advance(world: World, plan: Any, end: float) -> int:
     """Go on until all workers have their results and nothing is under way any more, at
     most until `end`; why it ended."""
     totals, workers, desk = world.totals, world.workers, world.desk
-    due, wake = world.air.due, workers.wake
+    due, wake, clock = world.air.due, workers.wake, world.switches.clock
     turns = 0
     if totals.waits[0] != NOBODY:
         say(world, plan, totals.waits[0])
@@ -124,7 +131,7 @@ def advance(world: World, plan: Any, end: float) -> int:
         until = totals.now[0]
         for node in range(world.nodes.switch.size):
             rank = world.nodes.rank[node]
-            while is_due(world.nodes, due, wake, node, until):
+            while is_due(world.nodes, due, wake, clock, node, until):
                 if rank == NOBODY:
                     if not serve(world, plan, node, until):
                         return CROWDED
@@ -139,10 +146,11 @@ def advance(world: World, plan: Any, end: float) -> int:
                     totals.waits[0] = node
                     return WANTING
                 say(world, plan, node)
-        begins = next_event(due, wake)
+        begins = next_event(due, wake, clock)
+        all_finished = totals.finished[0] == wake.size
         if begins == NEVER:
-            return DONE if totals.finished[0] == wake.size else STUCK
-        if begins > end:
+            return DONE if all_finished else STUCK
+        if begins > end and not all_finished:
             return OVER
         totals.now[0] = begins + totals.now[1]
         if turns > TURNS:

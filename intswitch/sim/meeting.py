@@ -133,10 +133,16 @@ class Job:
             task, from_store(plan), checks,
             on_wanting=lambda rank: self._make_more(plan, rank, simulation.num_slots),
         )  # fmt: skip
+        for rank, results in report.left_behind.items():
+            raise SimulationError(
+                f"worker {rank} has {results} of {task.num_chunks} results: the others"
+                " have gone on without it"
+            )
         for rank, member in enumerate(self.members):
             self._hand_over(plan, rank)
             workers = simulation.world.workers
-            counts = (workers.sent, workers.received, workers.repeated)
+            partial = workers.windows["partial"]
+            counts = (workers.sent, workers.received, workers.repeated, partial)
             seconds = float(report.worker_seconds[rank])
             own = (int(count[rank]) for count in counts)
             member.send(("done", seconds, report.switch_counters, *own))

@@ -109,7 +109,7 @@ class SimNetwork(Closing, Collectives):
         return told
 
     def _count(self, told: Any, filled: float, drained: float, real: float) -> None:
-        seconds, per_switch, sent, received, repeated = told
+        seconds, per_switch, sent, received, repeated, partial = told
         whole = filled + seconds + drained
         self.ahead += whole - real
         totals = self.totals
@@ -120,6 +120,7 @@ class SimNetwork(Closing, Collectives):
         totals.packets_sent += sent
         totals.packets_received += received
         totals.retransmissions += repeated
+        totals.partial_results += partial
         for name, count in per_switch[self.switch].items():
             self.counts[name] = self.counts.get(name, 0) + count
 

@@ -41,6 +41,11 @@ class SeedPlan(NamedTuple):
     """[chunks kept, bytes of a full result] as on the wire."""
     chunk_of: Integers
     """[chunks kept] which chunk each row of `expected` is of, or NO_CHUNK."""
+    workers_in: Integers
+    """[chunks kept] how many are in it."""
+    present: NDArray[np.bool_]
+    """[chunks, workers] who is in the result of each; no chunks: everybody. Written
+    when the result goes out."""
     wrong: Integers
     """[2] results that were not the exact sum; results checked."""
 
@@ -53,6 +58,7 @@ def new_plan(
     num_elements: int,
     elements_per_chunk: int,
     num_slots: int,
+    present: NDArray[np.bool_],
 ) -> SeedPlan:
     """Values as large as the sum of `num_workers` of them allows.
 
@@ -71,7 +77,8 @@ def new_plan(
         elements_per_chunk, np.zeros(elements_per_chunk, np.int32),
         np.zeros(elements_per_chunk, np.int64),
         np.zeros((kept, elements_per_chunk * result_width), np.uint8),
-        np.full(kept, NO_CHUNK), np.zeros(2, np.int64),
+        np.full(kept, NO_CHUNK), np.zeros(kept, np.int64), present,
+        np.zeros(2, np.int64),
     )  # fmt: skip
 
 
@@ -123,12 +130,16 @@ def make(plan: SeedPlan, worker: int, chunk: int, payload: Bytes) -> None:
 
 @kernel
 def expect(plan: SeedPlan, chunk: int) -> int:
-    """The row of `expected` with the exact sum of a chunk."""
+    """The row of `expected` with the exact sum of those who are in a chunk."""
     row = chunk % plan.chunk_of.size
     if plan.chunk_of[row] != chunk:
         plan.chunk_of[row] = chunk
+        plan.workers_in[row] = 0
         plan.sums[:] = 0
         for worker in range(plan.num_workers):
+            if plan.present.shape[0] > 0 and not plan.present[chunk, worker]:
+                continue
+            plan.workers_in[row] += 1
             draw(plan, worker, chunk, plan.values)
             for i in range(plan.sums.size):
                 plan.sums[i] += plan.values[i]
@@ -140,13 +151,14 @@ def expect(plan: SeedPlan, chunk: int) -> int:
 def drain(plan: SeedPlan, worker: int, chunks: Integers, results: Results) -> None:
     """Check results against the exact sums, to the last bit."""
     for i in range(chunks.size):
-        expected = plan.expected[expect(plan, chunks[i])]
+        row = expect(plan, chunks[i])
+        expected = plan.expected[row]
         start = results.payload_at[i]
         payload = results.buffer[start : start + expected.size]
         differs = np.uint8(0)
         for at in range(expected.size):
             differs |= expected[at] ^ payload[at]
         whole = results.element_count[i] == plan.elements_per_chunk
-        everybody = results.num_workers[i] == plan.num_workers
-        plan.wrong[0] += 0 if differs == 0 and whole and everybody else 1
+        right_count = results.num_workers[i] == plan.workers_in[row]
+        plan.wrong[0] += 0 if differs == 0 and whole and right_count else 1
         plan.wrong[1] += 1

@@ -28,12 +28,22 @@ class Report:
     vector_bytes: int
     """Of one worker's sum."""
     seconds: float
-    """Until the last worker has its last result."""
+    """Until the last worker has its last result, but for those left behind."""
     worker_seconds: NDArray[np.float64]
-    """[workers] the same for each."""
+    """[workers] the same for each; inf: left behind."""
     wrong: int
-    """Results that were not the exact sum."""
+    """Results that were not the exact sum of those who are in them."""
     checked: int
+    workers_in: NDArray[np.int64]
+    """[chunks] workers in the result of each."""
+    missed: NDArray[np.int64]
+    """[workers] results that went out without each."""
+    partial: int
+    """Results that reached workers and have not everybody in them."""
+    left_behind: dict[int, int]
+    """Workers that the others went on without, each with its number of results."""
+    lacking: int
+    """Contributions, of workers and of switches, that a switch went on without."""
     counters: dict[str, int]
     """Packets at all switches, by what became of them; see docs/protocol.md."""
     switch_counters: list[dict[str, int]]
@@ -57,7 +67,8 @@ class Report:
     mean_wait: float
     """Seconds that a switch's packet waited for its link."""
     slots_held: NDArray[np.float64]
-    """[switches] slots taken over whose result was not out, mean over the time."""
+    """[switches] slots taken over whose result was not out, mean over the time. Those
+    that were passed by count to the end."""
     most_slots_held: NDArray[np.int64]
     """[switches] the same at most."""
 
@@ -76,12 +87,15 @@ class Report:
         found = []
         # a contribution of each worker, and what the switches send to each other
         below = self.num_workers + 2 * (len(self.switch_counters) - 1)
-        for name, right in (
-            ("accepted", below * self.num_chunks),
-            ("results", len(self.switch_counters) * self.num_chunks),
-        ):
-            if self.counters[name] != right:
-                found.append(f"{name}: {self.counters[name]:,}, expected {right:,}")
+        expected = {
+            "accepted": (self.counters, below * self.num_chunks - self.lacking),
+            "results": (self.counters, len(self.switch_counters) * self.num_chunks),
+        }
+        if self.left_behind:  # and with them switches, but the root
+            expected = {"results": (self.switch_counters[0], self.num_chunks)}
+        for name, (counters, right) in expected.items():
+            if counters[name] != right:
+                found.append(f"{name}: {counters[name]:,}, expected {right:,}")
         faults = self.faults
         gone = self.dropped + faults["lost"] + faults["caught"] - faults["duplicated"]
         arrived = self.received + sum(self.counters[name] for name in ONCE)
@@ -89,17 +103,25 @@ class Report:
             found.append(
                 f"{arrived:,} packets arrived, expected {self.packet_hops - gone:,}"
             )
-        if self.checked != self.num_workers * self.num_chunks or self.wrong:
+        in_time = self.num_workers - len(self.left_behind)
+        others = sum(self.left_behind.values())
+        results = in_time * self.num_chunks + others
+        if self.checked != results or self.wrong:
             found.append(
                 f"{self.wrong:,} of {self.checked:,} results are wrong, expected 0 of "
-                f"{self.num_workers * self.num_chunks:,}"
+                f"{results:,}"
             )
+        lacking = in_time * int((self.workers_in < self.num_workers).sum())
+        if not lacking <= self.partial <= lacking + others:
+            found.append(f"{self.partial:,} results are partial, expected {lacking:,}")
         return found
 
 
 def start_counting(world: World, now: float) -> None:
     """Set everything that a report counts to 0."""
     world.switches.counters[:] = 0
+    world.switches.jobs["missed"] = 0
+    world.workers.windows["partial"] = 0
     for name in OCCUPANCY.names or ():
         world.switches.occupancy[name] = now if name == "since" else 0
     for name in COUNTED:
@@ -113,11 +135,16 @@ def start_counting(world: World, now: float) -> None:
 
 
 def new_report(
-    world: World, began: float, num_chunks: int, vector_bytes: int, checks: Any
-) -> Report:
+    world: World, began: float, num_chunks: int, vector_bytes: int, checks: Any,
+    left_behind: dict[int, int],
+) -> Report:  # fmt: skip
     """`checks`: [2] wrong results, checked results."""
     workers, links, lines = world.workers, world.air.links, world.air.lines
     seconds = workers.finished - began
+    whole = float(seconds[seconds < np.inf].max())
+    present, num_workers = world.roll.present, workers.wake.size
+    all_are = len(present) == 0
+    times = np.full(num_workers, num_chunks) if all_are else present.sum(axis=0)
     occupancy = world.switches.occupancy
     per_switch = [_named(counts[1]) for counts in world.switches.counters]
     packets = int(links["packets"].sum())
@@ -126,13 +153,18 @@ def new_report(
     theirs = links[switch_links]
     waits = theirs["longest_wait"] / np.maximum(theirs["byte_time"], 1e-30)
     return Report(
-        num_workers=workers.wake.size,
+        num_workers=num_workers,
         num_chunks=num_chunks,
         vector_bytes=vector_bytes,
-        seconds=float(seconds.max()),
+        seconds=whole,
         worker_seconds=seconds.copy(),
         wrong=int(checks[0]),
         checked=int(checks[1]),
+        workers_in=np.full(num_chunks, num_workers) if all_are else present.sum(axis=1),
+        missed=num_chunks - times,
+        partial=int(workers.windows["partial"].sum()),
+        left_behind=left_behind,
+        lacking=int(world.switches.jobs["missed"].sum()),
         counters={name: sum(each[name] for each in per_switch) for name in COUNTERS},
         switch_counters=per_switch,
         sent=int(workers.sent.sum()),
@@ -145,7 +177,7 @@ def new_report(
         faults={name: int(lines[name].sum()) for name in COUNTS},
         longest_queue=float(waits.max()),
         mean_wait=float(theirs["waited"].sum() / max(theirs["packets"].sum(), 1)),
-        slots_held=occupancy["integral"] / seconds.max(),
+        slots_held=occupancy["integral"] / whole,
         most_slots_held=occupancy["most"].copy(),
     )
 

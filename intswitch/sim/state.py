@@ -15,6 +15,7 @@ from host.packetizer import Contributions, new_contributions
 from host.recovery import Recovery
 from intswitch.sim.air import Air
 from intswitch.sim.ports import Ports, new_ports
+from intswitch.sim.roll import Roll
 from intswitch.sim.tree import Layout, Nodes
 from switch.aggregate import State
 from switch.compiled import kernel, plain
@@ -76,6 +77,8 @@ class Workers(NamedTuple):
     estimates: Times
     clock: Times
     """[workers] when each last did something."""
+    begins: Times
+    """[workers] when each begins with the aggregation; what comes before is lost."""
     wake: Times
     """[workers] when each will without a packet; NEVER when it is done."""
     finished: Times
@@ -145,6 +148,7 @@ class World(NamedTuple):
     workers: Workers
     desk: Desk
     totals: Totals
+    roll: Roll
     packet: NDArray[np.uint8]
     """The one at hand, where its payload has just been made."""
     rule: int
@@ -205,12 +209,12 @@ def new_workers(layout: Layout, limit: int, recovery: Recovery) -> Workers:
             windows[ranks[0]] = state.window[0]
     slots = np.zeros((count, num_slots), win.SLOT).view(np.recarray)
     fresh, again = np.zeros((2, count, num_slots), np.int64)
-    clock, wake, finished = np.zeros((3, count))
+    clock, begins, wake, finished = np.zeros((4, count))
     sent, repeated, queries, received = np.zeros((4, count), np.int64)
     return Workers(
         plain(windows), plain(slots), fresh, again,
         np.tile(state.estimate, (count, 1)),
-        clock, wake, finished, sent, repeated, queries, received,
+        clock, begins, wake, finished, sent, repeated, queries, received,
     )  # fmt: skip
 
 

@@ -25,6 +25,7 @@ from intswitch.sim.air import (
 )
 from intswitch.sim.links import transmit
 from intswitch.sim.ports import MOST_PORTS, next_packet, open_ports
+from intswitch.sim.roll import call, enter
 from intswitch.sim.state import (
     CONTRIBUTIONS,
     LANDED,
@@ -39,11 +40,12 @@ from intswitch.sim.state import (
 )
 from switch import pipeline
 from switch.aggregate import RESULTS as MULTICASTS
+from switch.aggregate import look_for_stragglers
 from switch.compiled import kernel
 from switch.parser import element_type_of, read32
 from switch.protocol import AT_SEQUENCE, HEADER_BYTES, SEQUENCE_MASK
 from switch.replicate import Copies
-from switch.slots import NOW, START_AGAIN, TAKE_OVER
+from switch.slots import NEXT_LOOK, NOW, REDUCE, START_AGAIN, TAKE_OVER
 from switch.udp import Rows
 
 Bytes = NDArray[np.uint8]
@@ -67,42 +69,60 @@ def complete(windows: Any, rank: int, plan: Any, header: Bytes, packet: Bytes) -
 
 
 def serve(world: World, plan: Any, node: int, until: float) -> bool:
-    """Take all packets that reach a switch before `until`; False: there is no room."""
-    switches, air = world.switches, world.air
+    """A switch's events before `until`: take what comes, send what has waited long
+    enough for stragglers; False: there is no room."""
+    switches, air, roll = world.switches, world.air, world.roll
     number = world.nodes.switch[node]
     first, children = world.nodes.first_child[number], world.nodes.num_children[number]
-    ports = switches.ports
+    ports, out = switches.ports, switches.out
     open_ports(ports, air, node, first, children, until)
     state = state_of(switches, number)
-    occupancy = switches.occupancy[number]
-    counts = switches.counters[number, 1]
-    while ports.size[0] > 0:
+    clock, counts = switches.clock[number], switches.counters[number, 1]
+    while ports.size[0] > 0 or clock[NEXT_LOOK] < until:
         if not has_room(air, MOST_COPIES, MOST_COPIES):
             return False
-        port, now = ports.number[0], ports.time[0]
-        flight = air.flights[land(air, ports.link[0])]
-        block = flight.block
-        packet = world.packet[: flight.length]
-        if block == NONE:
-            rank = world.nodes.rank[first + port]
-            complete(world.workers.windows, rank, plan, flight.header, packet)
+        out.used[:] = 0
+        released, held = counts[MULTICASTS], held_slots(counts)
+        if ports.size[0] > 0 and ports.time[0] <= clock[NEXT_LOOK]:
+            port, clock[NOW] = ports.number[0], ports.time[0]
+            flight = air.flights[land(air, ports.link[0])]
+            block = flight.block
+            packet = world.packet[: flight.length]
+            if block == NONE:
+                rank = world.nodes.rank[first + port]
+                complete(world.workers.windows, rank, plan, flight.header, packet)
+            else:
+                start = block * world.block_bytes
+                packet = air.blocks[start : start + flight.length]
+            accepted = counts[TAKE_OVER] + counts[REDUCE]
+            pipeline.step(state, packet, port, world.rule, out)
+            if counts[TAKE_OVER] + counts[REDUCE] != accepted:
+                enter(roll, number, state.registers.slots, packet)
+            drop_block(air, block)
+            next_packet(ports, air, until)
         else:
-            start = block * world.block_bytes
-            packet = air.blocks[start : start + flight.length]
-        switches.out.used[:] = 0
-        switches.clock[number, NOW] = now
-        begun = counts[TAKE_OVER] + counts[START_AGAIN] - counts[MULTICASTS]
-        pipeline.step(state, packet, port, world.rule, switches.out)
-        held = counts[TAKE_OVER] + counts[START_AGAIN] - counts[MULTICASTS]
-        if held != begun:
-            occupancy.integral += begun * (now - occupancy.since)
-            occupancy.since = now
-            occupancy.most = max(occupancy.most, held)
-        drop_block(air, block)
-        if switches.out.used[0] > 0:
-            spread(air, switches.out, first, children, node, world.block_bytes, now)
-        next_packet(ports, air, until)
+            clock[NOW] = clock[NEXT_LOOK]
+            look_for_stragglers(state, out)
+        note_held(switches.occupancy[number], held, held_slots(counts), clock[NOW])
+        if out.used[0] > 0:
+            if node == 0 and counts[MULTICASTS] != released:
+                call(roll, world.nodes, out, world.workers.windows[0].first)
+            spread(air, out, first, children, node, world.block_bytes, clock[NOW])
     return True
+
+
+@kernel
+def held_slots(counts: Integers) -> int:
+    """Those taken over whose result is not out, from what a switch has counted."""
+    return int(counts[TAKE_OVER] + counts[START_AGAIN] - counts[MULTICASTS])
+
+
+@kernel
+def note_held(occupancy: Any, before: int, held: int, now: float) -> None:
+    if held != before:
+        occupancy.integral += before * (now - occupancy.since)
+        occupancy.since = now
+        occupancy.most = max(occupancy.most, held)
 
 
 @kernel
@@ -159,7 +179,7 @@ def listen(world: World, node: int, until: float) -> None:
         else:
             now = arrives
             take(state, air, desk, link, world.block_bytes, now)
-        if window.done < window.num_chunks:
+        if window.done < window.num_chunks and now >= workers.begins[rank]:
             decide(state, desk, now)
     is_done = window.done == window.num_chunks
     if is_done and not was_done:
