@@ -42,12 +42,20 @@ def test_a_late_worker_is_left_out_and_gets_the_result_all_the_same() -> None:
 
 def test_who_comes_at_the_last_moment_is_in_it() -> None:
     """As in the emulated switch, which looks at its clock behind its packets."""
-    begins = np.nextafter(PATIENCE, [0, 1])
-    counts = [
-        simulation((0, 1)).aggregate(FULL, starts=[0, start]).workers_in.tolist()
-        for start in (begins[0], begins[1] + 1e-12)
-    ]
-    assert counts == [[2], [1]]
+    patience, moment = 2.0**-10, 2.0**-30
+    for late, workers in ((0.0, 2), (moment, 1)):
+        exact = simulation(
+            (0, 1), cable=Cable(rate=np.inf, delay=2.0**-20), straggler_timeout=patience
+        )
+        found = exact.aggregate(FULL, starts=[0, patience + late])
+        assert found.workers_in.tolist() == [workers]
+
+
+def test_with_everybody_in_time_nothing_is_different() -> None:
+    """Nor does it count as time when a switch looks for stragglers and finds none."""
+    found = simulation((0, 1)).aggregate(FULL, timeout=PATIENCE / 2)
+    assert found.seconds == pytest.approx(2 * HOP)
+    assert (found.workers_in.tolist(), found.partial, found.lacking) == ([2], 0, 0)
 
 
 def test_all_wait_where_switches_do() -> None:
@@ -67,6 +75,10 @@ def test_all_wait_where_switches_do() -> None:
         (((0, 1), (2, 3)), [0, 9, 0, 0], [1, 9, 1, 1], [0, 1, 0, 0]),
         # a leaf has nothing: the root waits twice as long
         (((0, 1), (2, 3)), [0, 0, 9, 9], [2, 2, 9, 9], [0, 0, 1, 1]),
+        # who comes to a leaf behind what it has sent up is not in that
+        (((0, 1), (2, 3)), [0, 1.5, 9, 9], [3, 3, 9, 9], [0, 1, 1, 1]),
+        # a leaf that waits has the root's result, and has nobody in it
+        (((0, 1), (2, 3)), [0, 0, 1.5, 9], [2, 2, 2, 9], [0, 0, 1, 1]),
         # what a leaf has without one of two is not too late for the switch above it
         ((((0, 1), 2), 3), [0, 9, 9, 0], [3, 9, 9, 3], [0, 1, 1, 0]),
     ],

@@ -257,7 +257,6 @@ class Simulation:
         windows["left_behind"][rank] = 0
         windows["done"][rank] = windows["num_chunks"][rank]
         workers.slots[rank]["state"] = win.IDLE
-        workers.wake[rank] = np.inf
         workers.finished[rank] = np.inf
         self.world.totals.finished[0] += 1
 
