@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from local_network import Fabric, LocalNetwork, results_of, run_workers
@@ -103,7 +103,19 @@ def equal(one: Any, other: Any) -> None:
     assert np.asarray(one).tobytes() == np.asarray(other).tobytes()
 
 
+SPECIAL_CASE = {
+    "vector": np.array([*SPECIAL[:10], *np.arange(30), *SPECIAL], np.float32),
+    "block_ends": np.array([20, 52]),
+    "scales": np.array([40.0, 0.0], np.float32),
+    "key": random_key(0, 0, 0),
+    "form": FORMATS[0],
+    "clip": True,
+}
+
+
 @settings(max_examples=150, deadline=None)
+@example(SPECIAL_CASE, 24, 1)
+@example(SPECIAL_CASE | {"clip": False, "key": None}, 24, 2)
 @given(cases(), st.sampled_from([1, 24, 1 << 22]), st.integers(0, 100))
 def test_all_is_as_the_kernels_make_it(
     case: dict[str, Any], part: int, seed: int

@@ -209,6 +209,7 @@ class Fabric(Closing, ABC):
             "slot_bytes": self.job.slot_bytes,
             "overflow": self.job.overflow,
             "straggler_timeout": self.job.straggler_timeout,
+            "packet_threshold": self.job.packet_threshold,
         }
 
     def _events(self) -> Iterator[tuple[int, Event]]:
