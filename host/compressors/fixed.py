@@ -27,7 +27,7 @@ import numpy as np
 from host.compressors.base import Layout, Network
 from host.compressors.integers import INTEGER_TYPES, IntegerFormat
 from host.compressors.quantize import INFINITY_BITS
-from host.compressors.scaled import ScaledCompressor, place_of
+from host.compressors.scaled import ScaledCompressor, elementwise
 from host.compressors.scales import usable_scale
 from host.compressors.stream import non_finite_error
 
@@ -76,7 +76,7 @@ class FixedScale(ScaledCompressor):
         if self.step < self.profile_steps or self.bound == 0:
             self.profile(vector, network, layout)
         scale = fixed_scale(self.form, network.num_workers, self.bound)
-        stream = place_of(vector).sum(
+        stream = elementwise(vector).sum(
             vector,
             mean,
             network,
@@ -90,14 +90,14 @@ class FixedScale(ScaledCompressor):
 
     def profile(self, vector: Any, network: Network, layout: Layout) -> None:
         """Take the largest |element| of all workers into the bound."""
-        place = place_of(vector)
-        own = place.largest_bits_of(vector, np.array([len(vector)]))
+        there = elementwise(vector)
+        own = there.largest_bits_of(vector, np.array([len(vector)]))
         largest = network.max(own)
         chunk = INT32.elements_per_chunk(network.slot_bytes)
         self.statistics.bytes_up += INT32.bytes_up(chunk)
         self.statistics.bytes_down += INT32.bytes_down(chunk)
         if largest[0] >= INFINITY_BITS:
-            first = place.first_non_finite(vector)
+            first = there.first_non_finite(vector)
             raise non_finite_error(first, layout, network.rank, self.step)
         self.bound = max(
             self.bound, float(largest.astype(np.int32).view(np.float32)[0])

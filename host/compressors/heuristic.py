@@ -22,7 +22,7 @@ from typing import Any
 import numpy as np
 
 from host.compressors.base import Layout, Network
-from host.compressors.scaled import ScaledCompressor, place_of
+from host.compressors.scaled import ScaledCompressor, elementwise
 from host.compressors.scales import usable_scale
 from switch.protocol import NO_EXPONENT
 
@@ -55,7 +55,7 @@ class Heuristic(ScaledCompressor):
             # 2^exponent > m, hence floor(log2 m) = exponent - 1
             budget = self.form.budget(network.num_workers)
             scale = usable_scale(math.ldexp(budget, 1 - exponent))
-        stream = place_of(vector).sum(
+        stream = elementwise(vector).sum(
             vector,
             mean,
             network,

@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 
 from host.compressors.base import Layout, Network
 from host.compressors.integers import one_of
-from host.compressors.scaled import ScaledCompressor, place_of
+from host.compressors.scaled import ScaledCompressor, elementwise
 from host.compressors.scales import (
     Scale,
     ScaleOptions,
@@ -71,7 +71,7 @@ class IntSGD(ScaledCompressor):
             return
         blocks = self.scale.blocks_of(layout)
         scales = self.scales(vector, network, layout, blocks)
-        stream = place_of(vector).sum(
+        stream = elementwise(vector).sum(
             vector,
             mean,
             network,

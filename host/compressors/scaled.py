@@ -26,7 +26,7 @@ WIRES = ("codes", "integers")
 """What goes to the switch: codes that it looks up, or what it would find there."""
 
 
-class Place(NamedTuple):
+class Elementwise(NamedTuple):
     """What touches every element of a vector, by where it lies."""
 
     sum: Callable[..., IntegerSum]
@@ -34,16 +34,18 @@ class Place(NamedTuple):
     first_non_finite: Callable[[Any], int | None]
 
 
-HERE = Place(ScaledSum, largest_bits_of, first_non_finite)
+HERE = Elementwise(ScaledSum, largest_bits_of, first_non_finite)
 
 
-def place_of(vector: Any) -> Place:
+def elementwise(vector: Any) -> Elementwise:
     """Flat vectors are tensors where they lie on a device, and arrays here."""
     if not is_tensor(vector):
         return HERE
     from host.compressors import device  # needs torch
 
-    return Place(device.DeviceSum, device.largest_bits_of, device.first_non_finite)
+    return Elementwise(
+        device.DeviceSum, device.largest_bits_of, device.first_non_finite
+    )
 
 
 class ScaledCompressor(Compressor):
@@ -84,7 +86,7 @@ class ScaledCompressor(Compressor):
         self, vector: Any, network: Network, layout: Layout, block_ends: Integers
     ) -> Integers:
         """[blocks] each block's largest exponent over all workers, in one round."""
-        own = exponents_of(place_of(vector).largest_bits_of(vector, block_ends))
+        own = exponents_of(elementwise(vector).largest_bits_of(vector, block_ends))
         return self.agreed_exponents(own, vector, network, layout)
 
     def agreed_exponents(
@@ -96,7 +98,7 @@ class ScaledCompressor(Compressor):
         network.aggregate(stream)
         stream.add_to(self.statistics)
         if stream.non_finite:
-            first = place_of(vector).first_non_finite(vector)
+            first = elementwise(vector).first_non_finite(vector)
             raise non_finite_error(first, layout, network.rank, self.step)
         return stream.maxima
 
