@@ -116,6 +116,7 @@ SPECIAL_CASE = {
 @settings(max_examples=150, deadline=None)
 @example(SPECIAL_CASE, 24, 1)
 @example(SPECIAL_CASE | {"clip": False, "key": None}, 24, 2)
+@example(SPECIAL_CASE | {"scales": np.array([1.5, 1.5], np.float32)}, 24, 3)
 @given(cases(), st.sampled_from([1, 24, 1 << 22]), st.integers(0, 100))
 def test_all_is_as_the_kernels_make_it(
     case: dict[str, Any], part: int, seed: int
@@ -239,6 +240,8 @@ def test_a_mean_lies_where_its_gradient_does(on_devices: None) -> None:
     equal(mean, compressor("intsgd").average(np.ones((2, 3), np.float32), network))
     with pytest.raises(TypeError, match="out is not on cpu: must be, as the gradient"):
         made.average(torch.ones(6), network, out=np.ones(6, np.float32))
+    with pytest.raises(TypeError, match="out is not on cpu"):
+        made.average(torch.ones(6), network, out=torch.ones(6, device="meta"))
 
 
 def test_other_compressors_refuse_a_device(on_devices: None) -> None:
