@@ -104,8 +104,11 @@ def equal(one: Any, other: Any) -> None:
 
 
 SPECIAL_CASE = {
-    "vector": np.array([*SPECIAL[:10], *np.arange(30), *SPECIAL], np.float32),
-    "block_ends": np.array([20, 52]),
+    # chunks of 32: whole numbers, what is finite, what is not
+    "vector": np.array(
+        [*np.arange(32), *SPECIAL[:10], *np.zeros(22), *SPECIAL], np.float32
+    ),
+    "block_ends": np.array([60, 76]),
     "scales": np.array([40.0, 0.0], np.float32),
     "key": random_key(0, 0, 0),
     "form": FORMATS[0],
@@ -218,9 +221,10 @@ def test_workers_with_and_without_a_device_in_one_job(on_devices: None) -> None:
     assert len(set(results_of(run_workers(3, work)))) == 1
 
 
-def test_what_is_not_finite_is_named(on_devices: None) -> None:
+@pytest.mark.parametrize("first", ["constant", "exponent"])
+def test_what_is_not_finite_is_named(first: str, on_devices: None) -> None:
     def work(network: LocalNetwork) -> str:
-        made = compressor("intsgd", first="constant")
+        made = compressor("intsgd", first=first)
         vector = torch.zeros(70)
         if network.rank == 0:
             vector[68] = torch.inf
@@ -228,9 +232,9 @@ def test_what_is_not_finite_is_named(on_devices: None) -> None:
             made.average(vector, network, [("a", 50), ("b", 20)])
         return str(caught.value)
 
-    first, second = results_of(run_workers(2, work))
-    assert "b[18] is not finite" in first
-    assert "the gradient of another worker" in second
+    own, others = results_of(run_workers(2, work))
+    assert "b[18] is not finite" in own
+    assert "the gradient of another worker" in others
 
 
 def test_a_mean_lies_where_its_gradient_does(on_devices: None) -> None:
