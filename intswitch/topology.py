@@ -100,6 +100,8 @@ class JobPart(Part):
     overflow: Literal["wrap", "saturate", "detect"] = "detect"
     straggler_timeout: Delay = 0.0
     """Seconds after which results go out without workers that are late; 0: never."""
+    start: Delay = 0.0
+    """Seconds after the others' begin at which its training begins."""
 
 
 class Topology(Part):
