@@ -97,6 +97,8 @@ def run_at_once(
     """
     names = [job.name for job in topology.jobs]
     folders = {name: folder_of(folder, name) for name in names} if folder else {}
+    if folder:
+        folder.mkdir(parents=True, exist_ok=True)  # as in `run_all`
     with (
         Display(console) as display,
         open_fabric(fabric, topology, display.status) as opened,
@@ -110,6 +112,7 @@ def run_at_once(
         console.print(f"\njob {name}", style="bold", highlight=False, markup=False)
         summarize(outcome, console)
         if folders:
+            folders[name].mkdir(exist_ok=True)
             for path in write([outcome], folders[name]):
                 console.print(f"wrote {path}", highlight=False)
     if failures:
@@ -117,12 +120,10 @@ def run_at_once(
 
 
 def folder_of(folder: Path, name: str) -> Path:
-    """Make the folder of a job. Raises ValueError for a name that cannot be one's."""
+    """Of a job. Raises ValueError for a name that cannot be a folder's."""
     if name != Path(name).name or name == "..":
         raise ValueError(f"jobs: --output cannot make a folder named {name!r}")
-    path = folder / name
-    path.mkdir(parents=True, exist_ok=True)
-    return path
+    return folder / name
 
 
 def show(results: Sequence[Result], console: Console) -> None:
