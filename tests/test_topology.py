@@ -75,7 +75,8 @@ def test_all_mistakes_in_fields_at_once(tmp_path: Path) -> None:
         "8: jobs.0.workers: named more than once: b",
         "8: jobs.0.num_slots: expected a power of two (found 9)",
         "8: jobs.0.colour: no such field; allowed: "
-        "name, workers, num_slots, slot_bytes, overflow, straggler_timeout, start",
+        "name, workers, num_slots, slot_bytes, overflow, straggler_timeout, "
+        "packet_threshold, start",
     ]
 
 

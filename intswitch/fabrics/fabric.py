@@ -234,6 +234,7 @@ class Fabric(Closing, ABC):
             "slot_bytes": job.slot_bytes,
             "overflow": job.overflow,
             "straggler_timeout": job.straggler_timeout,
+            "packet_threshold": job.packet_threshold,
         }
 
     def _listen(self, courses: Sequence[Course], done: Callable[[], bool]) -> None:

@@ -15,7 +15,7 @@ from intswitch.fabrics.course import Event
 from intswitch.fabrics.fabric import ENVIRONMENT, Fabric
 from intswitch.sim.from_topology import tree_of_job
 from intswitch.sim.meeting import Meeting, Seat
-from intswitch.sim.simulation import Simulation
+from intswitch.sim.simulation import FAST, Simulation
 from intswitch.topology import JobPart, Topology
 from switch.protocol import Overflow, Rule
 
@@ -71,12 +71,14 @@ class Sim(Fabric):
         """The simulation of a job: of all workers, or of one that warms up alone."""
         options = dict(seat.options)
         options["overflow"] = Overflow[options["overflow"].upper()]
+        threshold = options.pop("packet_threshold")
         everybody = seat.num_workers == self.num_workers
         return Simulation(
             tree=self.tree if everybody else tuple(range(seat.num_workers)),
             cables=self.cables if everybody else {},
             rule=self.rule,
             seed=self.topology.seed,
+            recovery=FAST._replace(packet_threshold=threshold),
             **options,
         )
 
