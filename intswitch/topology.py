@@ -109,6 +109,8 @@ class JobPart(Part):
     packet_threshold: Annotated[int, whole(0, MOST_OVERTAKING)] = 0
     """Packets sent later, of which one has been answered, that make one lost; 0: such
     answers count by their time alone."""
+    start: Delay = 0.0
+    """Seconds after the others' begin at which its training begins."""
 
 
 class Topology(Part):

@@ -17,7 +17,7 @@ import pytest
 
 from intswitch.experiment import Result, Training
 from intswitch.fabrics import find_fabric, open_fabric
-from intswitch.fabrics.fabric import FabricError
+from intswitch.fabrics.course import FabricError
 from intswitch.topology import Topology, load
 from intswitch.train import run
 

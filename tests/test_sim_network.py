@@ -177,7 +177,8 @@ def topology_of(**switches: Any) -> Topology:
 def test_the_fabric_builds_what_the_topology_says() -> None:
     fabric = Sim(topology_of(root={}, leaf={}))
     fabric.folder = TemporaryDirectory()
-    told = fabric.join_options(0, 2) | {"num_slots": 4, "slot_bytes": 64}
+    (job,) = fabric.topology.jobs
+    told = fabric.join_options(job, 0, 2) | {"num_slots": 4, "slot_bytes": 64}
     fabric.stop()
     del told["simulator"]
     names = ("job", "rank", "num_workers")

@@ -8,9 +8,10 @@ from ipaddress import IPv4Address
 from typing import Any
 
 from intswitch.child import Child
-from intswitch.fabrics.fabric import ENVIRONMENT, Event, Fabric
+from intswitch.fabrics.course import Event
+from intswitch.fabrics.fabric import ENVIRONMENT, Fabric
 from intswitch.switch_process import Switch
-from intswitch.topology import Topology
+from intswitch.topology import JobPart, Topology
 from switch.protocol import DEFAULT_PORT
 
 
@@ -19,6 +20,7 @@ class Emulated(Fabric):
     the switch that their host is at."""
 
     trees = True
+    several = True
     first_host: IPv4Address
     first_switch: IPv4Address
     """The others' addresses follow."""
@@ -57,13 +59,20 @@ class Emulated(Fabric):
     def start(self) -> None:
         self.status("starting switch and workers")
         # Workers first: they import torch while the switch gets ready.
-        for rank, host in enumerate(self.job.workers):
-            command = [*self.enter(host), *self.worker]
-            child = Child(f"worker {rank}", command, ENVIRONMENT | self.environment)
-            self.workers.append(child)
+        for job in self.topology.jobs:
+            for rank, host in enumerate(job.workers):
+                command = [*self.enter(host), *self.worker]
+                name = self._name_of(job, rank)
+                child = Child(name, command, ENVIRONMENT | self.environment)
+                self.workers.append(child)
         for name, parent in self.topology.tree().items():
             self.switches[name] = self._switch(name, parent)
             self.switches[name].start()
+
+    def _name_of(self, job: JobPart, rank: int) -> str:
+        """What messages call a worker."""
+        of_job = f" of {job.name}" if len(self.topology.jobs) > 1 else ""
+        return f"worker {rank}{of_job}"
 
     def _switch(self, name: str, parent: str | None) -> Switch:
         part = self.topology.switches[name]
@@ -89,6 +98,6 @@ class Emulated(Fabric):
         for switch in self.switches.values():
             switch.close()
 
-    def join_options(self, rank: int, num_workers: int) -> Event:
-        bind = self.addresses[self.job.workers[rank]]
-        return super().join_options(rank, num_workers) | {"bind": bind}
+    def join_options(self, job: JobPart, rank: int, num_workers: int) -> Event:
+        bind = self.addresses[job.workers[rank]]
+        return super().join_options(job, rank, num_workers) | {"bind": bind}
