@@ -101,8 +101,8 @@ class Bmv2(Fabric):
         for host in self.topology.hosts:
             if self.topology.links[0].loss:
                 lose(self.enter[host], self.topology.links[0].loss)
-        for rank, host in enumerate(self.topology.jobs[0].workers):
-            self.workers.append(self._child(f"worker {rank}", host, self.worker))
+        for worker, host in self.seats():
+            self.workers.append(self._child(worker, host, self.worker))
         # named by who made it, for `intswitch doctor`
         self.folder = Path(tempfile.mkdtemp(prefix=f"intswitch-bmv2-{os.getpid()}-"))
         file = self.folder / "controller.json"

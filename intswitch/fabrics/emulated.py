@@ -20,7 +20,6 @@ class Emulated(Fabric):
     the switch that their host is at."""
 
     trees = True
-    several = True
     first_host: IPv4Address
     first_switch: IPv4Address
     """The others' addresses follow."""
@@ -59,20 +58,13 @@ class Emulated(Fabric):
     def start(self) -> None:
         self.status("starting switch and workers")
         # Workers first: they import torch while the switch gets ready.
-        for job in self.topology.jobs:
-            for rank, host in enumerate(job.workers):
-                command = [*self.enter(host), *self.worker]
-                name = self._name_of(job, rank)
-                child = Child(name, command, ENVIRONMENT | self.environment)
-                self.workers.append(child)
+        for worker, host in self.seats():
+            command = [*self.enter(host), *self.worker]
+            child = Child(worker, command, ENVIRONMENT | self.environment)
+            self.workers.append(child)
         for name, parent in self.topology.tree().items():
             self.switches[name] = self._switch(name, parent)
             self.switches[name].start()
-
-    def _name_of(self, job: JobPart, rank: int) -> str:
-        """What messages call a worker."""
-        of_job = f" of {job.name}" if len(self.topology.jobs) > 1 else ""
-        return f"worker {rank}{of_job}"
 
     def _switch(self, name: str, parent: str | None) -> Switch:
         part = self.topology.switches[name]

@@ -78,16 +78,10 @@ def refuse(
 def _refused_jobs(jobs: Sequence[JobPart], fabric: str) -> Iterator[str]:
     if len(jobs) != 1:
         names = ", ".join(job.name for job in jobs)
-        yield (
-            f"jobs: the {fabric} fabric runs one, not {len(jobs)} ({names}); loopback"
-            " and netns can run them"
-        )
+        yield f"jobs: the {fabric} fabric runs one, not {len(jobs)} ({names})"
     for number, job in enumerate(jobs):
         if job.start:
-            yield (
-                f"jobs.{number}.start: the {fabric} fabric cannot do this; loopback and"
-                " netns can"
-            )
+            yield f"jobs.{number}.start: the {fabric} fabric cannot do this"
 
 
 class Fabric(Closing, ABC):
@@ -98,7 +92,7 @@ class Fabric(Closing, ABC):
     """Fields of links; see `refuse`."""
     trees = False
     """Whether it can have switches below switches."""
-    several = False
+    several = True
     """Whether it can have several jobs, and jobs that start later."""
 
     def __init__(
@@ -152,6 +146,13 @@ class Fabric(Closing, ABC):
     @abstractmethod
     def stop(self) -> None:
         """End what is no worker."""
+
+    def seats(self) -> Iterator[tuple[str, str]]:
+        """What messages call each worker, and its host; job by job, by rank."""
+        for job in self.topology.jobs:
+            of_job = f" of {job.name}" if len(self.topology.jobs) > 1 else ""
+            for rank, host in enumerate(job.workers):
+                yield f"worker {rank}{of_job}", host
 
     @property
     def processes(self) -> list[Child]:

@@ -26,6 +26,7 @@ class Sim(Fabric):
     name = "sim"
     cannot = ()
     trees = True
+    several = False
 
     def __init__(self, topology: Topology, **options: Any) -> None:
         super().__init__(topology, **options)
@@ -57,9 +58,9 @@ class Sim(Fabric):
         self.status("starting workers")
         self.folder = tempfile.TemporaryDirectory(prefix="intswitch-sim-")
         self.meeting = Meeting(Path(self.endpoint_of("")), self.build)
-        for rank in range(self.num_workers):
+        for worker, _ in self.seats():
             own = {"GLOO_SOCKET_IFNAME": "lo"}
-            self.workers.append(Child(f"worker {rank}", self.worker, ENVIRONMENT | own))
+            self.workers.append(Child(worker, self.worker, ENVIRONMENT | own))
 
     def stop(self) -> None:
         if self.meeting is not None:
