@@ -25,7 +25,7 @@ from torch.distributed import (
 from host.agreement import agree
 from host.compressors.base import Compressor
 from host.ordered import Ordered
-from host.staging import FLOATS, Staged, type_name
+from host.staging import FLOATS, Kept, Staged, staged, type_name
 from intswitch.autoload import BACKEND
 from intswitch.job import Job, Options, attempt
 from intswitch.reductions import AVG, SUM, reduction_of
@@ -89,11 +89,12 @@ class SwitchGroup(ProcessGroup):
         op = SUM if opts is None else opts.reduceOp.op
         if not all(self.does(op, tensor) for tensor in tensors):
             return self.gloo.allreduce(tensors, opts or AllreduceOptions())
-        staged = [Staged(tensor) for tensor in tensors]
+        places = [self.place_of(tensor, op) for tensor in tensors]
 
         def work() -> None:
-            for each in staged:
-                each.put(self.reduced(each.get(), op))
+            for each in places:
+                with each.working():
+                    each.put(self.reduced(each.get(), op))
 
         return self.submit("all_reduce", op, tensors, work, opts)
 
@@ -107,13 +108,14 @@ class SwitchGroup(ProcessGroup):
         op, root = opts.reduceOp.op, opts.rootRank
         if not all(self.does(op, tensor) for tensor in tensors):
             return self.gloo.reduce(tensors, opts)
-        staged = [Staged(tensor) for tensor in tensors]
+        places = [self.place_of(tensor, op) for tensor in tensors]
 
         def work() -> None:
-            for each in staged:
-                total = self.reduced(each.get(), op, root)
-                if total is not None and root == self._rank:
-                    each.put(total)
+            for each in places:
+                with each.working():
+                    total = self.reduced(each.get(), op, root)
+                    if total is not None and root == self._rank:
+                        each.put(total)
 
         return self.submit(f"reduce to {root}", op, tensors, work, opts)
 
@@ -135,13 +137,14 @@ class SwitchGroup(ProcessGroup):
         if not all(self.does(op, tensor) for tensor in inputs):
             return self.reduce_scatter_by_gloo(outputs, inputs, opts)
         pairs = [
-            (Staged(output), Staged(given))
+            (self.place_of(output, op), self.place_of(given, op))
             for output, given in zip(outputs, inputs, strict=True)
         ]
 
         def work() -> None:
             for output, given in pairs:
-                output.put(self.own_part(given.get(), op))
+                with given.working():
+                    output.put(self.own_part(given.get(), op))
 
         return self.submit("reduce_scatter", op, inputs, work, opts, outputs)
 
@@ -152,10 +155,10 @@ class SwitchGroup(ProcessGroup):
 
     def broadcast(self, tensors: list[Tensor], opts: Any) -> Work:
         root = opts.rootRank
-        staged = [Staged(tensor) for tensor in tensors]
+        places = [Staged(tensor) for tensor in tensors]
 
         def work() -> None:
-            for each in staged:
+            for each in places:
                 found = self.network.broadcast(bytes_of(each.get()), root)
                 if root != self._rank:
                     each.put(typed(found, each.host))
@@ -272,6 +275,11 @@ class SwitchGroup(ProcessGroup):
             return self.job.setup.averages
         return reduction_of(op, tensor.dtype) is not None
 
+    def place_of(self, tensor: Tensor, op: Any) -> Staged | Kept:
+        """Of what is to be reduced. Floats to be averaged may stay on their device."""
+        averaged = reduction_of(op, tensor.dtype) is None
+        return staged(tensor, tensor.dtype, averaged and self.job.devices)
+
     def reduced(self, values: Tensor, op: Any, root: int | None = None) -> Any:
         """The reduction over the ranks; None where only another one gets it."""
         how = reduction_of(op, values.dtype)
@@ -306,11 +314,11 @@ class SwitchGroup(ProcessGroup):
         root: int | None = None,
         result: list[Tensor] | None = None,
     ) -> Work:
-        staged = [Staged(tensor) for tensor in inputs]
+        given = [Staged(tensor) for tensor in inputs]
         places = [[Staged(tensor) for tensor in each] for each in outputs]
 
         def work() -> None:
-            for number, each in enumerate(staged):
+            for number, each in enumerate(given):
                 rows = self.network.all_gather(bytes_of(each.get()), root=root)
                 if rows is None:
                     continue

@@ -194,6 +194,7 @@ def topology_of(**switches: Any) -> Topology:
                     "workers": ["a", "b"],
                     "overflow": "wrap",
                     "straggler_timeout": "500 ms",
+                    "packet_threshold": 3,
                 }
             ],
         }
@@ -203,7 +204,8 @@ def topology_of(**switches: Any) -> Topology:
 def test_the_fabric_builds_what_the_topology_says() -> None:
     fabric = Sim(topology_of(root={}, leaf={}))
     fabric.folder = TemporaryDirectory()
-    told = fabric.join_options(0, 2) | {"num_slots": 4, "slot_bytes": 64}
+    (job,) = fabric.topology.jobs
+    told = fabric.join_options(job, 0, 2) | {"num_slots": 4, "slot_bytes": 64}
     fabric.stop()
     del told["simulator"]
     names = ("job", "rank", "num_workers")
@@ -213,6 +215,7 @@ def test_the_fabric_builds_what_the_topology_says() -> None:
     assert simulation.cables[1, 0].rate == 10e9
     assert simulation.overflow == Overflow.WRAP
     assert simulation.straggler_timeout == 0.5
+    assert simulation.recovery.packet_threshold == 3
     assert fabric.build(replace(seat, num_workers=1)).tree == (0,)
 
 
