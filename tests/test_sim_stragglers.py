@@ -174,6 +174,18 @@ def test_who_is_left_behind_sits_out_until_the_next_aggregation(tree: Tree) -> N
     assert not found.left_behind
 
 
+def test_a_result_of_an_earlier_aggregation_is_not_taken_for_a_later_ones() -> None:
+    """A leaf whose worker was left behind asks for what it still holds."""
+    loss = LinkFaults(loss=0.1)
+    lossy = Simulation(
+        tree=((0, 1), (2, 3)), cable=Cable(up=loss, down=loss), num_slots=16,
+        straggler_timeout=8e-5, seed=64,
+    )  # fmt: skip
+    first, second, third = [lossy.aggregate(60 * FULL) for _ in range(3)]
+    assert first.unfinished == 0 < len(second.left_behind)
+    assert (third.unfinished, third.counters["results"]) == (2, 3 * 60 + 1)
+
+
 def test_where_everybody_is_left_behind_nobody_can_go_on() -> None:
     """One worker is ahead in one slot, another in another."""
     much = LinkFaults(loss=0.2)

@@ -25,7 +25,7 @@ from intswitch.sim.loop import (
     WANTING,
     loop_of,
 )
-from intswitch.sim.report import Report, new_report, start_counting
+from intswitch.sim.report import Report, new_report, start_counting, unfinished_slots
 from intswitch.sim.roll import Roll, new_roll
 from intswitch.sim.state import (
     Totals,
@@ -208,6 +208,7 @@ class Simulation:
         self._begin(task, starts)
         roll = self._new_roll(task.num_chunks) if roll is None else roll
         self.world = self.world._replace(roll=roll)
+        unfinished = unfinished_slots(self.world)
         start_counting(self.world, self.now)
         loop = loop_of(CONTENTS)
         while True:
@@ -226,7 +227,7 @@ class Simulation:
         width = bytes_of(task.elements_per_chunk, result_type_of(task.kind))
         report = new_report(
             self.world, self.now, task.num_chunks, task.num_chunks * width, checks,
-            self.left_behind,
+            self.left_behind, unfinished,
         )  # fmt: skip
         self.now = float(self.world.totals.now[0])
         return report
