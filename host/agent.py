@@ -154,6 +154,11 @@ class Network(Collectives):
         return self._transport.chunks
 
     @property
+    def dead(self) -> tuple[int, ...]:
+        """Ranks that are known to be gone without leaving."""
+        return self._membership.dead
+
+    @property
     def accepted_per_chunk(self) -> int:
         """What this worker's switch counts as accepted for a chunk: a contribution of
         each of its children, and the result of the switch above."""

@@ -214,8 +214,8 @@ class Job:
         return self.switch.endpoint
 
     def close(self, leave: bool = True, farewell: timedelta = FAREWELL) -> None:
-        """Leave the job. Who started the switch ends it, once all have left or after
-        `farewell`. Safe to call twice."""
+        """Leave the job. Who started the switch ends it, once all that live have left
+        or after `farewell`. Safe to call twice."""
         if self.closed:
             return
         self.closed = True
@@ -227,7 +227,8 @@ class Job:
         with suppress(RuntimeError):
             self.store.set(f"{self.key}/left/{self.rank}", "")
             if self.switch is not None:
-                keys = [f"{self.key}/left/{rank}" for rank in range(self.size)]
+                alive = set(range(self.size)) - set(self.network.dead)
+                keys = [f"{self.key}/left/{rank}" for rank in sorted(alive)]
                 self.store.wait(keys, farewell)
         self._stop_switch()
 
