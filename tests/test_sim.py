@@ -13,9 +13,10 @@ from host.recovery import Recovery
 from intswitch.sim.cables import Cable
 from intswitch.sim.report import Report, bound
 from intswitch.sim.rivals import ring_all_reduce
-from intswitch.sim.simulation import Simulation, SimulationError
-from intswitch.sim.tree import lay_out, tree_of
-from switch.config import FaultConfig, JobConfig, LinkFaults
+from intswitch.sim.simulated import SimulationError
+from intswitch.sim.simulation import Simulation
+from intswitch.sim.tree import number, tree_of
+from switch.config import FaultConfig, LinkFaults
 from switch.protocol import ElementType, Rule
 
 FULL = 256  # int32 elements of a chunk
@@ -247,8 +248,7 @@ def test_what_is_no_cable_is_told() -> None:
 
 
 def test_nodes_of_an_uneven_tree() -> None:
-    job = JobConfig(job=1, workers=(("10.0.0.1", 1),) * 4)
-    nodes = lay_out((3, (0, (2,)), 1), job).nodes
+    nodes, _ = number((3, (0, (2,)), 1), 64)
     assert nodes.rank.tolist() == [-1, 3, -1, 1, 0, -1, 2]
     assert nodes.switch.tolist() == [0, -1, 1, -1, -1, 2, -1]
     assert nodes.first_child.tolist() == [1, 4, 6]

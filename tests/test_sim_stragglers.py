@@ -9,7 +9,8 @@ from traffic import contribution
 
 from host.recovery import Recovery
 from intswitch.sim.cables import Cable
-from intswitch.sim.simulation import Simulation, SimulationError
+from intswitch.sim.simulated import SimulationError
+from intswitch.sim.simulation import Simulation
 from switch.config import JobConfig, LinkFaults, SwitchConfig
 from switch.pipeline import Pipeline, next_due
 from switch.protocol import Rule

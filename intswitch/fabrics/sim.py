@@ -15,7 +15,8 @@ from intswitch.fabrics.course import Event
 from intswitch.fabrics.fabric import ENVIRONMENT, Fabric
 from intswitch.sim.from_topology import tree_of_job
 from intswitch.sim.meeting import Meeting, Seat
-from intswitch.sim.simulation import FAST, Simulation
+from intswitch.sim.simulated import FAST
+from intswitch.sim.simulation import Simulation
 from intswitch.topology import JobPart, Topology
 from switch.protocol import Overflow, Rule
 

@@ -9,9 +9,10 @@ from numpy.typing import NDArray
 from host.packetizer import Contributions, Results
 from intswitch.sim import payloads, stored
 from intswitch.sim.loop import Payloads
-from intswitch.sim.payloads import SeedPlan, new_plan
+from intswitch.sim.payloads import SeedPlan, new_plan, vector
 from intswitch.sim.stored import Stored, new_store
 from switch.compiled import kernel
+from switch.protocol import ElementType
 
 Bytes = NDArray[np.uint8]
 Integers = NDArray[np.int64]
@@ -30,7 +31,10 @@ def from_seed(plan: SeedPlan) -> Contents:
 
 
 def from_store(plan: Stored) -> Contents:
-    nothing = new_plan(0, 1, 1, 1, 1, 1, 1, np.zeros((0, 1), np.bool_))
+    int8 = ElementType.INT8
+    vectors = [vector(1, 1, int8, int8, 1)]
+    job_of = np.zeros(1, np.int64)
+    nothing = new_plan(0, vectors, job_of, 1, np.zeros((0, 1), np.bool_))
     return Contents(nothing, plan, True)
 
 

@@ -19,7 +19,8 @@ from typing import Any
 import numpy as np
 
 from intswitch.sim.contents import from_store
-from intswitch.sim.simulation import Simulation, SimulationError, Task
+from intswitch.sim.simulated import SimulationError, Task
+from intswitch.sim.simulation import Simulation
 from intswitch.sim.stored import Stored, new_store, results_since, store
 from switch.parser import bytes_of, element_type_of, result_type_of
 

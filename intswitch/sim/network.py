@@ -13,7 +13,7 @@ from host.collectives import Collectives
 from host.packetizer import Results, Stream, make_ready, new_contributions
 from host.transport import AggregationError, Statistics
 from intswitch.sim.meeting import Seat
-from intswitch.sim.simulation import Task
+from intswitch.sim.simulated import Task
 from switch.closing import Closing
 from switch.codes import Table
 from switch.parser import bytes_of, element_type_of

@@ -2,9 +2,10 @@
 
 Every worker's value of every element is a hash of the seed, the worker, the chunk and
 the element, so that no vector is kept anywhere. The exact sum of a chunk is made of all
-workers' values, without a switch, when its first result arrives.
+its job's workers' values, without a switch, when its first result arrives.
 """
 
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -12,58 +13,63 @@ from numpy.typing import NDArray
 
 from host.packetizer import Results
 from switch.byteorder import swap16, swap32
-from switch.compiled import kernel
+from switch.compiled import kernel, plain
+from switch.protocol import ELEMENT_BYTES, ElementType
 
 Bytes = NDArray[np.uint8]
 Integers = NDArray[np.int64]
 NO_CHUNK = -1
 
 
+# What one job sums.
+VECTOR = np.dtype(
+    [
+        ("num_elements", np.int64),  # of the vector; the last chunk is padded: zeros
+        ("elements_per_chunk", np.int64),
+        ("width", np.int64),  # bytes of an element of a contribution
+        ("result_width", np.int64),  # bytes of an element of a result
+        ("shift", np.int64),  # of the hash's 32 bits, down: the rest are a value's
+    ]
+)
+
+
 class SeedPlan(NamedTuple):
     """What all workers' payloads are made of."""
 
     seed: int
-    num_workers: int
-    width: int
-    """Bytes of an element of a contribution."""
-    result_width: int
-    """Bytes of an element of a result."""
-    shift: int
-    """How far the hash's 32 bits are shifted down: the rest are a value's."""
-    num_elements: int
-    """Of the whole vector; the last chunk is padded with zeros."""
-    elements_per_chunk: int
+    job_of: Integers
+    """[workers] row of each one's job."""
+    vectors: NDArray[Any]
+    """[jobs] records of VECTOR."""
     values: NDArray[np.int32]
-    """[elements_per_chunk] scratch."""
+    """[elements of the longest chunk] scratch."""
     sums: NDArray[np.int64]
-    """[elements_per_chunk] scratch."""
+    """The same."""
     expected: Bytes
-    """[chunks kept, bytes of a full result] as on the wire."""
+    """[jobs, chunks kept, bytes of the widest full result] as on the wire."""
     chunk_of: Integers
-    """[chunks kept] which chunk each row of `expected` is of, or NO_CHUNK."""
+    """[jobs, chunks kept] which chunk each row of `expected` is of, or NO_CHUNK."""
     workers_in: Integers
-    """[chunks kept] how many are in it."""
+    """[jobs, chunks kept] how many are in it."""
     present: NDArray[np.bool_]
-    """[chunks, workers] who is in the result of each; no chunks: everybody. Written
-    when the result goes out."""
+    """[chunks, workers] who is in the result of each, of the only job; no chunks:
+    everybody. Written when the result goes out."""
     wrong: Integers
-    """[2] results that were not the exact sum; results checked."""
+    """[jobs, 2] results that were not the exact sum; results checked."""
 
 
-def new_plan(
-    seed: int,
-    num_workers: int,
-    width: int,
-    result_width: int,
+def vector(
     num_elements: int,
     elements_per_chunk: int,
-    num_slots: int,
-    present: NDArray[np.bool_],
-) -> SeedPlan:
-    """Values as large as the sum of `num_workers` of them allows.
+    element_type: ElementType,
+    result_type: ElementType,
+    num_workers: int,
+) -> Any:
+    """A record of VECTOR, with values as large as the sum of `num_workers` allows.
 
     Raises ValueError if that leaves less than one bit.
     """
+    width, result_width = ELEMENT_BYTES[element_type], ELEMENT_BYTES[result_type]
     spare = (num_workers - 1).bit_length()
     bits = min(8 * width, 8 * result_width - spare)
     if bits < 1:
@@ -71,14 +77,28 @@ def new_plan(
             f"int{8 * result_width} sums of {num_workers} workers leave their values "
             "no bit: take a wider result type"
         )
-    kept = 2 * num_slots
+    fields = (num_elements, elements_per_chunk, width, result_width, 32 - bits)
+    return np.array(fields, VECTOR)
+
+
+def new_plan(
+    seed: int,
+    vectors: Sequence[Any],
+    job_of: Integers,
+    num_slots: int,
+    present: NDArray[np.bool_],
+) -> SeedPlan:
+    """`num_slots`: the most that a job has; of the rest, see `SeedPlan`."""
+    jobs = np.array(vectors, VECTOR)
+    longest = int(jobs["elements_per_chunk"].max())
+    widest = int((jobs["elements_per_chunk"] * jobs["result_width"]).max())
+    rows = jobs.size, 2 * num_slots
     return SeedPlan(
-        seed, num_workers, width, result_width, 32 - bits, num_elements,
-        elements_per_chunk, np.zeros(elements_per_chunk, np.int32),
-        np.zeros(elements_per_chunk, np.int64),
-        np.zeros((kept, elements_per_chunk * result_width), np.uint8),
-        np.full(kept, NO_CHUNK), np.zeros(kept, np.int64), present,
-        np.zeros(2, np.int64),
+        seed, job_of, plain(jobs.view(np.recarray)),
+        np.zeros(longest, np.int32), np.zeros(longest, np.int64),
+        np.zeros((*rows, widest), np.uint8),
+        np.full(rows, NO_CHUNK), np.zeros(rows, np.int64), present,
+        np.zeros((jobs.size, 2), np.int64),
     )  # fmt: skip
 
 
@@ -93,13 +113,15 @@ def mixed(x: Any) -> Any:
 
 
 @kernel
-def draw(plan: SeedPlan, worker: int, chunk: int, values: NDArray[np.int32]) -> None:
+def draw(
+    seed: int, vector: Any, worker: int, chunk: int, values: NDArray[np.int32]
+) -> None:
     """A worker's values of one chunk."""
-    key = mixed(np.uint32(plan.seed) ^ mixed(np.uint32(worker + 1)))
+    key = mixed(np.uint32(seed) ^ mixed(np.uint32(worker + 1)))
     key = mixed(key ^ np.uint32(chunk))
-    left = plan.num_elements - chunk * plan.elements_per_chunk
+    left = vector.num_elements - chunk * vector.elements_per_chunk
     count = min(values.size, left)
-    shift = np.int32(plan.shift)
+    shift = np.int32(vector.shift)
     for i in range(count):
         values[i] = np.int32(mixed(np.uint32(key + np.uint32(i)))) >> shift
     values[count:] = 0
@@ -124,41 +146,53 @@ def write(payload: Bytes, values: Any, width: int) -> None:
 @kernel
 def make(plan: SeedPlan, worker: int, chunk: int, payload: Bytes) -> None:
     """The payload of a worker's contribution."""
-    draw(plan, worker, chunk, plan.values)
-    write(payload, plan.values, plan.width)
+    vector = plan.vectors[plan.job_of[worker]]
+    values = plan.values[: vector.elements_per_chunk]
+    draw(plan.seed, vector, worker, chunk, values)
+    write(payload[: values.size * vector.width], values, vector.width)
 
 
 @kernel
-def expect(plan: SeedPlan, chunk: int) -> int:
-    """The row of `expected` with the exact sum of those who are in a chunk."""
-    row = chunk % plan.chunk_of.size
-    if plan.chunk_of[row] != chunk:
-        plan.chunk_of[row] = chunk
-        plan.workers_in[row] = 0
-        plan.sums[:] = 0
-        for worker in range(plan.num_workers):
+def expect(plan: SeedPlan, job: int, chunk: int) -> int:
+    """The row of `expected` with the exact sum of those who are in a job's chunk."""
+    row = chunk % plan.chunk_of.shape[1]
+    if plan.chunk_of[job, row] != chunk:
+        vector = plan.vectors[job]
+        values = plan.values[: vector.elements_per_chunk]
+        sums = plan.sums[: values.size]
+        sums[:] = 0
+        plan.chunk_of[job, row] = chunk
+        plan.workers_in[job, row] = 0
+        for worker in range(plan.job_of.size):
+            if plan.job_of[worker] != job:
+                continue
             if plan.present.shape[0] > 0 and not plan.present[chunk, worker]:
                 continue
-            plan.workers_in[row] += 1
-            draw(plan, worker, chunk, plan.values)
-            for i in range(plan.sums.size):
-                plan.sums[i] += plan.values[i]
-        write(plan.expected[row], plan.sums, plan.result_width)
+            plan.workers_in[job, row] += 1
+            draw(plan.seed, vector, worker, chunk, values)
+            for i in range(sums.size):
+                sums[i] += values[i]
+        payload = plan.expected[job, row]
+        width = vector.result_width
+        write(payload[: sums.size * width], sums, width)
     return int(row)
 
 
 @kernel
 def drain(plan: SeedPlan, worker: int, chunks: Integers, results: Results) -> None:
     """Check results against the exact sums, to the last bit."""
+    job = plan.job_of[worker]
+    vector = plan.vectors[job]
+    size = vector.elements_per_chunk * vector.result_width
     for i in range(chunks.size):
-        row = expect(plan, chunks[i])
-        expected = plan.expected[row]
+        row = expect(plan, job, chunks[i])
+        expected = plan.expected[job, row][:size]
         start = results.payload_at[i]
-        payload = results.buffer[start : start + expected.size]
+        payload = results.buffer[start : start + size]
         differs = np.uint8(0)
         for at in range(expected.size):
             differs |= expected[at] ^ payload[at]
-        whole = results.element_count[i] == plan.elements_per_chunk
-        right_count = results.num_workers[i] == plan.workers_in[row]
-        plan.wrong[0] += 0 if differs == 0 and whole and right_count else 1
-        plan.wrong[1] += 1
+        whole = results.element_count[i] == vector.elements_per_chunk
+        right_count = results.num_workers[i] == plan.workers_in[job, row]
+        plan.wrong[job, 0] += 0 if differs == 0 and whole and right_count else 1
+        plan.wrong[job, 1] += 1

@@ -4,6 +4,7 @@ A switch is the pipeline's state, a worker the host's window: the same records t
 switch or one worker alone has, with one more index.
 """
 
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -12,18 +13,19 @@ from numpy.typing import NDArray
 from host import window as win
 from host.arrivals import Arrived
 from host.packetizer import Contributions, new_contributions
-from host.recovery import Recovery
+from host.recovery import Recovery, new_estimate
 from intswitch.sim.air import Air
 from intswitch.sim.ports import Ports, new_ports
 from intswitch.sim.roll import Roll
-from intswitch.sim.tree import Layout, Nodes
-from switch.aggregate import State
+from intswitch.sim.tree import NOBODY, Layout, Nodes
+from switch.aggregate import NUM_COUNTERS, State
 from switch.compiled import kernel, plain
 from switch.config import SwitchConfig
 from switch.pipeline import Pipeline
 from switch.protocol import HEADER_BYTES, MAX_WORKERS, Rule
 from switch.replicate import Copies
 from switch.slots import SLOT, Registers
+from switch.tables import JOB
 from switch.tree import ranks_behind
 from switch.udp import PACKET, Rows
 
@@ -32,7 +34,7 @@ Times = NDArray[np.float64]
 
 ROOM = 256  # packets that a worker handles before its payloads are filled and drained
 
-# What a switch's slots have been doing, a record a switch.
+# What a job's slots at a switch have been doing.
 OCCUPANCY = np.dtype(
     [
         ("held", np.int64),  # slots taken over whose result is not out
@@ -47,9 +49,12 @@ class Switches(NamedTuple):
     """All switches. The first index is the switch's number."""
 
     row_of: Integers
-    """[65536]"""
+    """[sets of jobs, 65536]"""
+    jobs_at: Integers
+    """[switches] which set of jobs passes through it: a row of `row_of`."""
     jobs: NDArray[Any]
-    """[switches, jobs] records of JOB."""
+    """[switches, jobs] records of JOB; a job has the same row at all that it passes
+    through."""
     slots: NDArray[Any]
     """[switches, versions of slots] records of SLOT."""
     values: NDArray[np.uint8]
@@ -62,7 +67,7 @@ class Switches(NamedTuple):
     out: Copies
     """Of the packet at hand."""
     occupancy: NDArray[Any]
-    """[switches] records of OCCUPANCY."""
+    """[switches, 1 + jobs] records of OCCUPANCY, in the order of the counters."""
     ports: Ports
     """Of the switch at hand."""
 
@@ -159,61 +164,70 @@ class World(NamedTuple):
 
 def new_switches(layout: Layout, rule: Rule) -> Switches:
     """Every switch's tables as `Pipeline` programs them; nothing held."""
-    num_slots, slot_bytes = layout.jobs[0].num_slots, layout.jobs[0].slot_bytes
-    jobs, states = [], []
-    for job in layout.jobs:
+    slots = [sum(job.num_slots for job in jobs.values()) for jobs in layout.jobs]
+    # the root has every job
+    slot_bytes = max(job.slot_bytes for job in layout.jobs[0].values())
+    count, rows, versions = len(layout.jobs), len(layout.members), 2 * max(slots)
+    sets = list(dict.fromkeys(map(tuple, layout.jobs)))
+    row_of = np.full((len(sets), 1 << 16), NOBODY)
+    jobs_at = np.array([sets.index(tuple(jobs)) for jobs in layout.jobs])
+    tables = np.zeros((count, rows), JOB)
+    for number, jobs in enumerate(layout.jobs):
         pipeline = Pipeline(
-            SwitchConfig(
-                rule=rule, num_slots=num_slots, slot_bytes=slot_bytes, jobs=(job,)
-            )
+            SwitchConfig(rule=rule, num_slots=max(slots), slot_bytes=slot_bytes)
         )
-        # its children have the first numbers, in their order, then the parent
-        jobs.append(np.asarray(pipeline.state.jobs[:1]).copy())
-        states.append(pipeline.state)
-    count, versions = len(jobs), 2 * num_slots
-    blank = states[0]
+        for port in layout.ports_of(number):
+            pipeline.known.number(port)  # so that its number is the port's
+        for row, job in jobs.items():
+            pipeline.install(job)
+            installed = pipeline.state.row_of[job.job]
+            tables[number, row] = np.asarray(pipeline.state.jobs)[installed]
+            row_of[jobs_at[number], job.job] = row
     packets = np.empty(MAX_WORKERS, PACKET).view(np.recarray)
     return Switches(
-        blank.row_of,
-        plain(np.stack(jobs).view(np.recarray)),
+        row_of,
+        jobs_at,
+        plain(tables.view(np.recarray)),
         plain(np.zeros((count, versions), SLOT).view(np.recarray)),
         np.zeros((count, versions, slot_bytes), np.uint8),
         np.full((count, 2), np.inf),
-        blank.scratch,
-        np.zeros((count, 2, blank.counters.shape[1]), np.int64),
+        np.zeros(slot_bytes, np.uint8),
+        np.zeros((count, 1 + rows, NUM_COUNTERS), np.int64),
         Copies(
             np.empty(2 * (HEADER_BYTES + slot_bytes), np.uint8),
             plain(packets),
             np.zeros(3, np.int64),
         ),
-        plain(np.zeros(count, OCCUPANCY).view(np.recarray)),
+        plain(np.zeros((count, 1 + rows), OCCUPANCY).view(np.recarray)),
         new_ports(),
     )  # fmt: skip
 
 
-def new_workers(layout: Layout, limit: int, recovery: Recovery) -> Workers:
-    """Every worker before its first aggregation."""
-    nodes, count = layout.nodes, layout.nodes.at_rank.size
-    num_slots = layout.jobs[0].num_slots
+def new_workers(layout: Layout, limits: Sequence[int], recovery: Recovery) -> Workers:
+    """Every worker before its first aggregation. `limits`: of each job's windows."""
+    count = layout.nodes.at_rank.size
+    num_slots = max(job.num_slots for job in layout.jobs[0].values())
     windows = np.zeros(count, win.WINDOW).view(np.recarray)
-    for job, first in zip(layout.jobs, nodes.first_child, strict=True):
-        behind = ranks_behind(job)
-        for child, ranks in enumerate(behind):
-            if nodes.rank[first + child] < 0:
-                continue
-            state = win.new_state(
-                num_slots=num_slots, limit=limit, job=job.job, worker=ranks[0],
-                num_workers=count, seat=win.seat_at(ranks[0], behind),
-                recovery=recovery,
-            )  # fmt: skip
-            windows[ranks[0]] = state.window[0]
+    for jobs in layout.jobs:
+        for row, job in jobs.items():
+            behind = ranks_behind(job)
+            children = behind if job.tree is None else job.tree.ranks
+            for ranks, child in zip(behind, children, strict=True):
+                if job.tree is not None and not isinstance(child, int):
+                    continue
+                state = win.new_state(
+                    num_slots=job.num_slots, limit=limits[row], job=job.job,
+                    worker=ranks[0], num_workers=job.num_workers,
+                    seat=win.seat_at(ranks[0], behind), recovery=recovery,
+                )  # fmt: skip
+                windows[layout.members[row][ranks[0]]] = state.window[0]
     slots = np.zeros((count, num_slots), win.SLOT).view(np.recarray)
     fresh, again = np.zeros((2, count, num_slots), np.int64)
     clock, begins, wake, finished = np.zeros((4, count))
     sent, repeated, queries, received = np.zeros((4, count), np.int64)
     return Workers(
         plain(windows), plain(slots), fresh, again,
-        np.tile(state.estimate, (count, 1)),
+        np.tile(new_estimate(recovery), (count, 1)),
         clock, begins, wake, finished, sent, repeated, queries, received,
     )  # fmt: skip
 
@@ -251,7 +265,7 @@ def window_of(workers: Workers, rank: int) -> win.State:
 @kernel
 def state_of(switches: Switches, number: int) -> State:
     return State(
-        switches.row_of,
+        switches.row_of[switches.jobs_at[number]],
         switches.jobs[number],
         Registers(
             switches.slots[number], switches.values[number], switches.clock[number]

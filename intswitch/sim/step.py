@@ -42,8 +42,8 @@ from switch import pipeline
 from switch.aggregate import RESULTS as MULTICASTS
 from switch.aggregate import look_for_stragglers
 from switch.compiled import kernel
-from switch.parser import element_type_of, read32
-from switch.protocol import AT_SEQUENCE, HEADER_BYTES, SEQUENCE_MASK
+from switch.parser import element_type_of, read16, read32
+from switch.protocol import AT_JOB, AT_SEQUENCE, HEADER_BYTES, SEQUENCE_MASK
 from switch.replicate import Copies
 from switch.slots import NEXT_LOOK, NOW, REDUCE, START_AGAIN, TAKE_OVER
 from switch.udp import Rows
@@ -77,12 +77,12 @@ def serve(world: World, plan: Any, node: int, until: float) -> bool:
     ports, out = switches.ports, switches.out
     open_ports(ports, air, node, first, children, until)
     state = state_of(switches, number)
-    clock, counts = switches.clock[number], switches.counters[number, 1]
+    clock = switches.clock[number]
     while ports.size[0] > 0 or clock[NEXT_LOOK] < until:
         if not has_room(air, MOST_COPIES, MOST_COPIES):
             return False
         out.used[:] = 0
-        released, held = counts[MULTICASTS], held_slots(counts)
+        row = 1  # results go out without stragglers where there is one job
         if ports.size[0] > 0 and ports.time[0] <= clock[NEXT_LOOK]:
             port, clock[NOW] = ports.number[0], ports.time[0]
             flight = air.flights[land(air, ports.link[0])]
@@ -94,6 +94,9 @@ def serve(world: World, plan: Any, node: int, until: float) -> bool:
             else:
                 start = block * world.block_bytes
                 packet = air.blocks[start : start + flight.length]
+            row = 1 + state.row_of[read16(packet, AT_JOB)]
+            counts = switches.counters[number, row]
+            released, held = counts[MULTICASTS], held_slots(counts)
             accepted = counts[TAKE_OVER] + counts[REDUCE]
             pipeline.step(state, packet, port, world.rule, out)
             if counts[TAKE_OVER] + counts[REDUCE] != accepted:
@@ -102,8 +105,10 @@ def serve(world: World, plan: Any, node: int, until: float) -> bool:
             next_packet(ports, air, until)
         else:
             clock[NOW] = clock[NEXT_LOOK]
+            counts = switches.counters[number, row]
+            released, held = counts[MULTICASTS], held_slots(counts)
             look_for_stragglers(state, out)
-        note_held(switches.occupancy[number], held, held_slots(counts), clock[NOW])
+        note_held(switches.occupancy[number, row], held, held_slots(counts), clock[NOW])
         if out.used[0] > 0:
             if node == 0 and counts[MULTICASTS] != released:
                 call(roll, world.nodes, out, world.workers.windows[0].first)

@@ -1,5 +1,6 @@
 """The nodes of a tree, numbered: what the kernels know of who is connected to whom."""
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
@@ -35,22 +36,66 @@ class Nodes(NamedTuple):
 
 @dataclass(frozen=True)
 class Layout:
-    """A tree, its nodes, and each switch's part of a job."""
+    """A tree, its nodes, and each switch's part of every job."""
 
     nodes: Nodes
-    jobs: list[JobConfig]
-    """By the switch's number."""
+    jobs: list[dict[int, JobConfig]]
+    """By the switch's number: those that pass through it, by their rows."""
+    members: list[tuple[int, ...]]
+    """By row of the job: its workers' numbers in the tree, by their rank in the job."""
     paths: list[Path]
     """By node; a worker's is that of its place below its switch."""
 
+    def ports_of(self, number: int) -> list[Address]:
+        """Addresses of a switch's children, in their order, then of its parent."""
+        nodes = self.nodes
+        first, count = int(nodes.first_child[number]), int(nodes.num_children[number])
+        path = self.paths[nodes.at_switch[number]]
+        above = [self.paths.index(path[:-1])] if path else []
+        return [address_of(node) for node in [*range(first, first + count), *above]]
 
-def lay_out(tree: Tree, job: JobConfig) -> Layout:
-    """Number the nodes of `tree`. The addresses of `job.workers` are not looked at.
 
-    Raises ValueError for a switch with more children than a bitmap has bits.
+def lay_out(
+    tree: Tree, jobs: Sequence[JobConfig], members: Sequence[tuple[int, ...]]
+) -> Layout:
+    """Number the nodes of `tree`, whose workers belong to several jobs.
+
+    `members`: see `Layout`. The addresses of `workers` are not looked at. Every job
+    passes through the root. Raises ValueError for a switch with more children than a
+    bitmap has bits.
     """
     nodes, paths = number(tree, MAX_WORKERS)
-    return Layout(nodes, _jobs(tree, job, paths, nodes), paths)
+    at = {path: node for node, path in enumerate(paths)}
+    passing: list[dict[int, JobConfig]] = [{} for _ in nodes.at_switch]
+    for row, (job, own) in enumerate(zip(jobs, members, strict=True)):
+        here = replace(
+            job, workers=tuple(address_of(int(nodes.at_rank[each])) for each in own)
+        )
+        part, whole = part_of(tree, {each: rank for rank, each in enumerate(own)})
+        addresses = {path: address_of(at[whole[path]]) for path in whole}
+        if len(whole) == 1 and part == tuple(range(len(part))):
+            passing[0][row] = here
+            continue
+        for path, config in jobs_of(part, here, addresses).items():
+            passing[nodes.switch[at[whole[path]]]][row] = config
+    return Layout(nodes, passing, list(members), paths)
+
+
+def part_of(tree: Tree, rank_of: Mapping[int, int]) -> tuple[Tree, dict[Path, Path]]:
+    """What of a tree leads to some workers, which have other ranks there; and where
+    each of its switches is in the whole tree. The root stays, whatever it leads to."""
+    children: list[Tree | int] = []
+    whole: dict[Path, Path] = {(): ()}
+    for place, child in enumerate(tree):
+        if isinstance(child, int):
+            children += [rank_of[child]] if child in rank_of else []
+            continue
+        below, paths = part_of(child, rank_of)
+        if below:
+            for own, there in paths.items():
+                whole[(len(children), *own)] = (place, *there)
+            children.append(below)
+    return tuple(children), whole
 
 
 def number(tree: Tree, most_children: int) -> tuple[Nodes, list[Path]]:
@@ -80,17 +125,6 @@ def number(tree: Tree, most_children: int) -> tuple[Nodes, list[Path]]:
     )  # fmt: skip
     paths = [path for path, _ in everything]
     return nodes, paths
-
-
-def _jobs(
-    tree: Tree, job: JobConfig, paths: list[Path], nodes: Nodes
-) -> list[JobConfig]:
-    workers = tuple(address_of(node) for node in nodes.at_rank.tolist())
-    switches = {paths[node]: address_of(node) for node in nodes.at_switch.tolist()}
-    if len(switches) == 1 and tree == tuple(range(len(tree))):
-        return [replace(job, workers=workers)]
-    jobs = jobs_of(tree, replace(job, workers=workers), switches)
-    return [jobs[paths[node]] for node in nodes.at_switch.tolist()]
 
 
 def address_of(node: int) -> Address:
