@@ -312,3 +312,24 @@ def asynchronously_and_in_order() -> None:
     for step, (work, tensor) in enumerate(zip(works, tensors, strict=True)):
         assert work.wait()
         assert (tensor == 4 * step).all()
+
+
+@check
+def a_callback_may_ask_for_more_and_wait_for_it() -> None:
+    """As PowerSGD's hook does. The callbacks are there before rank 3 is."""
+    ready = torch.zeros(1)
+    for dtype in (torch.int32, torch.float64):
+
+        def more(told: Any) -> Tensor:
+            doubled = 2 * told.value()[0]
+            return dist.all_reduce(doubled, async_op=True).get_future().wait()[0]
+
+        if rank() == 3:
+            for other in range(3):
+                dist.recv(ready, other)
+        work = dist.all_reduce(torch.ones(2, dtype=dtype), async_op=True)
+        future = work.get_future().then(more)
+        if rank() < 3:
+            dist.send(ready, 3)
+        assert future.wait().tolist() == [32, 32]
+    dist.barrier()
