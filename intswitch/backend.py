@@ -1,9 +1,9 @@
 """The backend `intswitch` of torch.distributed: collectives through the switch.
 
 What travels as it is (broadcast, gather, scatter) takes any type. Sums of float32,
-bfloat16 and float16 are estimated by the compressor, in one thread and in the order of
-the calls. Gloo, beside it, does what the switch cannot: send and recv, all_to_all, and
-reductions of other types.
+bfloat16 and float16 are estimated by the compressor. Gloo, beside it, does what the
+switch cannot: send and recv, all_to_all, and reductions of other types. Collectives run
+in one thread and in the order of the calls.
 """
 
 from __future__ import annotations
