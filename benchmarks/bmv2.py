@@ -41,8 +41,9 @@ def work() -> None:
 def rate(fabric: Fabric) -> float:
     """Arrays summed a second, as worker 0 sees it."""
     with fabric:
+        (job,) = fabric.topology.jobs
         for rank, worker in enumerate(fabric.workers):
-            send(worker, "sum", join=fabric.join_options(rank, fabric.num_workers))
+            send(worker, "sum", join=fabric.join_options(job, rank, len(job.workers)))
         for worker, line in lines_until(fabric.workers):
             if line is None:
                 raise RuntimeError(f"{worker.name}: {worker.errors()}")

@@ -19,7 +19,7 @@ from typing import Any
 
 import numpy as np
 
-from intswitch.child import end_with_parent, python
+from intswitch.child import end_with_parent, lines_until, python
 from intswitch.fabrics import find_fabric
 from intswitch.fabrics.fabric import Fabric, send
 from intswitch.link_faults import FaultsPart
@@ -71,13 +71,17 @@ def on_sockets(name: str, faults: FaultsPart) -> Iterator[Cell]:
 
 
 def _sums(fabric: Fabric, window: int) -> Cell:
+    (job,) = fabric.topology.jobs
     for rank, worker in enumerate(fabric.workers):
-        join = fabric.join_options(rank, WORKERS) | {"num_slots": window}
+        join = fabric.join_options(job, rank, WORKERS) | {"num_slots": window}
         send(worker, "sum", join=join)
-    fabric.jobs += 1
+    fabric.round += 1
     done: list[dict[str, Any]] = []
-    for _, event in fabric._events():
-        if event["event"] == "done":
+    for child, line in lines_until(fabric.processes):
+        if line is None:
+            raise RuntimeError(f"{child.name} {child.ending()}: {child.errors()}")
+        event = json.loads(line) if child in fabric.workers else {}
+        if event.get("event") == "done":
             done.append(event)
             if len(done) == WORKERS:
                 break

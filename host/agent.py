@@ -1,6 +1,7 @@
 """What runs beside a worker: join a job, and the network over its socket."""
 
 import socket
+from contextlib import ExitStack
 from types import TracebackType
 
 from host.access import Access
@@ -10,6 +11,7 @@ from host.collectives import AggregationOverflow, Collectives
 from host.controller import Lateness, join_job
 from host.fixed_job import FixedPlace, Place
 from host.packetizer import Stream
+from host.recovery import PATIENT, Recovery, with_threshold
 from host.transport import AggregationError, LeftBehind, Statistics, Transport
 from switch.codes import Table
 from switch.protocol import HEADER_BYTES
@@ -40,6 +42,7 @@ def join(
     code4: Table | None = None,
     code8: Table | None = None,
     straggler_timeout: float = 0.0,
+    packet_threshold: int = 0,
     access: Access | None = None,
 ) -> "Network":
     """Join a job at the switch, and wait until all its workers have.
@@ -50,13 +53,16 @@ def join(
     saturate, detect) and code tables: the 16 integers that code4 stands for, the 256 of
     code8, if such codes are to be summed; `num_workers` times the largest must fit an
     int32. `straggler_timeout`: seconds after which a result goes out without workers
-    that are late (0: never), see `sum_of_some`; `access`: None takes what the
-    environment says. Raises ValueError, ConnectionError, TimeoutError (which names the
-    missing ranks) or JoinRefused, with the switch's reason.
+    that are late (0: never), see `sum_of_some`. `packet_threshold`: see `Recovery`;
+    workers may differ. `access`: None takes what the environment says. Raises
+    ValueError, ConnectionError, TimeoutError (which names the missing ranks) or
+    JoinRefused, with the switch's reason.
     """
+    recovery = with_threshold(packet_threshold)
     host, port = split_address(address)
-    sock = open_socket((bind or _own_address(host, port), 0))
-    try:
+    with ExitStack() as undone:
+        sock = open_socket((bind or _own_address(host, port), 0))
+        undone.callback(sock.close)
         _check_mtu(mtu, slot_bytes, sock.getsockname()[0])
         membership = join_job(
             address, job=job, rank=rank, num_workers=num_workers,
@@ -65,16 +71,11 @@ def join(
             timeout=timeout, multicast=hears_groups(sock.getsockname()[:2]),
             straggler_timeout=straggler_timeout, access=access,
         )  # fmt: skip
-    except BaseException:
-        sock.close()
-        raise
-    try:
+        undone.callback(membership.close)
         sock.connect(membership.switch)
-        return Network(sock, membership, job)
-    except BaseException:
-        membership.close()
-        sock.close()
-        raise
+        network = Network(sock, membership, job, recovery)
+        undone.pop_all()
+        return network
 
 
 def _check_mtu(mtu: int, slot_bytes: int, own: str) -> None:
@@ -117,7 +118,13 @@ def _own_address(host: str, port: int) -> str:
 class Network(Collectives):
     """One worker's place in a job at a switch. See `Collectives` for what it can do."""
 
-    def __init__(self, sock: socket.socket, membership: Place, job: str) -> None:
+    def __init__(
+        self,
+        sock: socket.socket,
+        membership: Place,
+        job: str,
+        recovery: Recovery = PATIENT,
+    ) -> None:
         self.rank = membership.rank
         self.num_workers = membership.num_workers
         self.num_slots = membership.num_slots
@@ -135,7 +142,7 @@ class Network(Collectives):
         self._group = None
         if membership.group is not None:
             self._group = open_group(membership.group, sock.getpeername()[:2])
-        self._transport = Transport(sock, self._group, membership, job)
+        self._transport = Transport(sock, self._group, membership, job, recovery)
 
     @property
     def statistics(self) -> Statistics:
@@ -145,6 +152,11 @@ class Network(Collectives):
     def chunks(self) -> int:
         """How many chunks this job's aggregations have had so far."""
         return self._transport.chunks
+
+    @property
+    def dead(self) -> tuple[int, ...]:
+        """Ranks that are known to be gone without leaving."""
+        return self._membership.dead
 
     @property
     def accepted_per_chunk(self) -> int:

@@ -21,7 +21,7 @@ from torch.futures import Future
 from host.agreement import agree
 from host.compressors.base import Blocks, Compressor, Network, Piece
 from host.ordered import Ordered
-from host.staging import FLOATS, Staged, type_name
+from host.staging import FLOATS, staged, type_name
 
 
 class HookState:
@@ -68,12 +68,13 @@ class HookState:
                 f"the gradients of {names}{more} are {buffer.dtype}: must be "
                 f"{', '.join(map(str, FLOATS))} (model.float() makes them so)"
             )
-        staged = Staged(buffer, torch.float32)
+        place = staged(buffer, torch.float32, self.compressor.devices)
 
         def work() -> Tensor:
-            values = staged.get()
-            self.compressor.average(values, self.network, blocks, values, piece)
-            staged.put()
+            with place.working():
+                values = place.get()
+                self.compressor.average(values, self.network, blocks, values, piece)
+                place.put()
             return buffer
 
         told: Future[Tensor] = self._ordered.submit(work)[1]

@@ -32,6 +32,7 @@ class Place(Protocol):
     """Whether that switch has one above it."""
     group: Address | None
     left: tuple[int, ...]
+    dead: tuple[int, ...]
 
     def failure(self) -> str | None: ...
     def fileno(self) -> int: ...
@@ -63,6 +64,7 @@ class FixedPlace:
     """num_slots."""
     group: Address | None = field(default=None, init=False)
     left: tuple[int, ...] = field(default=(), init=False)
+    dead: tuple[int, ...] = field(default=(), init=False)
 
     def __post_init__(self) -> None:
         self.window = self.num_slots

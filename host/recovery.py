@@ -42,6 +42,13 @@ class Recovery(NamedTuple):
 PATIENT = Recovery()
 
 
+def with_threshold(packets: int) -> Recovery:
+    """The defaults, with this packet threshold. Raises ValueError if it is negative."""
+    if packets < 0:
+        raise ValueError(f"packet_threshold is {packets}: must be 0 or more")
+    return PATIENT._replace(packet_threshold=packets)
+
+
 def new_estimate(recovery: Recovery = PATIENT) -> Estimate:
     """No sample yet."""
     return np.array([-1.0, 0.0, recovery.initial, recovery.floor, recovery.ceiling])

@@ -1,9 +1,13 @@
-"""Tensors of any device and type in this machine's memory, for the network."""
+"""Tensors of any device and type where the network, or a compressor, takes them."""
 
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any
 
 import torch
 from torch import Tensor
+
+from host.compressors.base import is_on_device
 
 FLOATS = (torch.float32, torch.bfloat16, torch.float16)
 """What can be averaged: as float32, rounded to its own type in the end."""
@@ -65,6 +69,10 @@ class Staged:
         self._wait = stream.synchronize
         return pinned
 
+    def working(self) -> AbstractContextManager[Any]:
+        """To be in while one works on the elements."""
+        return nullcontext()
+
     def get(self) -> Tensor:
         """The elements, once they are there. Contiguous, on the CPU."""
         self._wait()
@@ -82,3 +90,41 @@ class Staged:
             return
         stream = torch.cuda.Stream(self.tensor.device)  # type: ignore[no-untyped-call]
         done_on(stream, lambda: self.tensor.copy_(source, non_blocking=True))
+
+
+class Kept:
+    """The same of a tensor whose elements stay on their CUDA device: they are worked on
+    there, on a stream of its own."""
+
+    def __init__(self, tensor: Tensor, dtype: torch.dtype) -> None:
+        self.tensor = tensor.detach()
+        device = tensor.device
+        self.stream = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
+        self.stream.wait_stream(torch.cuda.current_stream(device))
+        with self.working():
+            self.elements = self.tensor.to(dtype).contiguous()
+        self.tensor.record_stream(self.stream)
+
+    def working(self) -> AbstractContextManager[Any]:
+        return torch.cuda.stream(self.stream)
+
+    def get(self) -> Tensor:
+        """The elements. Contiguous, on the device."""
+        return self.elements
+
+    def put(self, values: Tensor | None = None) -> None:
+        """Write the elements, or others in their place, to the tensor."""
+        source = self.elements if values is None else values.view_as(self.tensor)
+        # who has made the values may have done so on another stream
+        self.stream.wait_stream(torch.cuda.current_stream(self.tensor.device))
+        with self.working():
+            if source.data_ptr() != self.tensor.data_ptr():
+                self.tensor.copy_(source)
+        self.stream.synchronize()
+
+
+def staged(tensor: Tensor, dtype: torch.dtype, devices: bool) -> Staged | Kept:
+    """The tensor's elements in `dtype`; on its CUDA device, where `devices` may be."""
+    if devices and is_on_device(tensor):
+        return Kept(tensor, dtype)
+    return Staged(tensor, dtype)

@@ -13,6 +13,7 @@ from host.arrivals import Arrived
 from host.exchange import Line, loop_of
 from host.fixed_job import Place
 from host.packetizer import Stream, new_contributions
+from host.recovery import PATIENT, Recovery
 from switch.addresses import Addresses
 from switch.compiled import plain
 from switch.messages import Receiver, Sender
@@ -74,6 +75,7 @@ class Transport:
         group: socket.socket | None,
         membership: Place,
         job: str,
+        recovery: Recovery = PATIENT,
     ) -> None:
         self.sock = sock
         self.membership = membership
@@ -85,7 +87,7 @@ class Transport:
         self.suspects: list[int] = []
         self.statistics = Statistics()
         self.chunks = 0
-        state = _new_state(membership)
+        state = _new_state(membership, recovery)
         self.window = state.window[0]
         # the same memory, as the kernels like it
         self.state = state._replace(
@@ -243,7 +245,7 @@ class Transport:
         return f"job {self.job!r}, sequence {sequence} ({done}): {what}"
 
 
-def _new_state(place: Place) -> win.State:
+def _new_state(place: Place, recovery: Recovery) -> win.State:
     return win.new_state(
         num_slots=place.num_slots,
         limit=place.window,
@@ -251,6 +253,7 @@ def _new_state(place: Place) -> win.State:
         worker=place.rank,
         num_workers=place.num_workers,
         seat=win.seat_at(place.rank, place.behind),
+        recovery=recovery,
     )
 
 

@@ -19,7 +19,7 @@ from torch.distributed import AllreduceOptions, Work
 from host.agreement import agree
 from host.compressors.base import Compressor
 from host.ordered import Ordered
-from host.staging import FLOATS, Staged, type_name
+from host.staging import FLOATS, Kept, Staged, staged, type_name
 from intswitch.autoload import BACKEND
 from intswitch.beside import BesideTheSwitch, gloo_at
 from intswitch.job import Job, Options
@@ -91,11 +91,12 @@ class SwitchGroup(BesideTheSwitch):
                 lambda: self.gloo.allreduce(tensors, given),
                 opts,
             )
-        staged = [Staged(tensor) for tensor in tensors]
+        places = [self.place_of(tensor, op) for tensor in tensors]
 
         def work() -> None:
-            for each in staged:
-                each.put(self.reduced(each.get(), op))
+            for each in places:
+                with each.working():
+                    each.put(self.reduced(each.get(), op))
 
         return self.submit("all_reduce", op, tensors, work, opts)
 
@@ -119,13 +120,14 @@ class SwitchGroup(BesideTheSwitch):
             return self.by_gloo(
                 what, op, tensors, lambda: self.gloo.reduce(tensors, opts), opts
             )
-        staged = [Staged(tensor) for tensor in tensors]
+        places = [self.place_of(tensor, op) for tensor in tensors]
 
         def work() -> None:
-            for each in staged:
-                total = self.reduced(each.get(), op, root)
-                if total is not None and root == self._rank:
-                    each.put(total)
+            for each in places:
+                with each.working():
+                    total = self.reduced(each.get(), op, root)
+                    if total is not None and root == self._rank:
+                        each.put(total)
 
         return self.submit(what, op, tensors, work, opts)
 
@@ -153,13 +155,14 @@ class SwitchGroup(BesideTheSwitch):
 
             return self.by_gloo("reduce_scatter", op, inputs, start, opts, outputs)
         pairs = [
-            (Staged(output), Staged(given))
+            (self.place_of(output, op), self.place_of(given, op))
             for output, given in zip(outputs, inputs, strict=True)
         ]
 
         def work() -> None:
             for output, given in pairs:
-                output.put(self.own_part(given.get(), op))
+                with given.working():
+                    output.put(self.own_part(given.get(), op))
 
         return self.submit("reduce_scatter", op, inputs, work, opts, outputs)
 
@@ -170,10 +173,10 @@ class SwitchGroup(BesideTheSwitch):
 
     def broadcast(self, tensors: list[Tensor], opts: Any) -> Work:
         root = opts.rootRank
-        staged = [Staged(tensor) for tensor in tensors]
+        places = [Staged(tensor) for tensor in tensors]
 
         def work() -> None:
-            for each in staged:
+            for each in places:
                 found = self.network.broadcast(bytes_of(each.get()), root)
                 if root != self._rank:
                     each.put(typed(found, each.host))
@@ -263,6 +266,11 @@ class SwitchGroup(BesideTheSwitch):
             return self.job.setup.averages
         return reduction_of(op, tensor.dtype) is not None
 
+    def place_of(self, tensor: Tensor, op: Any) -> Staged | Kept:
+        """Of what is to be reduced. Floats to be averaged may stay on their device."""
+        averaged = reduction_of(op, tensor.dtype) is None
+        return staged(tensor, tensor.dtype, averaged and self.job.devices)
+
     def reduced(self, values: Tensor, op: Any, root: int | None = None) -> Any:
         """The reduction over the ranks; None where only another one gets it."""
         how = reduction_of(op, values.dtype)
@@ -297,11 +305,11 @@ class SwitchGroup(BesideTheSwitch):
         root: int | None = None,
         result: list[Tensor] | None = None,
     ) -> Work:
-        staged = [Staged(tensor) for tensor in inputs]
+        given = [Staged(tensor) for tensor in inputs]
         places = [[Staged(tensor) for tensor in each] for each in outputs]
 
         def work() -> None:
-            for number, each in enumerate(staged):
+            for number, each in enumerate(given):
                 rows = self.network.all_gather(bytes_of(each.get()), root=root)
                 if rows is None:
                     continue

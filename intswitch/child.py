@@ -9,6 +9,7 @@ ends.) A child has a session of its own, so Ctrl-C reaches the parent alone.
 from __future__ import annotations
 
 import contextlib
+import math
 import os
 import selectors
 import signal
@@ -107,20 +108,22 @@ class Child:
 
 
 def lines_until(
-    children: Sequence[Child], deadline: float | None = None
+    children: Sequence[Child], deadline: float | Callable[[], float] = math.inf
 ) -> Iterator[tuple[Child, str | None]]:
     """Yield (child, line) as lines come, (child, None) when a child has ended.
 
-    Stops when all have ended, or at the deadline (of `time.monotonic`).
+    Stops when all have ended, or at the deadline (of `time.monotonic`), which is asked
+    for again whenever lines have come; every line that has been read is yielded first.
     """
     with selectors.DefaultSelector() as selector:
         for child in children:
             selector.register(child, selectors.EVENT_READ, child)
         while selector.get_map():
-            left = None if deadline is None else deadline - time.monotonic()
-            if left is not None and left <= 0:
+            moment = deadline() if callable(deadline) else deadline
+            left = moment - time.monotonic()
+            if left <= 0:
                 return
-            for key, _ in selector.select(left):
+            for key, _ in selector.select(None if math.isinf(left) else left):
                 lines = key.data.read()
                 if lines is None:
                     selector.unregister(key.data)

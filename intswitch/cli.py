@@ -84,6 +84,8 @@ def train(
         intswitch train -c intsgd -o beta=0.5 -o element_type=int16
     The yardstick, float32 between the workers:
         intswitch train -c exact
+    Two jobs at once, on switches that they share:
+        intswitch train --topology two_jobs
     """
     from intswitch.command import run, training
     from intswitch.methods import Method

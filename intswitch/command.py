@@ -9,7 +9,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from intswitch.compare import run_all
+from intswitch.compare import plan, run_all, run_at_once
 from intswitch.console import new_console
 from intswitch.experiment import Training
 from intswitch.methods import Method
@@ -45,11 +45,20 @@ def run(
             "pip install 'intswitch[train]'"
         )
     methods = [method.checked() for method in methods]
+    trainings = plan(base, methods, seeds)
+    if len(network.jobs) > 1 and len(trainings) > 1:
+        raise ValueError(
+            f"jobs: a comparison has one, not {len(network.jobs)}"
+            f" ({', '.join(job.name for job in network.jobs)}); train has several"
+        )
 
     signal.signal(signal.SIGTERM, _terminated)
     network = network.model_copy(update={"seed": network.seed + base.seed})
     try:
-        run_all(base, methods, seeds, network, fabric, folder, new_console())
+        if len(network.jobs) > 1:
+            run_at_once(trainings[0], network, fabric, folder, new_console())
+        else:
+            run_all(base, methods, seeds, network, fabric, folder, new_console())
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         raise SystemExit(INTERRUPTED) from None

@@ -1,4 +1,7 @@
-"""Several compressors on one workload: same seeds, same data, same initial weights."""
+"""Several compressors on one workload: same seeds, same data, same initial weights.
+
+Or several jobs at the same time, on the same switches.
+"""
 
 from __future__ import annotations
 
@@ -10,6 +13,7 @@ from rich.console import Console
 
 from intswitch.experiment import Result, Training
 from intswitch.fabrics import open_fabric
+from intswitch.fabrics.course import FabricError
 from intswitch.methods import Method
 from intswitch.progress import Display
 from intswitch.report import (
@@ -20,7 +24,7 @@ from intswitch.report import (
     write_markdown,
 )
 from intswitch.topology import Topology
-from intswitch.train import run
+from intswitch.train import run, run_jobs
 
 
 def plan(base: Training, methods: Sequence[Method], seeds: int) -> list[Training]:
@@ -78,6 +82,48 @@ def run_all(
         if results and folder:
             for path in write(results, folder):
                 console.print(f"wrote {path}", highlight=False)
+
+
+def run_at_once(
+    training: Training,
+    topology: Topology,
+    fabric: str,
+    folder: Path | None,
+    console: Console,
+) -> None:
+    """Train all jobs of a topology at the same time; show, and write, each by itself.
+
+    Raises FabricError for those that failed, once the others are done.
+    """
+    names = [job.name for job in topology.jobs]
+    folders = {name: folder_of(folder, name) for name in names} if folder else {}
+    if folder:
+        folder.mkdir(parents=True, exist_ok=True)  # as in `run_all`
+    with (
+        Display(console) as display,
+        open_fabric(fabric, topology, display.status) as opened,
+    ):
+        outcomes = run_jobs(opened, training, display.of_jobs(names))
+    failures: list[str] = []
+    for name, outcome in zip(names, outcomes, strict=True):
+        if isinstance(outcome, FabricError):
+            failures += [f"job {name} failed", *str(outcome).splitlines()]
+            continue
+        console.print(f"\njob {name}", style="bold", highlight=False, markup=False)
+        summarize(outcome, console)
+        if folders:
+            folders[name].mkdir(exist_ok=True)
+            for path in write([outcome], folders[name]):
+                console.print(f"wrote {path}", highlight=False)
+    if failures:
+        raise FabricError("\n".join(failures))
+
+
+def folder_of(folder: Path, name: str) -> Path:
+    """Of a job. Raises ValueError for a name that cannot be a folder's."""
+    if name != Path(name).name or name == "..":
+        raise ValueError(f"jobs: --output cannot make a folder named {name!r}")
+    return folder / name
 
 
 def show(results: Sequence[Result], console: Console) -> None:

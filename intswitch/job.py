@@ -18,6 +18,7 @@ from datetime import timedelta
 from typing import Any, ClassVar
 
 import numpy as np
+import torch
 
 from host.access import Access
 from host.agent import Network, join
@@ -154,6 +155,8 @@ class Job:
             seconds = timeout.total_seconds()
             self.network = join_by(self.setup, self.setup.job, rank, size, seconds)
             self.network.timeout = seconds
+            self.devices = self.setup.create().devices
+            """See `Compressor`."""
         except BaseException:
             self._stop_switch()
             atexit.unregister(self.abandon)
@@ -212,8 +215,8 @@ class Job:
         return self.switch.endpoint
 
     def close(self, leave: bool = True, farewell: timedelta = FAREWELL) -> None:
-        """Leave the job. Who started the switch ends it, once all have left or after
-        `farewell`. Safe to call twice."""
+        """Leave the job. Who started the switch ends it, once all that live have left
+        or after `farewell`. Safe to call twice."""
         if self.closed:
             return
         self.closed = True
@@ -225,7 +228,8 @@ class Job:
         with suppress(RuntimeError):
             self.store.set(f"{self.key}/left/{self.rank}", "")
             if self.switch is not None:
-                keys = [f"{self.key}/left/{rank}" for rank in range(self.size)]
+                alive = set(range(self.size)) - set(self.network.dead)
+                keys = [f"{self.key}/left/{rank}" for rank in sorted(alive)]
                 self.store.wait(keys, farewell)
         self._stop_switch()
 
@@ -270,14 +274,23 @@ def warm_up(setup: Setup) -> None:
     told.start()
     try:
         with join_by(setup, f"{setup.job} alone", 0, 1, PATIENCE) as network:
-            gradient, compressor = np.ones(8, np.float32), setup.create()
-            # the first step may differ from the others
-            for _ in range(2 if setup.averages else 0):
-                compressor.average(gradient, network)
+            for gradient in gradients_of(setup):
+                compressor = setup.create()
+                # the first step may differ from the others
+                for _ in range(2):
+                    compressor.average(gradient, network)
             network.max(np.ones(2, np.int32))
             network.gather(b"warm")
     finally:
         told.cancel()
+
+
+def gradients_of(setup: Setup) -> list[Any]:
+    """One of each kind that the compressor may meet."""
+    kinds: list[Any] = [np.ones(8, np.float32)] if setup.averages else []
+    if setup.create().devices and torch.cuda.is_available():
+        kinds.append(torch.ones(8, device="cuda"))
+    return kinds
 
 
 def attempt() -> str:

@@ -118,7 +118,8 @@ Topology = Annotated[
     Option(
         metavar="NAME",
         help="[b]star[/] (4 workers), [b]pair[/] (2), [b]star8[/] (8), [b]tree[/] (6 "
-        "at two switches below a third), or a YAML file.",
+        "at two switches below a third), [b]two_jobs[/] (two trainings that share a "
+        "link), or a YAML file.",
         rich_help_panel=NETWORK,
     ),
 ]

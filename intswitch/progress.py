@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from copy import copy
 from types import TracebackType
 from typing import Any, Self
 
@@ -74,6 +76,17 @@ class Display(Bar):
         self.steps = 0
         self.loss: float | None = None
         self.latest = ""
+
+    def of_jobs(self, names: Sequence[str]) -> list[Self]:
+        """One for each of several trainings at the same time, bar below bar."""
+        displays = [copy(self) for _ in names]
+        for display, name in zip(displays, names, strict=True):
+            display.prefix = f"{name} "
+        for display in displays[1:]:  # the first has this one's bar
+            display.task = self.progress.add_task(
+                display.prefix, total=None, figures=""
+            )
+        return displays
 
     def status(self, text: str) -> None:
         """What takes long just now."""

@@ -13,7 +13,13 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 
 from intswitch.configuration import WIDTH
-from intswitch.link_faults import Delay, FaultsPart, quantity
+from intswitch.link_faults import (
+    MOST_OVERTAKING,
+    Delay,
+    FaultsPart,
+    quantity,
+    whole,
+)
 from intswitch.yaml_model import (
     FileError,
     Mistake,
@@ -100,6 +106,11 @@ class JobPart(Part):
     overflow: Literal["wrap", "saturate", "detect"] = "detect"
     straggler_timeout: Delay = 0.0
     """Seconds after which results go out without workers that are late; 0: never."""
+    packet_threshold: Annotated[int, whole(0, MOST_OVERTAKING)] = 0
+    """Packets sent later, of which one has been answered, that make one lost; 0: such
+    answers count by their time alone."""
+    start: Delay = 0.0
+    """Seconds after the others' begin at which its training begins."""
 
 
 class Topology(Part):

@@ -17,9 +17,9 @@ import pytest
 
 from intswitch.experiment import Result, Training
 from intswitch.fabrics import find_fabric, open_fabric
-from intswitch.fabrics.fabric import FabricError
+from intswitch.fabrics.course import FabricError
 from intswitch.topology import Topology, load
-from intswitch.train import run
+from intswitch.train import Silent, run, run_jobs
 
 pytest.importorskip("torch")
 pytest.importorskip("pyroute2")
@@ -68,7 +68,24 @@ def nothing_is_left() -> Iterator[None]:
     assert after <= before
 
 
-@pytest.mark.parametrize("fabric", [BMV2, P4RUNTIME, MININET])
+@pytest.mark.parametrize("fabric", [BMV2])
+def test_two_jobs_at_once(fabric: str) -> None:
+    """Each has the weights of the emulator's."""
+    star = load("star")
+    (job,) = star.jobs
+    hosts = star.hosts
+    jobs = tuple(
+        job.model_copy(update={"name": name, "workers": workers, "num_slots": 64})
+        for name, workers in (("red", hosts[:2]), ("blue", hosts[2:]))
+    )
+    both = star.model_copy(update={"jobs": jobs})
+    with open_fabric(fabric, both, silent) as opened:
+        for result in run_jobs(opened, SHORT, [Silent(), Silent()]):
+            assert isinstance(result, Result)
+            assert result.workers[1].weights == weights_of_the_emulator()
+
+
+@pytest.mark.parametrize("fabric", [P4RUNTIME, MININET])
 def test_the_weights_are_the_emulator_s(fabric: str) -> None:
     result = train(fabric, load("pair"))
     assert result.workers[0].weights == weights_of_the_emulator()

@@ -88,6 +88,8 @@ MISTAKES = {
     "train --topology ring": "topology: 'ring' is no file, and none of pair, star",
     "train --loss 1": "loss: expected a probability below 1, not 1.0",
     "train --steps 5 --epochs 1": "--steps and --epochs: give one of them, not both",
+    "compare --topology two_jobs": "jobs: a comparison has one, not 2 (red, blue)",
+    "train --fabric sim --topology two_jobs": "jobs: the sim fabric runs one, not 2",
     "compare -c exact:fast": "option 'fast': expected name=value",
     "explore --rejoin --slots 2": "--slots, --rejoin: only with --workers or --tree",
     "explore --workers 2 --rejoin": "--rejoin: only with --stragglers",

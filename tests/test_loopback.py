@@ -14,8 +14,10 @@ import pytest
 from intswitch.child import Child, python
 from intswitch.experiment import Training
 from intswitch.fabrics.bmv2 import Bmv2
-from intswitch.fabrics.fabric import LAST_WORDS, Event, FabricError, refuse
+from intswitch.fabrics.course import LAST_WORDS, Event, FabricError
+from intswitch.fabrics.fabric import refuse
 from intswitch.fabrics.loopback import Loopback
+from intswitch.fabrics.sim import Sim
 from intswitch.topology import LinkPart, load
 
 LONG = Training(
@@ -33,8 +35,8 @@ def after_some_steps(action: Callable[[], None]) -> Callable[[int, Event], None]
     return listen
 
 
-def fail(victim: Callable[[Loopback], subprocess.Popen[bytes]]) -> tuple[str, float]:
-    """Kill a process amid a training: the error's text, and how long it took."""
+def test_killed_switch_is_named_by_all() -> None:
+    """A killed worker: see `test_jobs_at_once`."""
     pytest.importorskip("torch")
     killed: list[float] = []
     with Loopback(load("pair")) as fabric:
@@ -43,27 +45,13 @@ def fail(victim: Callable[[Loopback], subprocess.Popen[bytes]]) -> tuple[str, fl
 
         def kill() -> None:
             killed.append(time.monotonic())
-            victim(fabric).kill()
+            fabric.switches["switch1"].child.process.kill()
 
         with pytest.raises(FabricError) as caught:
             fabric.train(LONG, after_some_steps(kill))
         seconds = time.monotonic() - killed[0]
     assert all(process.poll() is not None for process in processes)
-    return str(caught.value), seconds
-
-
-def test_killed_worker_is_named_by_all() -> None:
-    text, seconds = fail(lambda fabric: fabric.workers[1].process)
-    cause, consequence = text.splitlines()
-    assert cause == "worker 1 was killed by SIGKILL"
-    assert consequence.startswith("worker 0: ")
-    assert "worker 1" in consequence
-    assert seconds < SOON
-
-
-def test_killed_switch_is_named_by_all() -> None:
-    text, seconds = fail(lambda fabric: fabric.switches["switch1"].child.process)
-    cause, *consequences = text.splitlines()
+    cause, *consequences = str(caught.value).splitlines()
     assert cause == "the switch was killed by SIGKILL"
     assert [line[:10] for line in sorted(consequences)] == ["worker 0: ", "worker 1: "]
     assert all("switch" in line for line in consequences)
@@ -181,8 +169,11 @@ def test_refuses_two_switches_and_two_jobs() -> None:
         }
     )
     with pytest.raises(ValueError, match="has one, not 2") as caught:
-        refuse(two, "loopback", Loopback.cannot)
-    assert "runs one, not 2" in str(caught.value)
+        refuse(two, "bmv2", Bmv2.cannot)
+    assert "jobs: the bmv2 fabric runs one, not 2 (training, oth" in str(caught.value)
+    late = pair.model_copy(update={"jobs": (job.model_copy(update={"start": 2.0}),)})
+    with pytest.raises(ValueError, match=r"jobs\.0\.start: the sim fabric cannot do"):
+        refuse(late, "sim", Sim.cannot)
 
 
 def test_children_are_not_in_the_parents_session() -> None:

@@ -33,3 +33,20 @@ def test_one_of_several_says_its_method() -> None:
         "3/4 preparing ...",
         "3/4 intsgd int8  step 2/8  loss 2.000  test accuracy 37.5 %",
     ]
+
+
+def test_trainings_at_the_same_time_have_a_bar_each() -> None:
+    one = result(element_type="int8")
+    console = Console(file=io.StringIO(), width=100)
+    with Display(console) as display:
+        displays = display.of_jobs(["red", "blue"])
+        for number, each in enumerate(displays):
+            each.started(one.training, replace(one.started, steps=8 + number))
+        displays[0].evaluated(one.evaluations[0])
+        displays[1].evaluated(one.evaluations[0])
+    assert console.file.getvalue().splitlines() == [  # type: ignore[attr-defined]
+        "red intsgd int8  step 2/8  test accuracy 37.5 %",
+        "blue intsgd int8  step 2/9  test accuracy 37.5 %",
+    ]
+    bars = [task.description for task in display.progress.tasks]
+    assert bars == ["red digits intsgd int8", "blue digits intsgd int8"]

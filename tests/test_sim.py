@@ -6,16 +6,16 @@ from typing import Any
 
 import numpy as np
 import pytest
-from real_switch import array_of, attempt, check_identities, running
+from real_switch import array_of, attempt, check_identities, running, total
 
-from host.agent import Network
+from host.agent import Network, join
 from host.recovery import Recovery
 from intswitch.sim.cables import Cable
 from intswitch.sim.report import Report, bound
 from intswitch.sim.rivals import ring_all_reduce
 from intswitch.sim.simulation import Simulation, SimulationError
 from intswitch.sim.tree import lay_out, tree_of
-from switch.config import JobConfig, LinkFaults
+from switch.config import FaultConfig, JobConfig, LinkFaults
 from switch.protocol import ElementType, Rule
 
 FULL = 256  # int32 elements of a chunk
@@ -136,6 +136,25 @@ def test_a_packet_threshold_grows_where_the_network_reorders() -> None:
     first = simulation.aggregate(2000 * FULL).retransmissions
     assert (simulation.world.workers.windows["packet_threshold"] > 5).all()
     assert simulation.aggregate(2000 * FULL).retransmissions == 0 < first
+
+
+def test_a_real_worker_may_have_a_packet_threshold() -> None:
+    """It says when a packet counts as lost, and cannot make a sum wrong."""
+
+    def work(network: Network) -> int:
+        size = 100_000
+        own = array_of(network.rank, size, np.int32, 2)
+        np.testing.assert_array_equal(network.sum(own), total(2, size, np.int32))
+        return int(network._transport.window["packet_threshold"])
+
+    faults = FaultConfig(inward=LinkFaults(loss=0.02, reordering=0.05), seed=1)
+    with running(faults=faults) as switch:
+        outcome = attempt(switch, 2, work, packet_threshold=3)
+        outcome.check()
+        assert min(outcome.values) >= 3
+        check_identities(switch.settle(), [outcome])
+    with pytest.raises(ValueError, match="packet_threshold is -1: must be 0 or more"):
+        join("127.0.0.1:1", job="j", rank=0, num_workers=1, packet_threshold=-1)
 
 
 def test_a_run_repeats_from_its_seed() -> None:

@@ -162,7 +162,14 @@ def topology_of(**switches: Any) -> Topology:
                 {"between": ["a", "leaf"], "rate": "10 Gbit/s"},
                 {"between": ["b", "root"]},
             ],
-            "jobs": [{"name": "job", "workers": ["a", "b"], "overflow": "wrap"}],
+            "jobs": [
+                {
+                    "name": "job",
+                    "workers": ["a", "b"],
+                    "overflow": "wrap",
+                    "packet_threshold": 3,
+                }
+            ],
         }
     )
 
@@ -170,7 +177,8 @@ def topology_of(**switches: Any) -> Topology:
 def test_the_fabric_builds_what_the_topology_says() -> None:
     fabric = Sim(topology_of(root={}, leaf={}))
     fabric.folder = TemporaryDirectory()
-    told = fabric.join_options(0, 2) | {"num_slots": 4, "slot_bytes": 64}
+    (job,) = fabric.topology.jobs
+    told = fabric.join_options(job, 0, 2) | {"num_slots": 4, "slot_bytes": 64}
     fabric.stop()
     del told["simulator"]
     names = ("job", "rank", "num_workers")
@@ -179,6 +187,7 @@ def test_the_fabric_builds_what_the_topology_says() -> None:
     assert simulation.tree == (1, (0,))
     assert simulation.cables[1, 0].rate == 10e9
     assert simulation.overflow == Overflow.WRAP
+    assert simulation.recovery.packet_threshold == 3
     assert fabric.build(replace(seat, num_workers=1)).tree == (0,)
 
 

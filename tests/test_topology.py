@@ -35,11 +35,12 @@ def mistakes(folder: Path, text: str) -> list[str]:
 
 
 @pytest.mark.parametrize(
-    ("name", "workers"), [("pair", 2), ("star", 4), ("star8", 8), ("tree", 6)]
+    ("name", "workers"),
+    [("pair", 2), ("star", 4), ("star8", 8), ("tree", 6), ("two_jobs", 4)],
 )
 def test_comes_along_with_a_drawing(name: str, workers: int) -> None:
     topology = load(name)
-    assert len(topology.jobs[0].workers) == workers
+    assert sum(len(job.workers) for job in topology.jobs) == workers
     assert len(topology.links) == workers + len(topology.tree()) - 1
     lines = available()[name].read_text().splitlines()
     drawing = "\n".join(line for line in lines[:10] if line.startswith("#"))
@@ -74,7 +75,8 @@ def test_all_mistakes_in_fields_at_once(tmp_path: Path) -> None:
         "8: jobs.0.workers: named more than once: b",
         "8: jobs.0.num_slots: expected a power of two (found 9)",
         "8: jobs.0.colour: no such field; allowed: "
-        "name, workers, num_slots, slot_bytes, overflow, straggler_timeout",
+        "name, workers, num_slots, slot_bytes, overflow, straggler_timeout, "
+        "packet_threshold, start",
     ]
 
 

@@ -4,7 +4,7 @@ import sys
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple, Protocol, TypeVar
+from typing import Any, ClassVar, NamedTuple, Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,7 +16,7 @@ Blocks = Sequence[tuple[str, int]]
 """Name and number of elements of consecutive blocks (layers) of a gradient."""
 
 Array = TypeVar("Array")
-"""A float32 NumPy array or torch tensor on the CPU, of any shape."""
+"""A float32 NumPy array or torch tensor, of any shape."""
 
 
 class Network(Protocol):
@@ -132,14 +132,23 @@ def is_tensor(array: object) -> bool:
     return torch is not None and isinstance(array, torch.Tensor)
 
 
-def flat_view(array: Any, what: str) -> Gradient:
-    """[d] the elements of an array or tensor, not copied if they lie in a row.
+def is_on_device(tensor: Any) -> bool:
+    """Whether a tensor lies in the memory of a CUDA device."""
+    return bool(tensor.device.type == "cuda")
 
-    Raises TypeError for what is not float32 on the CPU in this machine's byte order.
+
+def flat_view(array: Any, what: str, devices: bool = False) -> Any:
+    """[d] the elements of an array or tensor, not copied if they lie in a row: an
+    array, or where `devices` may be and it is on one, a tensor.
+
+    Raises TypeError for what is not float32 on the CPU in this machine's byte order, or
+    on a device.
     """
     if is_tensor(array):
         tensor = array.detach()
-        if tensor.device.type != "cpu" or "strided" not in str(tensor.layout):
+        on_device = devices and is_on_device(tensor)
+        on_cpu = tensor.device.type == "cpu"
+        if not (on_device or on_cpu) or "strided" not in str(tensor.layout):
             raise TypeError(
                 f"{what} is a {tensor.layout} tensor on {tensor.device}: must be dense "
                 "and on the CPU; move it with .cpu()"
@@ -149,7 +158,7 @@ def flat_view(array: Any, what: str) -> Gradient:
                 f"{what} has dtype {tensor.dtype}: must be torch.float32; "
                 "convert it with .float()"
             )
-        return flat_view(tensor.numpy(), what)
+        return tensor.reshape(-1) if on_device else flat_view(tensor.numpy(), what)
     if not isinstance(array, np.ndarray):
         raise TypeError(
             f"{what} is a {type(array).__name__}: must be a float32 NumPy array or "
@@ -163,31 +172,43 @@ def flat_view(array: Any, what: str) -> Gradient:
     return np.ascontiguousarray(array).reshape(-1)
 
 
-def flat_out(out: Any, elements: int) -> Gradient:
-    """[elements] memory to write the mean to; never a copy."""
+def flat_out(out: Any, vector: Any) -> Any:
+    """[d] memory to write the mean to, where the vector lies; never a copy."""
     if not (is_tensor(out) or isinstance(out, np.ndarray)):
         raise TypeError(f"out is a {type(out).__name__}: must be an array or tensor")
     contiguous = out.is_contiguous() if is_tensor(out) else out.flags.c_contiguous
     if not contiguous:
         raise ValueError("out is not contiguous: must be")
-    flat = flat_view(out, "out")
-    if len(flat) != elements:
-        raise ValueError(f"out has {len(flat)} elements: must have {elements}")
-    if not flat.flags.writeable:
+    flat = flat_view(out, "out", devices=is_tensor(vector))
+    if len(flat) != len(vector):
+        raise ValueError(f"out has {len(flat)} elements: must have {len(vector)}")
+    if is_tensor(vector):
+        if not is_tensor(flat) or flat.device != vector.device:
+            raise TypeError(f"out is not on {vector.device}: must be, as the gradient")
+    elif not flat.flags.writeable:
         raise ValueError("out is read-only: must be writeable")
     return flat
 
 
-def shaped_like(array: Any, flat: Gradient) -> Any:
+def new_mean(vector: Any) -> Any:
+    """[d] float32 of any contents, where the vector lies."""
+    return vector.new_empty(len(vector)) if is_tensor(vector) else np.empty_like(vector)
+
+
+def shaped_like(array: Any, flat: Any) -> Any:
     """The elements in the shape and kind of `array`."""
     if is_tensor(array):
-        tensor = sys.modules["torch"].from_numpy(flat)
+        tensor = flat if is_tensor(flat) else sys.modules["torch"].from_numpy(flat)
         return tensor.view(array.shape)
     return flat.reshape(array.shape)
 
 
 class Compressor(ABC):
     """Estimates the mean of the workers' gradients with integer aggregations only."""
+
+    devices: ClassVar[bool] = False
+    """Whether a gradient may lie on a CUDA device: each element is worked on there, and
+    only integers travel."""
 
     def __init__(self) -> None:
         self.statistics = Statistics()
@@ -222,10 +243,11 @@ class Compressor(ABC):
         """The mean of all workers' gradients, the same bits on every worker.
 
         gradient: float32, of any shape, 0 elements included; a NumPy array or a torch
-        tensor on the CPU. It is not changed. blocks: names and sizes of its layers.
-        out: where to write the mean, instead of a new array; may be the gradient.
-        piece: which part of a step's gradient it is, if not all of it; what a step
-        counts for (schedules, scales, random numbers) counts once for all pieces.
+        tensor on the CPU, or, if `devices`, on a CUDA device: what is done there is
+        done on the current stream. It is not changed. blocks: names and sizes of its
+        layers. out: where to write the mean, instead of a new array; may be the
+        gradient. piece: which part of a step's gradient it is, if not all of it; what a
+        step counts for (schedules, scales, random numbers) counts once for all pieces.
         Returns the mean in the kind and shape of the gradient.
 
         Raises TypeError for another dtype, ValueError if a worker's gradient has a NaN
@@ -233,9 +255,9 @@ class Compressor(ABC):
         nothing is remembered of that step, and the network can be used further. (The
         worker that has it sends zeros and an exponent that no finite block has.)
         """
-        vector = flat_view(gradient, "gradient")
+        vector = flat_view(gradient, "gradient", self.devices)
         layout = layout_of(blocks, len(vector))
-        mean = np.empty_like(vector) if out is None else flat_out(out, len(vector))
+        mean = new_mean(vector) if out is None else flat_out(out, vector)
         self.take(vector, mean, network, layout, piece)
         self.statistics.steps += piece.last
         result: Array = shaped_like(gradient, mean) if out is None else out

@@ -24,13 +24,12 @@ from typing import Any
 
 import numpy as np
 
-from host.compressors.base import Gradient, Layout, Network
+from host.compressors.base import Layout, Network
 from host.compressors.integers import INTEGER_TYPES, IntegerFormat
-from host.compressors.norms import largest_bits
 from host.compressors.quantize import INFINITY_BITS
-from host.compressors.scaled import ScaledCompressor
+from host.compressors.scaled import ScaledCompressor, elementwise
 from host.compressors.scales import usable_scale
-from host.compressors.stream import ScaledSum, first_non_finite, non_finite_error
+from host.compressors.stream import non_finite_error
 
 INT32 = IntegerFormat(INTEGER_TYPES["int32"], INTEGER_TYPES["int32"])
 BELOW_LIMIT = 1 - 2.0**-22
@@ -46,6 +45,8 @@ def fixed_scale(form: IntegerFormat, num_workers: int, bound: float) -> np.float
 
 class FixedScale(ScaledCompressor):
     """See the module. State: step, and the bound B."""
+
+    devices = True
 
     def __init__(
         self,
@@ -68,14 +69,14 @@ class FixedScale(ScaledCompressor):
         self.bound = bound or 0.0
 
     def estimate(
-        self, vector: Gradient, mean: Gradient, network: Network, layout: Layout
+        self, vector: Any, mean: Any, network: Network, layout: Layout
     ) -> None:
         if len(vector) == 0:
             return
         if self.step < self.profile_steps or self.bound == 0:
             self.profile(vector, network, layout)
         scale = fixed_scale(self.form, network.num_workers, self.bound)
-        stream = ScaledSum(
+        stream = elementwise(vector).sum(
             vector,
             mean,
             network,
@@ -87,15 +88,16 @@ class FixedScale(ScaledCompressor):
         )
         self.complete(stream, network, layout)
 
-    def profile(self, vector: Gradient, network: Network, layout: Layout) -> None:
+    def profile(self, vector: Any, network: Network, layout: Layout) -> None:
         """Take the largest |element| of all workers into the bound."""
-        own = np.array([largest_bits(vector)], np.int32)
+        there = elementwise(vector)
+        own = there.largest_bits_of(vector, np.array([len(vector)]))
         largest = network.max(own)
         chunk = INT32.elements_per_chunk(network.slot_bytes)
         self.statistics.bytes_up += INT32.bytes_up(chunk)
         self.statistics.bytes_down += INT32.bytes_down(chunk)
         if largest[0] >= INFINITY_BITS:
-            first = first_non_finite(vector)
+            first = there.first_non_finite(vector)
             raise non_finite_error(first, layout, network.rank, self.step)
         self.bound = max(
             self.bound, float(largest.astype(np.int32).view(np.float32)[0])

@@ -17,18 +17,20 @@ sums wider than their elements, are ours.
 """
 
 import math
+from typing import Any
 
 import numpy as np
 
-from host.compressors.base import Gradient, Layout, Network
-from host.compressors.scaled import ScaledCompressor
+from host.compressors.base import Layout, Network
+from host.compressors.scaled import ScaledCompressor, elementwise
 from host.compressors.scales import usable_scale
-from host.compressors.stream import ScaledSum
 from switch.protocol import NO_EXPONENT
 
 
 class Heuristic(ScaledCompressor):
     """See the module. State: step."""
+
+    devices = True
 
     def __init__(
         self,
@@ -42,7 +44,7 @@ class Heuristic(ScaledCompressor):
         super().__init__(element_type, result_type, rounding, seed)
 
     def estimate(
-        self, vector: Gradient, mean: Gradient, network: Network, layout: Layout
+        self, vector: Any, mean: Any, network: Network, layout: Layout
     ) -> None:
         if len(vector) == 0:
             return
@@ -53,7 +55,7 @@ class Heuristic(ScaledCompressor):
             # 2^exponent > m, hence floor(log2 m) = exponent - 1
             budget = self.form.budget(network.num_workers)
             scale = usable_scale(math.ldexp(budget, 1 - exponent))
-        stream = ScaledSum(
+        stream = elementwise(vector).sum(
             vector,
             mean,
             network,

@@ -30,6 +30,8 @@ from host.compressors.stream import ScaledSum, own_share
 class IntDIANA(IntSGD):
     """See the module. State: IntSGD's, and the memories h_i and h."""
 
+    devices = False  # memories are here
+
     def __init__(self, *, scale: str = "plain", **options: Any) -> None:
         """As `IntSGD`, with another scale by default."""
         super().__init__(scale=scale, **options)

@@ -20,9 +20,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from host.compressors.base import Gradient, Layout, Network
+from host.compressors.base import Layout, Network
 from host.compressors.integers import one_of
-from host.compressors.scaled import ScaledCompressor
+from host.compressors.scaled import ScaledCompressor, elementwise
 from host.compressors.scales import (
     Scale,
     ScaleOptions,
@@ -30,13 +30,14 @@ from host.compressors.scales import (
     squared_norms,
     usable_scale,
 )
-from host.compressors.stream import ScaledSum
 
 FIRST_SCALES = ("exponent", "constant")
 
 
 class IntSGD(ScaledCompressor):
     """See the module. State: step, and r of the scale rule."""
+
+    devices = True
 
     def __init__(
         self,
@@ -64,13 +65,13 @@ class IntSGD(ScaledCompressor):
         self.alpha_init = usable_scale(alpha_init)
 
     def estimate(
-        self, vector: Gradient, mean: Gradient, network: Network, layout: Layout
+        self, vector: Any, mean: Any, network: Network, layout: Layout
     ) -> None:
         if len(vector) == 0:
             return
         blocks = self.scale.blocks_of(layout)
         scales = self.scales(vector, network, layout, blocks)
-        stream = ScaledSum(
+        stream = elementwise(vector).sum(
             vector,
             mean,
             network,
@@ -85,7 +86,7 @@ class IntSGD(ScaledCompressor):
         self.scale.observe(blocks, norms, self.piece)
 
     def scales(
-        self, vector: Gradient, network: Network, layout: Layout, blocks: Layout
+        self, vector: Any, network: Network, layout: Layout, blocks: Layout
     ) -> NDArray[np.float32]:
         """[blocks] alpha of this step."""
         scales = self.scale.scales(blocks, network.num_workers, self.piece)

@@ -5,7 +5,7 @@ each element, which the switch adds; see `level_sum`. `gather`: the papers' own,
 of each worker's own and coded messages for everybody; see `level_messages`.
 """
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -35,7 +35,6 @@ from host.compressors.quantize import (
 )
 from host.compressors.scaled import PATHS, WIRES, ScaledCompressor
 from host.compressors.stream import (
-    ScaledSum,
     check_kept,
     first_non_finite,
     non_finite_error,
@@ -202,7 +201,7 @@ class Leveled(ScaledCompressor):
         )
         self.complete(stream, network, layout)
 
-    def complete(self, stream: ScaledSum, network: Network, layout: Layout) -> None:
+    def complete(self, stream: Any, network: Network, layout: Layout) -> None:
         super().complete(stream, network, layout)
         plan = stream.scaled
         self.rounded = Rounded(

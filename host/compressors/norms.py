@@ -121,6 +121,12 @@ def block_norms(vector: Floats, block_ends: Integers, norm: str) -> NDArray[np.i
     return norms
 
 
+def largest_bits_of(vector: Floats, block_ends: Integers) -> NDArray[np.int32]:
+    """[blocks] `largest_bits` of each of a few blocks."""
+    parts = np.split(vector, block_ends[:-1])
+    return np.array([largest_bits(part) for part in parts], np.int32)
+
+
 def exponents_of(norms: NDArray[np.int32]) -> Integers:
     """[blocks] `exponent_of` each norm."""
     exponents = np.empty(len(norms), np.int64)

@@ -1,20 +1,21 @@
 """What compressors by scaled integer sums share: types, rounding, steps, errors."""
 
-from typing import Any
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from host.compressors.base import Compressor, Gradient, Layout, Network
+from host.compressors.base import Compressor, Layout, Network, is_tensor
 from host.compressors.integers import integer_format, one_of
-from host.compressors.norms import block_exponents
+from host.compressors.norms import exponents_of, largest_bits_of
 from host.compressors.quantize import random_key
 from host.compressors.stream import (
     ExponentMax,
+    IntegerSum,
     ScaledSum,
     first_non_finite,
     non_finite_error,
-    own_share,
 )
 from host.packetizer import Integers
 
@@ -23,6 +24,28 @@ PATHS = ("network", "gather")
 """The sum in the switch, or everybody's message to everybody."""
 WIRES = ("codes", "integers")
 """What goes to the switch: codes that it looks up, or what it would find there."""
+
+
+class Elementwise(NamedTuple):
+    """What touches every element of a vector, by where it lies."""
+
+    sum: Callable[..., IntegerSum]
+    largest_bits_of: Callable[[Any, Integers], NDArray[np.int32]]
+    first_non_finite: Callable[[Any], int | None]
+
+
+HERE = Elementwise(ScaledSum, largest_bits_of, first_non_finite)
+
+
+def elementwise(vector: Any) -> Elementwise:
+    """Flat vectors are tensors where they lie on a device, and arrays here."""
+    if not is_tensor(vector):
+        return HERE
+    from host.compressors import device  # needs torch
+
+    return Elementwise(
+        device.DeviceSum, device.largest_bits_of, device.first_non_finite
+    )
 
 
 class ScaledCompressor(Compressor):
@@ -46,7 +69,7 @@ class ScaledCompressor(Compressor):
         self.rounding = one_of("rounding", rounding, ROUNDINGS)
         self.seed = seed
         self.clip = clip
-        self.sent: ScaledSum | None = None
+        self.sent: IntegerSum | None = None
         """The last sum that came out well."""
 
     def key(self, network: Network) -> NDArray[np.uint32] | None:
@@ -60,14 +83,14 @@ class ScaledCompressor(Compressor):
         return random_key(self.seed, network.rank, self.step, self.piece.number)
 
     def max_exponents(
-        self, vector: Gradient, network: Network, layout: Layout, block_ends: Integers
+        self, vector: Any, network: Network, layout: Layout, block_ends: Integers
     ) -> Integers:
         """[blocks] each block's largest exponent over all workers, in one round."""
-        own = block_exponents(vector, block_ends)
+        own = exponents_of(elementwise(vector).largest_bits_of(vector, block_ends))
         return self.agreed_exponents(own, vector, network, layout)
 
     def agreed_exponents(
-        self, own: Integers, vector: Gradient, network: Network, layout: Layout
+        self, own: Integers, vector: Any, network: Network, layout: Layout
     ) -> Integers:
         """[k] the largest of all workers' exponents. vector: what these are of, for the
         error that NON_FINITE is."""
@@ -75,13 +98,14 @@ class ScaledCompressor(Compressor):
         network.aggregate(stream)
         stream.add_to(self.statistics)
         if stream.non_finite:
-            first = first_non_finite(vector)
+            first = elementwise(vector).first_non_finite(vector)
             raise non_finite_error(first, layout, network.rank, self.step)
         return stream.maxima
 
-    def complete(self, stream: ScaledSum, network: Network, layout: Layout) -> None:
+    def complete(self, stream: IntegerSum, network: Network, layout: Layout) -> None:
         """Run the aggregation that ends a step; raise what all workers must raise."""
         network.aggregate(stream)
+        stream.finish()
         stream.add_to(self.statistics, clip=self.clip)
         if stream.non_finite:
             raise non_finite_error(
@@ -91,10 +115,10 @@ class ScaledCompressor(Compressor):
             self.overflowed(stream.overflows)
         self.sent = stream
 
-    def share(self) -> Gradient:
+    def share(self) -> Any:
         if self.sent is None:
             raise RuntimeError("share: there has been no average yet")
-        return own_share(self.sent)
+        return self.sent.share()
 
     def overflowed(self, chunks: int) -> None:
         """What to do when so many results had the overflow flag."""

@@ -47,7 +47,82 @@ NO_KEY = np.zeros(2, np.uint32)
 BATCH = 128  # chunks
 
 
-class ScaledSum(Stream):
+class IntegerSum(Stream):
+    """What sums of scaled vectors have in common, wherever the vectors lie."""
+
+    def __init__(
+        self,
+        elements: int,
+        network: Network,
+        form: IntegerFormat,
+        block_ends: Integers,
+        clip: bool,
+    ) -> None:
+        """elements: d, of the vector. clip: as `ScaledSum`."""
+        self.form = form
+        self.kind = form.kind
+        self.elements_per_chunk = form.elements_per_chunk(network.slot_bytes)
+        self.num_chunks = -(-elements // self.elements_per_chunk)
+        starts = np.arange(self.num_chunks, dtype=np.int64) * self.elements_per_chunk
+        self.first_block = np.searchsorted(block_ends, starts, side="right")
+        largest = form.clip_bound(network.num_workers) if clip else form.largest_element
+        self.bound = min(float_at_most(largest), FLOAT_BELOW_2_31)
+        self.limit = np.int32(largest) if clip else NO_LIMIT
+        self.flag_beyond = int(Flag.CLIPPED if clip else Flag.OVERFLOW)
+        # see `Plan`
+        self.beyond = np.zeros(self.num_chunks, np.int64)
+        self.empty = np.zeros(self.num_chunks, np.bool_)
+        self.squares = np.zeros((len(block_ends), 2), np.int64)
+        self.tally = np.zeros(TALLIES, np.int64)
+        self.tally[FIRST_NON_FINITE] = -1
+
+    def finish(self) -> None:
+        """What is left to do once all results are in."""
+
+    def share(self) -> Any:
+        """[d] what this worker sent, divided by the scales: see `Compressor.share`."""
+        raise NotImplementedError
+
+    @property
+    def square_sums(self) -> list[int]:
+        """[blocks] sum of squares of the integer sums, exactly."""
+        return [(high << 32) + low for high, low in self.squares.tolist()]
+
+    @property
+    def non_finite(self) -> bool:
+        """Whether some worker had a NaN or an infinity."""
+        return bool(self.tally[NON_FINITE_CHUNKS])
+
+    @property
+    def first_non_finite(self) -> int | None:
+        """Index of this worker's first one."""
+        first = int(self.tally[FIRST_NON_FINITE])
+        return None if first < 0 else first
+
+    @property
+    def overflows(self) -> int:
+        """Results with the overflow flag."""
+        return int(self.tally[OVERFLOWS])
+
+    def add_to(self, statistics: Statistics, *, clip: bool = True) -> None:
+        """Count what this aggregation did."""
+        largest_bits = np.array(self.tally[LARGEST_BITS], np.int32)
+        largest = float(largest_bits.view(np.float32))
+        if np.isfinite(largest):  # infinite: a scale times an element, once in a life
+            statistics.largest_integer = max(statistics.largest_integer, int(largest))
+        largest_sum = int(self.tally[LARGEST_SUM])
+        statistics.largest_sum = max(statistics.largest_sum, largest_sum)
+        statistics.clips += int(self.beyond.sum()) if clip else 0
+        statistics.overflows += self.overflows
+        up, down = self.form.bytes_up, self.form.bytes_down
+        empty_up, full_down = int(self.empty.sum()), int(self.tally[PAYLOADS_DOWN])
+        full_up, empty_down = self.num_chunks - empty_up, self.num_chunks - full_down
+        width = self.elements_per_chunk
+        statistics.bytes_up += full_up * up(width) + empty_up * up(0)
+        statistics.bytes_down += full_down * down(width) + empty_down * down(0)
+
+
+class ScaledSum(IntegerSum):
     """Sum of round(scale * vector) over the workers, divided by n * scale.
 
     vector, mean: float32[d], d > 0; may be the same. scales: float32[blocks], at least
@@ -72,71 +147,29 @@ class ScaledSum(Stream):
         key: NDArray[np.uint32] | None,
         clip: bool = True,
     ) -> None:
-        self.form = form
-        self.kind = form.kind
-        self.elements_per_chunk = form.elements_per_chunk(network.slot_bytes)
-        self.num_chunks = -(-len(vector) // self.elements_per_chunk)
-        starts = np.arange(self.num_chunks, dtype=np.int64) * self.elements_per_chunk
-        bound = form.clip_bound(network.num_workers) if clip else form.largest_element
-        tally = np.zeros(TALLIES, np.int64)
-        tally[FIRST_NON_FINITE] = -1
+        super().__init__(len(vector), network, form, block_ends, clip)
         self.scaled = self.plan = Plan(
             vector=vector,
             mean=mean,
             block_ends=block_ends,
             scales=scales,
-            first_block=np.searchsorted(block_ends, starts, side="right"),
+            first_block=self.first_block,
             elements_per_chunk=self.elements_per_chunk,
             element_bytes=form.element_bytes,
             result_bytes=form.result_bytes,
-            bound=min(float_at_most(bound), FLOAT_BELOW_2_31),
-            limit=np.int32(bound) if clip else NO_LIMIT,
-            flag_beyond=int(Flag.CLIPPED if clip else Flag.OVERFLOW),
+            bound=self.bound,
+            limit=self.limit,
+            flag_beyond=self.flag_beyond,
             random=key is not None,
             key=NO_KEY if key is None else key,
-            beyond=np.zeros(self.num_chunks, np.int64),
-            empty=np.zeros(self.num_chunks, np.bool_),
-            squares=np.zeros((len(block_ends), 2), np.int64),
-            tally=tally,
+            beyond=self.beyond,
+            empty=self.empty,
+            squares=self.squares,
+            tally=self.tally,
         )
 
-    @property
-    def square_sums(self) -> list[int]:
-        """[blocks] sum of squares of the integer sums, exactly."""
-        return [(high << 32) + low for high, low in self.scaled.squares.tolist()]
-
-    @property
-    def non_finite(self) -> bool:
-        """Whether some worker had a NaN or an infinity."""
-        return bool(self.scaled.tally[NON_FINITE_CHUNKS])
-
-    @property
-    def first_non_finite(self) -> int | None:
-        """Index of this worker's first one."""
-        first = int(self.scaled.tally[FIRST_NON_FINITE])
-        return None if first < 0 else first
-
-    @property
-    def overflows(self) -> int:
-        """Results with the overflow flag."""
-        return int(self.scaled.tally[OVERFLOWS])
-
-    def add_to(self, statistics: Statistics, *, clip: bool = True) -> None:
-        """Count what this aggregation did."""
-        tally = self.scaled.tally
-        largest_bits = np.array(tally[LARGEST_BITS], np.int32)
-        largest = float(largest_bits.view(np.float32))
-        if np.isfinite(largest):  # infinite: a scale times an element, once in a life
-            statistics.largest_integer = max(statistics.largest_integer, int(largest))
-        statistics.largest_sum = max(statistics.largest_sum, int(tally[LARGEST_SUM]))
-        statistics.clips += int(self.scaled.beyond.sum()) if clip else 0
-        statistics.overflows += self.overflows
-        up, down = self.form.bytes_up, self.form.bytes_down
-        empty_up, full_down = int(self.scaled.empty.sum()), int(tally[PAYLOADS_DOWN])
-        full_up, empty_down = self.num_chunks - empty_up, self.num_chunks - full_down
-        width = self.elements_per_chunk
-        statistics.bytes_up += full_up * up(width) + empty_up * up(0)
-        statistics.bytes_down += full_down * down(width) + empty_down * down(0)
+    def share(self) -> Gradient:
+        return own_share(self)
 
 
 @kernel

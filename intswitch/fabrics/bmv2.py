@@ -18,7 +18,8 @@ from pathlib import Path
 from typing import Any
 
 from intswitch.child import Child, close_all, lines_until, python, search_path
-from intswitch.fabrics.fabric import ENVIRONMENT, Fabric, FabricError
+from intswitch.fabrics.course import FabricError
+from intswitch.fabrics.fabric import ENVIRONMENT, Fabric
 from intswitch.fabrics.namespaces import End, Namespaces
 from intswitch.p4_program import CompilerError, Program, compile_program
 from intswitch.topology import LinkPart, Topology
@@ -100,8 +101,8 @@ class Bmv2(Fabric):
         for host in self.topology.hosts:
             if self.topology.links[0].loss:
                 lose(self.enter[host], self.topology.links[0].loss)
-        for rank, host in enumerate(self.job.workers):
-            self.workers.append(self._child(f"worker {rank}", host, self.worker))
+        for worker, host in self.seats():
+            self.workers.append(self._child(worker, host, self.worker))
         # named by who made it, for `intswitch doctor`
         self.folder = Path(tempfile.mkdtemp(prefix=f"intswitch-bmv2-{os.getpid()}-"))
         file = self.folder / "controller.json"

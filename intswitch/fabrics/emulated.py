@@ -8,9 +8,10 @@ from ipaddress import IPv4Address
 from typing import Any
 
 from intswitch.child import Child
-from intswitch.fabrics.fabric import ENVIRONMENT, Event, Fabric
+from intswitch.fabrics.course import Event
+from intswitch.fabrics.fabric import ENVIRONMENT, Fabric
 from intswitch.switch_process import Switch
-from intswitch.topology import Topology
+from intswitch.topology import JobPart, Topology
 from switch.protocol import DEFAULT_PORT
 
 
@@ -57,9 +58,9 @@ class Emulated(Fabric):
     def start(self) -> None:
         self.status("starting switch and workers")
         # Workers first: they import torch while the switch gets ready.
-        for rank, host in enumerate(self.job.workers):
+        for worker, host in self.seats():
             command = [*self.enter(host), *self.worker]
-            child = Child(f"worker {rank}", command, ENVIRONMENT | self.environment)
+            child = Child(worker, command, ENVIRONMENT | self.environment)
             self.workers.append(child)
         for name, parent in self.topology.tree().items():
             self.switches[name] = self._switch(name, parent)
@@ -89,6 +90,6 @@ class Emulated(Fabric):
         for switch in self.switches.values():
             switch.close()
 
-    def join_options(self, rank: int, num_workers: int) -> Event:
-        bind = self.addresses[self.job.workers[rank]]
-        return super().join_options(rank, num_workers) | {"bind": bind}
+    def join_options(self, job: JobPart, rank: int, num_workers: int) -> Event:
+        bind = self.addresses[job.workers[rank]]
+        return super().join_options(job, rank, num_workers) | {"bind": bind}

@@ -1,26 +1,27 @@
 """The processes of a fabric, and the trainings that they do.
 
-The processes are started once and do one training after the other. They end with the
-`with` block, on an error, on Ctrl-C, and when this process is killed.
+The processes are started once and do one training after the other, of every job at the
+same time. They end with the `with` block, on an error, on Ctrl-C, and when this process
+is killed.
 """
 
 from __future__ import annotations
 
 import json
+import math
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import asdict
+from functools import partial
 from typing import Any, Self
 
 from intswitch.child import Child, close_all, lines_until, python
 from intswitch.experiment import Training
-from intswitch.topology import LinkPart, Topology
+from intswitch.fabrics.course import Course, Event, FabricError, Listener
+from intswitch.topology import JobPart, LinkPart, Topology
 from switch.closing import Closing
 
-Event = dict[str, Any]
-Listener = Callable[[int, Event], None]
-"""Called with a worker's rank and what it reports."""
 Status = Callable[[str], None]
 """Told what takes long."""
 
@@ -31,23 +32,18 @@ ENVIRONMENT = {
     "OPENBLAS_NUM_THREADS": "1",
 }
 WORKER = python("intswitch.worker")
-LAST_WORDS = 4.0
-"""Seconds that the others have, after a failure, to say how they see it."""
-MOMENT, PAUSE = 0.5, 0.01
-"""Seconds that a killed process may take to end: others notice before it has."""
 JOIN_TIMEOUT = 60.0
 """Seconds. A worker imports torch and reads its data before it joins."""
-
-
-class FabricError(RuntimeError):
-    """Some process is gone, or has given up. The text names it."""
-
-
 PERFECT = LinkPart(between=("", ""))
 
 
 def refuse(
-    topology: Topology, fabric: str, cannot: Collection[str], trees: bool = False
+    topology: Topology,
+    fabric: str,
+    cannot: Collection[str],
+    *,
+    trees: bool = False,
+    several: bool = False,
 ) -> None:
     """Raise ValueError, a line each, for what a fabric cannot do.
 
@@ -60,8 +56,8 @@ def refuse(
         mistakes.append(
             f"switches: the {fabric} fabric has one, not {len(topology.switches)}"
         )
-    if len(topology.jobs) != 1:
-        mistakes.append(f"jobs: the {fabric} fabric runs one, not {len(topology.jobs)}")
+    if not several:
+        mistakes += _refused_jobs(topology.jobs, fabric)
     for number, link in enumerate(topology.links):
         mistakes += [
             f"links.{number}.{name}: the {fabric} fabric cannot do this; sim and"
@@ -79,6 +75,15 @@ def refuse(
         raise ValueError("\n".join(mistakes))
 
 
+def _refused_jobs(jobs: Sequence[JobPart], fabric: str) -> Iterator[str]:
+    if len(jobs) != 1:
+        names = ", ".join(job.name for job in jobs)
+        yield f"jobs: the {fabric} fabric runs one, not {len(jobs)} ({names})"
+    for number, job in enumerate(jobs):
+        if job.start:
+            yield f"jobs.{number}.start: the {fabric} fabric cannot do this"
+
+
 class Fabric(Closing, ABC):
     """A topology at work."""
 
@@ -87,6 +92,8 @@ class Fabric(Closing, ABC):
     """Fields of links; see `refuse`."""
     trees = False
     """Whether it can have switches below switches."""
+    several = True
+    """Whether it can have several jobs, and jobs that start later."""
 
     def __init__(
         self,
@@ -100,18 +107,18 @@ class Fabric(Closing, ABC):
         Raises ValueError for a topology that it cannot honour, FabricError for what it
         lacks on this machine.
         """
-        refuse(topology, self.name, self.cannot, self.trees)
+        refuse(topology, self.name, self.cannot, trees=self.trees, several=self.several)
         missing = self.missing()
         if missing:
             raise FabricError(f"the {self.name} fabric: " + "; ".join(missing))
         self.topology = topology
-        self.job = topology.jobs[0]
         self.status = status
         self.worker = worker
         self.warm: set[str] = set()
-        self.jobs = 0
+        self.round = 0
+        """Part of the names by which jobs are joined, which do not repeat."""
         self.workers: list[Child] = []
-        """By rank."""
+        """Job by job, by rank."""
 
     @classmethod
     def missing(cls) -> list[str]:
@@ -140,9 +147,12 @@ class Fabric(Closing, ABC):
     def stop(self) -> None:
         """End what is no worker."""
 
-    @property
-    def num_workers(self) -> int:
-        return len(self.job.workers)
+    def seats(self) -> Iterator[tuple[str, str]]:
+        """What messages call each worker, and its host; job by job, by rank."""
+        for job in self.topology.jobs:
+            of_job = f" of {job.name}" if len(self.topology.jobs) > 1 else ""
+            for rank, host in enumerate(job.workers):
+                yield f"worker {rank}{of_job}", host
 
     @property
     def processes(self) -> list[Child]:
@@ -164,109 +174,97 @@ class Fabric(Closing, ABC):
         self.stop()
 
     def train(self, training: Training, listener: Listener) -> list[Event]:
-        """One training on all workers; their `finished` events, by rank.
+        """One training of the only job; its `finished` events, by rank.
 
         Raises FabricError when a process ends or a worker gives up; the fabric is of
         no use then, and only to be closed.
         """
-        self._warm_up(training)
-        for rank, worker in enumerate(self.workers):
-            join = self.join_options(rank, self.num_workers)
-            send(worker, "train", training=asdict(training), join=join)
-        self.jobs += 1
-        finished: dict[int, Event] = {}
-        for rank, event in self._events():
-            listener(rank, event)
-            if event["event"] == "finished":
-                finished[rank] = event
-                if len(finished) == self.num_workers:
-                    break
-        return [finished[rank] for rank in range(self.num_workers)]
+        (outcome,) = self.train_all(training, [listener])
+        if isinstance(outcome, FabricError):
+            raise outcome
+        return outcome
 
-    def _warm_up(self, training: Training) -> None:
-        """Have worker 0 alone compile what this compressor needs, once."""
+    def train_all(
+        self, training: Training, listeners: Sequence[Listener]
+    ) -> list[list[Event] | FabricError]:
+        """One training of every job, all at the same time; of each as `train` has it.
+
+        listeners: one for each job. A job that fails does not disturb the others.
+        """
+        begin = partial(self._begin, training)
+        courses, workers = [], iter(self.workers)
+        for job, listener in zip(self.topology.jobs, listeners, strict=True):
+            own = [next(workers) for _ in job.workers]
+            courses.append(Course(job, own, listener, begin))
+        self._warm_up(training, courses)
+        now = time.monotonic()
+        for course in courses:
+            course.begins = now + course.job.start
+        self._listen(courses, lambda: all(course.is_over for course in courses))
+        self.round += 1
+        return [course.outcome for course in courses]
+
+    def _begin(self, training: Training, course: Course) -> None:
+        for rank, worker in enumerate(course.workers):
+            join = self.join_options(course.job, rank, len(course.workers))
+            send(worker, "train", training=asdict(training), join=join)
+
+    def _warm_up(self, training: Training, courses: Sequence[Course]) -> None:
+        """Have one worker alone compile what this compressor needs, once."""
         method = {"compressor": training.compressor, "options": training.options}
         key = json.dumps(method, sort_keys=True)
         if key in self.warm:
             return
         self.status(f"preparing {training.label} (the first time, kernels compile)")
-        send(self.workers[0], "warm_up", **method, join=self.join_options(0, 1))
-        self.jobs += 1
-        for _, event in self._events():
-            if event["event"] == "warm":
-                break
+        first = courses[0]
+        join = self.join_options(first.job, 0, 1)
+        send(first.workers[0], "warm_up", **method, join=join)
+        self._listen(courses, lambda: first.is_warm or first.is_over)
+        self.round += 1
         self.warm.add(key)
 
-    def join_options(self, rank: int, num_workers: int) -> Event:
+    def join_options(self, job: JobPart, rank: int, num_workers: int) -> Event:
         """Arguments of `intswitch.join`."""
         return {
-            "address": self.endpoint_of(self.job.workers[rank]),
-            "job": f"{self.job.name}-{self.jobs}",
+            "address": self.endpoint_of(job.workers[rank]),
+            "job": f"{job.name}-{self.round}",
             "rank": rank,
             "num_workers": num_workers,
             "timeout": JOIN_TIMEOUT,
-            "num_slots": self.job.num_slots,
-            "slot_bytes": self.job.slot_bytes,
-            "overflow": self.job.overflow,
-            "straggler_timeout": self.job.straggler_timeout,
+            "num_slots": job.num_slots,
+            "slot_bytes": job.slot_bytes,
+            "overflow": job.overflow,
+            "straggler_timeout": job.straggler_timeout,
+            "packet_threshold": job.packet_threshold,
         }
 
-    def _events(self) -> Iterator[tuple[int, Event]]:
-        """What the workers report. The first failure ends it with a FabricError."""
-        for child, line in lines_until(self.processes):
-            if child not in self.workers:
-                if line is None:
-                    raise self._failure(child, None)
-                continue
-            event = None if line is None else json.loads(line)
-            if event is None or event["event"] == "error":
-                raise self._failure(child, event)
-            yield self.workers.index(child), event
+    def _listen(self, courses: Sequence[Course], done: Callable[[], bool]) -> None:
+        """Have the courses take what is said, and proceed, until it is done."""
 
-    def _failure(self, first: Child, event: Event | None) -> FabricError:
-        """Wait for the others' last words, and put together who is gone and why.
+        def moment() -> float:
+            return 0.0 if done() else min(course.next_moment for course in courses)
 
-        Who has ended without a word is the cause; who complains, a consequence.
-        """
-        silent = [first] if event is None else []
-        words = {} if event is None else {first: event["message"]}
-        # through a data plane that is gone, nobody hears anything
-        patience = 0.0 if first in self.data_planes else LAST_WORDS
-        deadline = time.monotonic() + patience
-        others = [child for child in self.processes if child is not first]
-        left = set(others) & set(self.workers)
-        for child, line in lines_until(others, deadline if left else 0.0):
-            if line is None and child not in words:
-                silent.append(child)
-            elif line is not None and '"event": "error"' in line:
-                words[child] = json.loads(line)["message"]
-            if line is None or child in words:
-                left.discard(child)
-            if not left:
-                break
-        # who has ended may not have been read to the end yet
-        mute = [each for each in others if each not in silent and each not in words]
-        silent += ended(mute, within=0.0 if silent else MOMENT)
-        gone = [f"{child.name} {child.ending()}{tail(child)}" for child in silent]
-        said = [f"{child.name}: {text}" for child, text in words.items()]
-        return FabricError("\n".join([*gone, *said]))
+        live = self.processes
+        while not done():
+            gone = []
+            for child, line in lines_until(live, moment):
+                gone += [child] if line is None else []
+                self._tell(courses, child, line)
+            live = [child for child in live if child not in gone]
+            # where nobody is left to say anything, there is nothing to wait for
+            now = time.monotonic() if live else math.inf
+            for course in courses:
+                course.proceed(now, self.others)
 
-
-def ended(children: Sequence[Child], within: float) -> list[Child]:
-    """Those that have ended. If none has, wait so many seconds for the first."""
-    deadline = time.monotonic() + within
-    while True:
-        found = [child for child in children if child.has_ended()]
-        if found or time.monotonic() >= deadline:
-            return found
-        time.sleep(PAUSE)
+    def _tell(self, courses: Sequence[Course], child: Child, line: str | None) -> None:
+        """A worker's course, or all of them if another process says it."""
+        now = time.monotonic()
+        for course in courses:
+            if child in course.workers or child not in self.workers:
+                course.take(child, line, now)
+            if line is None and child in self.data_planes:
+                course.deadline = now  # nobody hears anything any more
 
 
 def send(worker: Child, task: str, **arguments: Any) -> None:
     worker.write(json.dumps({"task": task, **arguments}))
-
-
-def tail(child: Child) -> str:
-    """The end of what a process that ended without a report has printed."""
-    text = child.errors()
-    return f": {text[-2000:]}" if text else ""

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from intswitch.child import Child, lines_until, search_path
 from intswitch.fabrics.bmv2 import SWITCH, Bmv2
-from intswitch.fabrics.fabric import FabricError
+from intswitch.fabrics.course import FabricError
 from intswitch.topology import FOLDERS
 
 SCRIPT = "mininet_star.py"

@@ -11,11 +11,12 @@ from pathlib import Path
 from typing import Any
 
 from intswitch.child import Child
-from intswitch.fabrics.fabric import ENVIRONMENT, Event, Fabric
+from intswitch.fabrics.course import Event
+from intswitch.fabrics.fabric import ENVIRONMENT, Fabric
 from intswitch.sim.from_topology import tree_of_job
 from intswitch.sim.meeting import Meeting, Seat
-from intswitch.sim.simulation import Simulation
-from intswitch.topology import Topology
+from intswitch.sim.simulation import FAST, Simulation
+from intswitch.topology import JobPart, Topology
 from switch.protocol import Overflow, Rule
 
 
@@ -25,15 +26,18 @@ class Sim(Fabric):
     name = "sim"
     cannot = ()
     trees = True
+    several = False
 
     def __init__(self, topology: Topology, **options: Any) -> None:
         super().__init__(topology, **options)
-        if self.job.straggler_timeout > 0:
+        (job,) = topology.jobs
+        if job.straggler_timeout > 0:
             raise ValueError(
-                f"jobs.0.straggler_timeout {self.job.straggler_timeout:g} s: the sim"
+                f"jobs.0.straggler_timeout {job.straggler_timeout:g} s: the sim"
                 " fabric's switches wait for everybody (loopback's and netns' need not)"
             )
-        self.tree, self.cables = tree_of_job(topology, self.job)
+        self.tree, self.cables = tree_of_job(topology, job)
+        self.num_workers = len(job.workers)
         rules = {part.rule for part in topology.switches.values()}
         if len(rules) > 1:
             raise ValueError("switches: the sim fabric has one rule for all of them")
@@ -54,9 +58,9 @@ class Sim(Fabric):
         self.status("starting workers")
         self.folder = tempfile.TemporaryDirectory(prefix="intswitch-sim-")
         self.meeting = Meeting(Path(self.endpoint_of("")), self.build)
-        for rank in range(self.num_workers):
+        for worker, _ in self.seats():
             own = {"GLOO_SOCKET_IFNAME": "lo"}
-            self.workers.append(Child(f"worker {rank}", self.worker, ENVIRONMENT | own))
+            self.workers.append(Child(worker, self.worker, ENVIRONMENT | own))
 
     def stop(self) -> None:
         if self.meeting is not None:
@@ -68,16 +72,18 @@ class Sim(Fabric):
         """The simulation of a job: of all workers, or of one that warms up alone."""
         options = dict(seat.options)
         options["overflow"] = Overflow[options["overflow"].upper()]
+        threshold = options.pop("packet_threshold")
         everybody = seat.num_workers == self.num_workers
         return Simulation(
             tree=self.tree if everybody else tuple(range(seat.num_workers)),
             cables=self.cables if everybody else {},
             rule=self.rule,
             seed=self.topology.seed,
+            recovery=FAST._replace(packet_threshold=threshold),
             **options,
         )
 
-    def join_options(self, rank: int, num_workers: int) -> Event:
-        options = super().join_options(rank, num_workers)
+    def join_options(self, job: JobPart, rank: int, num_workers: int) -> Event:
+        options = super().join_options(job, rank, num_workers)
         del options["timeout"], options["straggler_timeout"]
         return options | {"simulator": options.pop("address")}

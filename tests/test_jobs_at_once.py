@@ -1,0 +1,167 @@
+"""Several jobs of a topology train at the same time, and do not disturb each other."""
+
+import io
+import sys
+import time
+from contextlib import nullcontext
+from dataclasses import replace
+from pathlib import Path
+from threading import Lock
+
+import pytest
+from results import result
+from rich.console import Console
+
+from intswitch import compare
+from intswitch.compare import folder_of, run_at_once
+from intswitch.experiment import Result, Training
+from intswitch.fabrics import course
+from intswitch.fabrics.course import Event, FabricError
+from intswitch.fabrics.loopback import Loopback
+from intswitch.methods import Method
+from intswitch.switch_process import Switch
+from intswitch.topology import Topology, load
+from intswitch.train import Silent, run_jobs
+
+SHORT = Training(workload="digits", compressor="intsgd", steps=5, evaluations=1)
+LONGER = replace(SHORT, steps=200)
+SOON = 8.0
+"""Seconds. The dead worker's stream breaks within 2; then come the last words."""
+TWO = """
+switches: {s: {}}
+hosts: [a, b]
+links: [{between: [a, s]}, {between: [b, s]}]
+jobs:
+  - {name: red, workers: [a]}
+  - {name: blue, workers: [b, a], num_slots: 64, slot_bytes: 256}
+"""
+OBEDIENT = """
+import json, sys, time
+for line in sys.stdin:
+    task = json.loads(line)
+    if task["task"] == "warm_up":
+        print('{"event": "warm"}', flush=True)
+    elif task["training"]["workload"] != "blue dies" or task["join"]["rank"] == 0:
+        event = {"event": "finished", "at": time.monotonic(), **task["join"]}
+        print(json.dumps(event), flush=True)
+    elif "blue" in task["join"]["job"]:
+        sys.exit(3)
+"""
+"""A worker that does as it is told at once. No switch, no torch."""
+
+
+def two(folder: Path, text: str = TWO) -> Topology:
+    path = folder / "two.yaml"
+    path.write_text(text)
+    return load(str(path))
+
+
+@pytest.fixture
+def obedient(monkeypatch: pytest.MonkeyPatch) -> dict[str, list[str]]:
+    monkeypatch.setattr(Switch, "start", lambda self: None)
+    return {"worker": [sys.executable, "-c", OBEDIENT]}
+
+
+def ignore(rank: int, event: Event) -> None:
+    pass
+
+
+def test_each_job_joins_as_its_own(
+    tmp_path: Path, obedient: dict[str, list[str]]
+) -> None:
+    text = TWO.replace("name: red", "start: 200 ms, name: red")
+    with Loopback(two(tmp_path, text), **obedient) as fabric:
+        red, blue = fabric.train_all(SHORT, [ignore, ignore])
+    assert isinstance(red, list)
+    assert isinstance(blue, list)
+    assert [each["job"] for each in red] == ["red-1"]
+    assert [each["job"] for each in blue] == ["blue-1"] * 2
+    assert [each["rank"] for each in blue] == [0, 1]
+    assert [each["bind"] for each in blue] == ["127.1.0.2", "127.1.0.1"]
+    assert [each["num_slots"] for each in (*red, *blue)] == [512, 64, 64]
+    assert red[0]["at"] >= max(each["at"] for each in blue) + 0.1
+
+
+def test_a_job_that_fails_ends_alone(
+    tmp_path: Path, obedient: dict[str, list[str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also those of its workers that have nothing to say."""
+    monkeypatch.setattr(course, "LAST_WORDS", 0.1)
+    text = TWO.replace("name: red", "start: 300 ms, name: red")
+    with Loopback(two(tmp_path, text), **obedient) as fabric:
+        dies = replace(SHORT, workload="blue dies")
+        red, blue = fabric.train_all(dies, [ignore, ignore])
+        status = [worker.process.wait(5) for worker in fabric.workers[1:]]
+    assert isinstance(red, list)
+    assert str(blue) == "worker 1 of blue ended with exit status 3"
+    assert status == [-15, 3]
+
+
+def weights(outcome: Result | FabricError) -> str:
+    assert isinstance(outcome, Result), outcome
+    return outcome.workers[0].weights
+
+
+def alone(num_workers: int, training: Training) -> str:
+    """Weights of a job on a switch of its own, in this process."""
+    from intswitch.reproduce import lockstep
+    from intswitch.trainer import Run
+
+    building = Lock()  # weights come from torch's generator, of which there is one
+
+    def work(network: lockstep.Worker) -> str:
+        with building:
+            method = Method(training.compressor, training.options)
+            run = Run(training, method.create(training.seed), network)
+        for number, _ in run.steps():
+            run.step(number)
+        return run.flat.digest()
+
+    return lockstep.run(num_workers, work)[0]
+
+
+def test_trainings_at_once_are_those_of_each_alone(tmp_path: Path) -> None:
+    """Bit for bit; also of one whose neighbour's worker is killed amid it."""
+    pytest.importorskip("torch")
+
+    killed: list[float] = []
+
+    class Killer(Silent):
+        def stepped(self, step: int, loss: float) -> None:
+            if step == 1:
+                fabric.workers[2].process.kill()
+                killed.append(time.monotonic())
+
+    with Loopback(two(tmp_path)) as fabric:
+        at_once = run_jobs(fabric, SHORT, [Silent(), Silent()])
+        red, blue = run_jobs(fabric, LONGER, [Silent(), Killer()])
+    cause, consequence = str(blue).splitlines()
+    assert cause == "worker 1 of blue was killed by SIGKILL"
+    assert consequence.startswith("worker 0 of blue: ")
+    assert "worker 1" in consequence
+    assert time.monotonic() - killed[0] < SOON
+    assert [weights(each) for each in at_once] == [alone(1, SHORT), alone(2, SHORT)]
+    assert weights(at_once[0]) != weights(at_once[1])
+    assert weights(red) == alone(1, LONGER)
+
+
+def test_the_command_shows_who_is_done_and_names_who_failed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    failure = FabricError("worker 1 of blue was killed by SIGKILL")
+    monkeypatch.setattr(compare, "open_fabric", lambda *_: nullcontext())
+    monkeypatch.setattr(compare, "run_jobs", lambda *_: [result(), failure])
+    monkeypatch.setattr(compare, "write", lambda results, folder: [folder])
+    console = Console(file=io.StringIO(), width=100)
+    with pytest.raises(FabricError, match=r"^job blue failed\nworker 1 of blue was"):
+        run_at_once(SHORT, load("two_jobs"), "loopback", tmp_path, console)
+    lines = console.file.getvalue().splitlines()  # type: ignore[attr-defined]
+    assert lines[1] == "job red"
+    assert lines[2].startswith("training  ")
+    assert lines[-1] == f"wrote {tmp_path}/red"
+
+
+@pytest.mark.parametrize("name", ["a/b", "..", ".", "/"])
+def test_a_name_that_no_folder_has(tmp_path: Path, name: str) -> None:
+    with pytest.raises(ValueError, match="--output cannot make a folder named"):
+        folder_of(tmp_path, name)
