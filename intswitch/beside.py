@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from datetime import timedelta
 from typing import Any
 
+import torch
 from torch import Tensor
 from torch.distributed import (
     AllToAllOptions,
@@ -44,16 +45,23 @@ class BesideTheSwitch(ProcessGroup):
     def alltoall(
         self, outputs: list[Tensor], inputs: list[Tensor], opts: Any = None
     ) -> Work:
-        out, own, given = list(outputs), list(inputs), opts or AllToAllOptions()
-        for each in (out, own):
+        """As parts of one tensor: gloo takes no lists of tensors that differ."""
+        out, given = list(outputs), opts or AllToAllOptions()
+        for each in (out, inputs):
             self.check_list("all_to_all", each)
-        parts = parts_of_lists(out, own)
+        parts = parts_of_lists(out, inputs)
+        own = torch.cat([each.reshape(-1) for each in inputs])
+        flat = own.new_empty(sum(parts.expected))
 
         def start() -> Work:
-            return self.gloo.alltoall(out, own, given)
+            return self.gloo.alltoall_base(flat, own, parts.expected, parts.sent, given)
 
-        what = f"all_to_all {type_name(own[0])}"
-        return self.by_gloo(what, None, [], start, opts, out, parts)
+        def finish() -> None:
+            for each, part in zip(out, flat.split(parts.expected), strict=True):
+                each.copy_(part.view_as(each))
+
+        what = f"all_to_all {type_name(own)}"
+        return self.by_gloo(what, None, [], start, opts, out, parts, finish)
 
     def all_to_all_single(
         self,
@@ -83,18 +91,26 @@ class BesideTheSwitch(ProcessGroup):
         opts: Any,
         result: list[Tensor] | None = None,
         parts: Parts | None = None,
+        finish: Callable[[], None] | None = None,
     ) -> Work:
         """Let gloo do it. With `check` the ranks agree before, and gloo's collectives
         are in one order with the switch's: one that starts has all ranks with it.
-        parts: what they exchange, if that is not of one shape on all of them."""
-        if not self.job.setup.check:
+        parts: what they exchange, if that is not of one shape on all of them. finish:
+        what is left to do when gloo has done its part."""
+        check = self.job.setup.check
+        if not check and finish is None:
             return start()
         stream = stream_after(result or tensors)
 
+        def whole() -> None:
+            start().wait()
+            if finish is not None:
+                finish()
+
         def work() -> None:
-            if parts is not None:
+            if check and parts is not None:
                 agree_on_parts(self.job.network, *parts)
-            done_on(stream, lambda: start().wait())
+            done_on(stream, whole)
 
         return self.submit(what, op, tensors, work, opts, result)
 

@@ -26,13 +26,11 @@ def test_parts_of_rows() -> None:
 
 
 def test_parts_of_lists() -> None:
-    each = [TWO_BY_THREE, TWO_BY_THREE]
-    assert parts_of_lists(each, each) == Parts([6, 6], [6, 6])
-    text = (
-        "all_to_all: tensors of torch.float32 [2, 3], torch.float32 [4]: expected one"
-    )
+    outputs = [TWO_BY_THREE, torch.zeros(0)]
+    assert parts_of_lists(outputs, [FOUR, FOUR]) == Parts([4, 4], [6, 0])
+    text = "all_to_all: tensors of torch.float32, torch.float64: expected one type"
     with pytest.raises(ValueError, match=re.escape(text)):
-        parts_of_lists(each, [FOUR, FOUR])
+        parts_of_lists(outputs, [FOUR, FOUR.double()])
 
 
 @pytest.mark.parametrize(

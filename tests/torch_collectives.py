@@ -134,6 +134,9 @@ def parts_of_any_size_are_exchanged() -> None:
         dist.all_to_all_single(out, given, received, sent)
         expected = torch.repeat_interleave(torch.arange(4), torch.tensor(received))
         assert torch.equal(out, expected.to(dtype)[:, None].expand(-1, 2))
+        shares = [torch.full((2, size), -1, dtype=dtype).t() for size in received]
+        dist.all_to_all(shares, list(given.split(sent)))
+        assert torch.equal(torch.cat(shares), out)
     lists = torch.zeros(4, 3), torch.arange(4.0).add(10 * rank()).repeat(3, 1).t()
     dist.all_to_all(list(lists[0]), [each.contiguous() for each in lists[1]])
     assert lists[0][:, 1].tolist() == [10.0 * r + rank() for r in range(4)]
