@@ -1,10 +1,15 @@
 """Workers that must do the same say what they are about to do, before they do it."""
 
+from collections.abc import Sequence
 from zlib import crc32
 
 import numpy as np
 
+from host.collectives import Collectives
 from host.compressors.base import Network
+
+MOST = 4
+"""Of pairs of workers that an error names."""
 
 
 class Disagreement(ValueError):
@@ -23,6 +28,25 @@ def agree(network: Network, text: str) -> None:
         return
     texts = [each.decode() for each in network.gather(text.encode())]
     raise Disagreement(f"the workers do not do the same: {'; '.join(told(texts))}")
+
+
+def agree_on_parts(
+    network: Collectives, sent: Sequence[int], expected: Sequence[int]
+) -> None:
+    """Raise Disagreement, on every worker, unless each sends every other as many
+    elements as that expects of it. sent, expected: of this one, by rank."""
+    every = network.all_gather(np.array([sent, expected], np.int64))
+    given, wanted = every[:, 0], every[:, 1].T
+    wrong = [
+        f"rank {one} sends {given[one, other]} elements to rank {other}, which expects "
+        f"{wanted[one, other]}"
+        for one, other in np.argwhere(given != wanted)
+    ]
+    if wrong:
+        rest = [f"and {len(wrong) - MOST} more"] if len(wrong) > MOST else []
+        raise Disagreement(
+            f"the workers do not do the same: {'; '.join(wrong[:MOST] + rest)}"
+        )
 
 
 def told(texts: list[str]) -> list[str]:

@@ -51,8 +51,8 @@ class Ordered:
             queue.SimpleQueue()
         )
         self._closed = False
-        self._thread = threading.Thread(target=self._run, name=name, daemon=True)
-        self._thread.start()
+        self._name = name
+        self._start()
         atexit.register(self.close)  # before the interpreter takes threads down
 
     def submit(self, work: Work) -> tuple[Outcome, Any]:
@@ -61,7 +61,10 @@ class Ordered:
         Raises RuntimeError once this is closed.
         """
         if self._closed:
-            raise RuntimeError(f"{self._thread.name} is closed")
+            raise RuntimeError(f"{self._name} is closed")
+        if threading.current_thread() is self._thread:
+            # a future's callback asks for more, and may wait for it: see _run
+            self._start()
         outcome, told = Outcome(), Future()  # type: ignore[var-annotated]
         self._queue.put((work, outcome, told))
         # set_exception would crash DDP's reducer (torch 2.13): a callback that raises
@@ -80,9 +83,16 @@ class Ordered:
             self._abort(abort)
         self._thread.join()
 
+    def _start(self) -> None:
+        self._thread = threading.Thread(target=self._run, name=self._name, daemon=True)
+        self._thread.start()
+
     def _run(self) -> None:
+        """Until the end, or until another thread has taken over: this one is in a
+        callback then, and what that waits for needs somebody to do it."""
+        own = threading.current_thread()
         with torch.no_grad():
-            while (entry := self._queue.get()) is not None:
+            while self._thread is own and (entry := self._queue.get()) is not None:
                 work, outcome, told = entry
                 outcome.settle(work)
                 told.set_result(None)

@@ -1,6 +1,6 @@
 """Tensors of any device and type where the network, or a compressor, takes them."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
@@ -14,8 +14,31 @@ FLOATS = (torch.float32, torch.bfloat16, torch.float16)
 
 
 def type_name(tensor: Tensor) -> str:
-    """Of its elements, as in `float32`."""
-    return str(tensor.dtype).removeprefix("torch.")
+    """Of its elements, as in `float32`; `sparse_coo float32` if it is not dense."""
+    dense = tensor.layout == torch.strided
+    words = [tensor.dtype] if dense else [tensor.layout, tensor.dtype]
+    return " ".join(str(word).removeprefix("torch.") for word in words)
+
+
+def stream_after(tensors: Sequence[Tensor]) -> torch.cuda.Stream | None:
+    """A stream of their device's, of its own, for what is to come after all that the
+    device has been told so far; None on the CPU."""
+    for tensor in tensors:
+        if tensor.is_cuda:
+            stream = torch.cuda.Stream(tensor.device)  # type: ignore[no-untyped-call]
+            stream.wait_stream(torch.cuda.current_stream(tensor.device))
+            return stream
+    return None
+
+
+def done_on(stream: torch.cuda.Stream | None, work: Callable[[], object]) -> None:
+    """Do it, and wait for what the stream has been told by it."""
+    if stream is None:
+        work()
+        return
+    with torch.cuda.stream(stream):
+        work()
+    stream.synchronize()
 
 
 class Staged:
@@ -37,9 +60,8 @@ class Staged:
             self.host = self.tensor.to(self.dtype).contiguous()
 
     def _to_pinned(self) -> Tensor:
-        device = self.tensor.device
-        stream = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
-        stream.wait_stream(torch.cuda.current_stream(device))
+        stream = stream_after([self.tensor])
+        assert stream is not None  # it is called for tensors of CUDA alone
         pinned = torch.empty(self.tensor.shape, dtype=self.dtype, pin_memory=True)
         with torch.cuda.stream(stream):
             pinned.copy_(self.tensor, non_blocking=True)
@@ -67,9 +89,7 @@ class Staged:
             self.tensor.copy_(source)
             return
         stream = torch.cuda.Stream(self.tensor.device)  # type: ignore[no-untyped-call]
-        with torch.cuda.stream(stream):
-            self.tensor.copy_(source, non_blocking=True)
-        stream.synchronize()
+        done_on(stream, lambda: self.tensor.copy_(source, non_blocking=True))
 
 
 class Kept:

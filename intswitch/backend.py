@@ -1,9 +1,9 @@
 """The backend `intswitch` of torch.distributed: collectives through the switch.
 
 What travels as it is (broadcast, gather, scatter) takes any type. Sums of float32,
-bfloat16 and float16 are estimated by the compressor, in one thread and in the order of
-the calls. Gloo, beside it, does what the switch cannot: send and recv, all_to_all, and
-reductions of other types.
+bfloat16 and float16 are estimated by the compressor. Gloo, beside it, does what the
+switch cannot: send and recv, all_to_all, and reductions of other types. Collectives run
+in one thread and in the order of the calls.
 """
 
 from __future__ import annotations
@@ -14,25 +14,20 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.distributed import (
-    AllreduceOptions,
-    PrefixStore,
-    ProcessGroup,
-    ProcessGroupGloo,
-    Work,
-)
+from torch.distributed import AllreduceOptions, Work
 
 from host.agreement import agree
 from host.compressors.base import Compressor
 from host.ordered import Ordered
 from host.staging import FLOATS, Kept, Staged, staged, type_name
 from intswitch.autoload import BACKEND
-from intswitch.job import Job, Options, attempt
+from intswitch.beside import BesideTheSwitch, gloo_at
+from intswitch.job import Job, Options
 from intswitch.reductions import AVG, SUM, reduction_of
 from intswitch.work import SwitchWork, byte_rows, bytes_of, typed
 
 
-class SwitchGroup(ProcessGroup):
+class SwitchGroup(BesideTheSwitch):
     """The ranks of one process group, a job at the switch. See torch's ProcessGroup for
     what the methods take; each returns a Work."""
 
@@ -88,7 +83,14 @@ class SwitchGroup(ProcessGroup):
     def allreduce(self, tensors: list[Tensor], opts: Any = None) -> Work:
         op = SUM if opts is None else opts.reduceOp.op
         if not all(self.does(op, tensor) for tensor in tensors):
-            return self.gloo.allreduce(tensors, opts or AllreduceOptions())
+            given = opts or AllreduceOptions()
+            return self.by_gloo(
+                "all_reduce",
+                op,
+                tensors,
+                lambda: self.gloo.allreduce(tensors, given),
+                opts,
+            )
         places = [self.place_of(tensor, op) for tensor in tensors]
 
         def work() -> None:
@@ -101,13 +103,23 @@ class SwitchGroup(ProcessGroup):
     def allreduce_coalesced(self, tensors: list[Tensor], opts: Any) -> Work:
         op = opts.reduceOp.op
         if not all(self.does(op, tensor) for tensor in tensors):
-            return self.gloo.allreduce_coalesced(tensors, opts)
+            own = list(tensors)  # the caller's may change
+            return self.by_gloo(
+                "all_reduce",
+                op,
+                own,
+                lambda: self.gloo.allreduce_coalesced(own, opts),
+                opts,
+            )
         return self.allreduce(tensors, opts)
 
     def reduce(self, tensors: list[Tensor], opts: Any) -> Work:
         op, root = opts.reduceOp.op, opts.rootRank
+        what = f"reduce to {root}"
         if not all(self.does(op, tensor) for tensor in tensors):
-            return self.gloo.reduce(tensors, opts)
+            return self.by_gloo(
+                what, op, tensors, lambda: self.gloo.reduce(tensors, opts), opts
+            )
         places = [self.place_of(tensor, op) for tensor in tensors]
 
         def work() -> None:
@@ -117,7 +129,7 @@ class SwitchGroup(ProcessGroup):
                     if total is not None and root == self._rank:
                         each.put(total)
 
-        return self.submit(f"reduce to {root}", op, tensors, work, opts)
+        return self.submit(what, op, tensors, work, opts)
 
     def reduce_scatter(
         self, outputs: list[Tensor], inputs: list[list[Tensor]], opts: Any
@@ -135,7 +147,13 @@ class SwitchGroup(ProcessGroup):
         for output, given in zip(outputs, inputs, strict=True):
             self.check_parts("reduce_scatter", given, output)
         if not all(self.does(op, tensor) for tensor in inputs):
-            return self.reduce_scatter_by_gloo(outputs, inputs, opts)
+            flat = [each.view(-1) for each in outputs]
+            parts = [list(each.view(-1).chunk(self._size)) for each in inputs]
+
+            def start() -> Work:
+                return self.gloo.reduce_scatter(flat, parts, opts)
+
+            return self.by_gloo("reduce_scatter", op, inputs, start, opts, outputs)
         pairs = [
             (self.place_of(output, op), self.place_of(given, op))
             for output, given in zip(outputs, inputs, strict=True)
@@ -224,33 +242,6 @@ class SwitchGroup(ProcessGroup):
 
     def barrier(self, opts: Any = None) -> Work:
         return self.submit("barrier", None, [], self.network.barrier, opts)
-
-    # past the switch
-
-    def send(self, tensors: list[Tensor], rank: int, tag: int) -> Work:
-        return self.gloo.send(tensors, rank, tag)
-
-    def recv(self, tensors: list[Tensor], rank: int, tag: int) -> Work:
-        return self.gloo.recv(tensors, rank, tag)
-
-    def recv_anysource(self, tensors: list[Tensor], tag: int) -> Work:
-        return self.gloo.recv_anysource(tensors, tag)
-
-    def alltoall(self, outputs: list[Tensor], inputs: list[Tensor], opts: Any) -> Work:
-        return self.gloo.alltoall(outputs, inputs, opts)
-
-    def all_to_all_single(self, output: Tensor, input: Tensor, *sizes: Any) -> Work:
-        return self.gloo.alltoall_base(output, input, *sizes)
-
-    alltoall_base = all_to_all_single
-
-    def reduce_scatter_by_gloo(
-        self, outputs: list[Tensor], inputs: list[Tensor], opts: Any
-    ) -> Work:
-        parts = [list(each.view(-1).chunk(self._size)) for each in inputs]
-        return self.gloo.reduce_scatter(
-            [each.view(-1) for each in outputs], parts, opts
-        )
 
     # the end
 
@@ -345,21 +336,16 @@ class SwitchGroup(ProcessGroup):
         shapes = ", ".join(f"{type_name(t)} {list(t.shape)}" for t in tensors)
         name = "" if op is None else op.name
         text = " ".join(word for word in (what, name, shapes) if word)
+        outputs = list(tensors if result is None else result)
 
         def run() -> list[Tensor]:
             self.network.timeout = timeout.total_seconds()
             if self.job.setup.check:
                 agree(self.network, text)
             work()
-            return list(tensors) if result is None else result
+            return outputs
 
         return SwitchWork(*self._ordered.submit(run))
-
-    def check_list(self, what: str, tensors: list[Tensor]) -> None:
-        if len(tensors) != self._size:
-            raise ValueError(
-                f"{what}: {len(tensors)} tensors: expected {self._size}, one a rank"
-            )
 
     def check_parts(self, what: str, whole: Tensor, part: Tensor) -> None:
         if whole.numel() != part.numel() * self._size or whole.dtype != part.dtype:
@@ -368,15 +354,3 @@ class SwitchGroup(ProcessGroup):
                 f"{list(part.shape)}: expected one type, and {self._size} times as "
                 "many elements"
             )
-
-
-def gloo_at(
-    address: str, store: Any, rank: int, size: int, timeout: timedelta
-) -> ProcessGroupGloo:
-    """Gloo between the same ranks, on the interface that leads to the switch."""
-    options = ProcessGroupGloo._Options()
-    options._devices = [ProcessGroupGloo.create_device(hostname=address)]
-    options._timeout = timeout
-    return ProcessGroupGloo(
-        PrefixStore(f"{attempt()}/gloo", store), rank, size, options
-    )

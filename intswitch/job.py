@@ -53,8 +53,9 @@ class Options:
     """What averages float32, bfloat16 and float16, as `name:option=value,...`."""
 
     check: bool = True
-    """Compare before each collective what the ranks are about to do. It costs one small
-    packet a rank, and makes an error of what else would wait for its timeout."""
+    """Compare before each collective, gloo's too, what the ranks are about to do. It
+    costs one small packet a rank, and makes an error of what else would wait for its
+    timeout."""
 
     num_slots: int | None = None
     """Of the job, a power of two; None: what suits the switch. Likewise the next."""

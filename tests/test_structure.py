@@ -79,6 +79,7 @@ ONLY_IN: dict[str, tuple[str, ...]] = {
         "host/compressors/exact.py",
         "intswitch/autoload.py",  # tells torch of the backend
         "intswitch/backend.py",
+        "intswitch/beside.py",
         "intswitch/reductions.py",
         "intswitch/work.py",
         "intswitch/gloo.py",  # starts and ends the process group that `exact` uses

@@ -61,6 +61,90 @@ def what_the_switch_cannot_do_gloo_does() -> None:
     assert "Float can't be cast to the desired output type Char" in text, text
 
 
+def fractions(step: int, dtype: torch.dtype) -> Tensor:
+    """Numbers whose sum depends on the order in which they are added."""
+    seed = torch.Generator().manual_seed(100 * step + rank())
+    return (torch.randn(700, generator=seed, dtype=torch.float64) * 1e9).to(dtype)
+
+
+@check
+def gloo_and_the_switch_take_turns() -> None:
+    """Many on their way, and messages past them; what is gloo's has gloo's bits."""
+    works, ours, theirs, passed = [], [], [], torch.zeros(1)
+    for step in range(6):
+        if rank() > 0:
+            dist.recv(passed, rank() - 1)
+        for dtype in WIDE:
+            ours.append(fractions(step, dtype))
+            theirs.append(ours[-1].clone())
+            works.append(dist.all_reduce(ours[-1], async_op=True))
+        total = torch.full((9,), step, dtype=torch.int32)
+        works.append(dist.all_reduce(total, async_op=True))
+        if rank() < 3:
+            dist.send(passed + 1, rank() + 1)
+    for work in reversed(works):
+        assert work.wait()
+        assert work.is_completed()
+    assert (total == 20).all()
+    assert passed.item() == rank()
+    for own, other in zip(ours, theirs, strict=True):
+        dist.all_reduce(other, group=GROUPS["gloo"])
+        assert torch.equal(own, other)
+
+
+@check
+def what_gloo_does_is_a_work_like_any_other() -> None:
+    """Its future, its result; and of tensors that are not dense."""
+    wide, out = fractions(0, torch.float64), torch.zeros(175, dtype=torch.float64)
+    entry = torch.sparse_coo_tensor([[rank()]], [1.0], (5,), check_invariants=True)
+    parts = torch.zeros(4)
+    for work, tensor in (
+        (dist.all_reduce(wide, async_op=True), wide),
+        (dist.reduce(wide, 1, async_op=True), wide),
+        (dist.reduce_scatter_single(out, wide, async_op=True), out),
+        (dist.all_to_all_single(parts, torch.ones(4), async_op=True), parts),
+        (dist.all_reduce(entry, async_op=True), entry),
+    ):
+        assert work.get_future().wait()[0] is tensor
+        assert work.is_success()
+        assert work.result()[0] is tensor
+    assert entry.to_dense().tolist() == [1, 1, 1, 1, 0]
+    tensors = [fractions(1, torch.float64), fractions(2, torch.float64)]
+    copies = [each.clone() for each in tensors]
+    work = group().allreduce_coalesced(tensors, dist.AllreduceCoalescedOptions())
+    kept = list(tensors)
+    tensors.clear()
+    work.wait()
+    dist.all_reduce_coalesced(copies, group=GROUPS["gloo"])
+    assert all(map(torch.equal, kept, copies))
+
+
+@check
+def parts_of_any_size_are_exchanged() -> None:
+    """Rank r sends r + other + 1 rows, or none, to every other rank."""
+
+    def rows(one: int, other: int) -> int:
+        return 0 if (one + other) % 3 == 0 else one + other + 1
+
+    for dtype in (torch.float32, torch.int64):
+        sent = [rows(rank(), other) for other in range(4)]
+        given = torch.full((sum(sent), 2), rank(), dtype=dtype)
+        received = [rows(other, rank()) for other in range(4)]
+        out = torch.full((sum(received), 2), -1, dtype=dtype)
+        dist.all_to_all_single(out, given, received, sent)
+        expected = torch.repeat_interleave(torch.arange(4), torch.tensor(received))
+        assert torch.equal(out, expected.to(dtype)[:, None].expand(-1, 2))
+        shares = [torch.full((2, size), -1, dtype=dtype).t() for size in received]
+        dist.all_to_all(shares, list(given.split(sent)))
+        assert torch.equal(torch.cat(shares), out)
+    lists = torch.zeros(4, 3), torch.arange(4.0).add(10 * rank()).repeat(3, 1).t()
+    dist.all_to_all(list(lists[0]), [each.contiguous() for each in lists[1]])
+    assert lists[0][:, 1].tolist() == [10.0 * r + rank() for r in range(4)]
+    sizes = [3] * 4 if rank() == 1 else None  # equal parts, said or not
+    dist.all_to_all_single(lists[0].view(-1), lists[1].reshape(-1), sizes, sizes)
+    assert lists[0][:, 1].tolist() == [10.0 * r + rank() for r in range(4)]
+
+
 @check
 def bits_are_joined() -> None:
     flags = torch.arange(20) % 4 == rank()
@@ -231,3 +315,24 @@ def asynchronously_and_in_order() -> None:
     for step, (work, tensor) in enumerate(zip(works, tensors, strict=True)):
         assert work.wait()
         assert (tensor == 4 * step).all()
+
+
+@check
+def a_callback_may_ask_for_more_and_wait_for_it() -> None:
+    """As PowerSGD's hook does. The callbacks are there before rank 3 is."""
+    ready = torch.zeros(1)
+    for dtype in (torch.int32, torch.float64):
+
+        def more(told: Any) -> Tensor:
+            doubled = 2 * told.value()[0]
+            return dist.all_reduce(doubled, async_op=True).get_future().wait()[0]
+
+        if rank() == 3:
+            for other in range(3):
+                dist.recv(ready, other)
+        work = dist.all_reduce(torch.ones(2, dtype=dtype), async_op=True)
+        future = work.get_future().then(more)
+        if rank() < 3:
+            dist.send(ready, 3)
+        assert future.wait().tolist() == [32, 32]
+    dist.barrier()
