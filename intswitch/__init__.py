@@ -10,12 +10,15 @@ if TYPE_CHECKING:
     from host.compressors import compressor
     from intswitch.hook import register_hook
     from intswitch.sim.cables import Cable
+    from intswitch.sim.shared import SharedSimulation, SimulatedJob
     from intswitch.sim.simulation import Simulation
     from intswitch.switch_process import Switch
 
 __version__ = "0.1.0"
 __all__ = [
     "Cable",
+    "SharedSimulation",
+    "SimulatedJob",
     "Simulation",
     "Switch",
     "__version__",
@@ -27,6 +30,8 @@ __all__ = [
 # Imported when first used: the command line has no second to spare for numba.
 _HOME = {
     "Cable": "intswitch.sim.cables",
+    "SharedSimulation": "intswitch.sim.shared",
+    "SimulatedJob": "intswitch.sim.shared",
     "Simulation": "intswitch.sim.simulation",
     "Switch": "intswitch.switch_process",
     "join": "host.agent",

@@ -200,6 +200,8 @@ def study(
         intswitch study collectives
     What each level of switches costs:
         intswitch study depth
+    What a second job does to a first that shares its links:
+        intswitch study jobs
     """
     from intswitch.study import command
 

@@ -7,8 +7,8 @@ from typing import Annotated, Literal
 from typer import Argument, Option
 
 Study = Annotated[
-    Literal["loss", "slots", "collectives", "depth"],
-    Argument(metavar="STUDY", help="loss, slots, collectives or depth."),
+    Literal["loss", "slots", "collectives", "depth", "jobs"],
+    Argument(metavar="STUDY", help="loss, slots, collectives, depth or jobs."),
 ]
 QuickStudy = Annotated[
     bool, Option("--quick", help="Fewer cases and smaller vectors: seconds.")

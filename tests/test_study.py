@@ -53,10 +53,10 @@ def test_a_study_writes_what_it_measures(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    """Every case of `slots` and `depth`; of the others, the first few stand for all."""
+    """Every case of the small ones; of the others, the first few stand for all."""
     chosen = study.load(name)
     cases = chosen.cases(QUICK)
-    few = len(cases) if name in ("slots", "depth") else 12
+    few = len(cases) if name in ("slots", "depth", "jobs") else 12
     measured: list[Row] = []
 
     def measure(case: Row, options: Options) -> Row:

@@ -11,6 +11,7 @@ STUDIES = {
     "slots": "Goodput against slots, and against the bandwidth-delay product",
     "collectives": "In-network, ring and parameter server, by the number of workers",
     "depth": "Completion time against the depth of the tree of switches",
+    "jobs": "What a second job does to a first that shares its links",
 }
 
 
