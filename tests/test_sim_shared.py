@@ -134,23 +134,33 @@ def test_sums_of_jobs_that_differ_are_exact_whatever_links_do(
         assert switches == [4, 3, 3]
 
 
+def of(counts: Any, name: str) -> list[int]:
+    """By switch."""
+    return [int(each) for each in counts[:, COUNTERS[name]].sum(axis=1)]
+
+
 def test_packets_of_one_job_count_for_no_other() -> None:
     """A host of one job says that it is of the other, with the same rank."""
     simulation = shared([RED, BLUE])
     simulation.world.workers.windows["job"][1] = 1
     with pytest.raises(SimulationError, match="worker 0 of job 1 has 0 of 400 results"):
         simulation.aggregate(timeout=0.01)
-    # by switch; 0 is for jobs that nobody knows
     unknown, red, blue = np.moveaxis(simulation.world.switches.counters, 1, 0)
-
-    def of(counts: Any, name: str) -> list[int]:
-        return [int(each) for each in counts[:, COUNTERS[name]].sum(axis=1)]
-
     assert of(red, "accepted") == [2 * CHUNKS] * 3
     assert of(red, "results") == [CHUNKS] * 3
     assert of(red, "unknown_source")[1] == simulation.world.workers.sent[1] > 0
     assert of(blue, "accepted") == [32, 0, 32]  # a window of worker 3's
     assert not unknown.any()
+
+
+def test_a_switch_knows_no_job_that_does_not_pass_through_it() -> None:
+    simulation = shared([replace(RED, workers=(0, 1)), replace(RED, workers=(2, 3))])
+    simulation.world.workers.windows["job"][0] = 2
+    with pytest.raises(SimulationError, match="worker 0 of job 0 has 0 of 400 results"):
+        simulation.aggregate(timeout=0.01)
+    unknown = simulation.world.switches.counters[:, 0]
+    sent = int(simulation.world.workers.sent[0])
+    assert of(unknown, "unknown_job") == [0, sent, 0]
 
 
 @pytest.mark.parametrize(
