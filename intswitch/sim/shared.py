@@ -8,8 +8,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from intswitch.sim import payloads
 from intswitch.sim.contents import from_seed
+from intswitch.sim.payloads import SeedPlan, checks_of, new_plan, vector
 from intswitch.sim.report import JobReport, SharedReport, link_figures
 from intswitch.sim.simulated import (
     ANYWHERE,
@@ -109,7 +109,7 @@ class SharedSimulation(Simulated):
         self._begin(tasks, [np.full(len(job.workers), job.start) for job in self.jobs])
         self._go(from_seed(plan), timeout)
         reports = [
-            JobReport(**self._figures(row, task, began[row], plan.wrong[row]))
+            JobReport(**self._figures(row, task, began[row], checks_of(plan, row)))
             for row, task in enumerate(tasks)
         ]
         report = SharedReport(jobs=reports, **link_figures(self.world))
@@ -118,20 +118,20 @@ class SharedSimulation(Simulated):
             raise SimulationError("; ".join(report.contradictions()))
         return report
 
-    def _plan(self, tasks: Sequence[Task]) -> payloads.SeedPlan:
+    def _plan(self, tasks: Sequence[Task]) -> SeedPlan:
         job_of = np.zeros(self.num_workers, np.int64)
         vectors = []
         for row, (job, task) in enumerate(zip(self.jobs, tasks, strict=True)):
             job_of[list(job.workers)] = row
             vectors.append(
-                payloads.vector(
+                vector(
                     job.num_elements, task.elements_per_chunk, job.element_type,
                     job.sums_into, len(job.workers),
                 )
             )  # fmt: skip
         num_slots = max(job.num_slots for job in self.jobs)
         everybody = np.zeros((0, self.num_workers), np.bool_)
-        return payloads.new_plan(self.seed, vectors, job_of, num_slots, everybody)
+        return new_plan(self.seed, vectors, job_of, num_slots, everybody)
 
     def _name(self, number: int) -> str:
         for row, job in enumerate(self.jobs):

@@ -24,6 +24,7 @@ from intswitch.sim.loop import (
     WANTING,
     loop_of,
 )
+from intswitch.sim.payloads import WORD
 from intswitch.sim.report import job_figures, start_counting
 from intswitch.sim.roll import new_roll
 from intswitch.sim.state import (
@@ -151,7 +152,7 @@ class Simulated:
             for task in tasks
         )
         self.world.totals.finished[0] = 0
-        self.world = self.world._replace(desk=new_desk(width))
+        self.world = self.world._replace(desk=new_desk(-(-width // WORD) * WORD))
         start_counting(self.world, self.now)
 
     def _begin_job(self, own: list[int], task: Task, begins: Times) -> None:
@@ -213,7 +214,7 @@ class Simulated:
         return f"worker {number}"
 
     def _figures(
-        self, row: int, task: Task, began: float, checks: NDArray[np.int64]
+        self, row: int, task: Task, began: float, checks: Any
     ) -> dict[str, Any]:
         """Of a `JobReport`, but for what stragglers change."""
         width = bytes_of(task.elements_per_chunk, result_type_of(task.kind))

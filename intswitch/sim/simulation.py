@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -98,7 +99,7 @@ class Simulation(Simulated):
             self.seed, [vector], job_of, self.num_slots, roll.present
         )
         report = self.run(
-            task, from_seed(plan), plan.wrong[0], progress,
+            task, from_seed(plan), payloads.checks_of(plan, 0), progress,
             timeout=timeout, starts=starts, roll=roll,
         )  # fmt: skip
         certain = self.rule == Rule.SAFE and not report.faults["missed"]
@@ -110,7 +111,7 @@ class Simulation(Simulated):
         self,
         task: Task,
         plan: Contents,
-        checks: NDArray[np.int64],
+        checks: Any,
         progress: Callable[[int], None] = lambda chunks: None,
         on_wanting: Callable[[int], None] = lambda rank: None,
         timeout: float = TIMEOUT,
