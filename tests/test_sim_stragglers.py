@@ -58,6 +58,14 @@ def test_with_everybody_in_time_nothing_is_different() -> None:
     assert (found.workers_in.tolist(), found.partial, found.lacking) == ([2], 0, 0)
 
 
+def test_a_patience_without_end_does_not_move_the_clock() -> None:
+    """Else a float has no room, some time, for what a packet takes."""
+    patient = simulation((0, 1), straggler_timeout=1e6)
+    for number in (1, 2):
+        patient.aggregate(FULL)
+        assert patient.now < number * 1e-3
+
+
 def test_all_wait_where_switches_do() -> None:
     late = 5 * PATIENCE
     waiting = simulation((0, 1), straggler_timeout=0.0)
