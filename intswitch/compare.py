@@ -81,7 +81,7 @@ def run_all(
             show(results, console)
         if results and folder:
             for path in write(results, folder):
-                console.print(f"wrote {path}", highlight=False)
+                console.print(f"wrote {path}", highlight=False, markup=False)
 
 
 def run_at_once(
@@ -97,8 +97,8 @@ def run_at_once(
     """
     names = [job.name for job in topology.jobs]
     folders = {name: folder_of(folder, name) for name in names} if folder else {}
-    if folder:
-        folder.mkdir(parents=True, exist_ok=True)  # as in `run_all`
+    for each in folders.values():
+        each.mkdir(parents=True, exist_ok=True)  # as in `run_all`
     with (
         Display(console) as display,
         open_fabric(fabric, topology, display.status) as opened,
@@ -112,9 +112,8 @@ def run_at_once(
         console.print(f"\njob {name}", style="bold", highlight=False, markup=False)
         summarize(outcome, console)
         if folders:
-            folders[name].mkdir(exist_ok=True)
             for path in write([outcome], folders[name]):
-                console.print(f"wrote {path}", highlight=False)
+                console.print(f"wrote {path}", highlight=False, markup=False)
     if failures:
         raise FabricError("\n".join(failures))
 

@@ -151,14 +151,23 @@ def test_the_command_shows_who_is_done_and_names_who_failed(
     failure = FabricError("worker 1 of blue was killed by SIGKILL")
     monkeypatch.setattr(compare, "open_fabric", lambda *_: nullcontext())
     monkeypatch.setattr(compare, "run_jobs", lambda *_: [result(), failure])
-    monkeypatch.setattr(compare, "write", lambda results, folder: [folder])
+    monkeypatch.setattr(compare, "write", lambda results, folder: [folder / "[b]"])
     console = Console(file=io.StringIO(), width=100)
     with pytest.raises(FabricError, match=r"^job blue failed\nworker 1 of blue was"):
         run_at_once(SHORT, load("two_jobs"), "loopback", tmp_path, console)
     lines = console.file.getvalue().splitlines()  # type: ignore[attr-defined]
     assert lines[1] == "job red"
     assert lines[2].startswith("training  ")
-    assert lines[-1] == f"wrote {tmp_path}/red"
+    assert lines[-1] == f"wrote {tmp_path}/red/[b]"
+
+
+def test_a_folder_that_cannot_be_made_is_told_before_the_training(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "blue").touch()
+    monkeypatch.setattr(compare, "open_fabric", lambda *_: pytest.fail("it begins"))
+    with pytest.raises(FileExistsError, match="blue"):
+        run_at_once(SHORT, load("two_jobs"), "loopback", tmp_path, Console())
 
 
 @pytest.mark.parametrize("name", ["a/b", "..", ".", "/"])
