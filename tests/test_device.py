@@ -21,6 +21,7 @@ import torch
 
 import host.compressors.base as base
 import host.compressors.device as device
+from host import ddp
 from host.compressors import compressor, names
 from host.compressors.device import DeviceSum, first_non_finite, largest_bits_of
 from host.compressors.integers import integer_format
@@ -29,7 +30,11 @@ from host.compressors.quantize import NON_FINITE, random_key
 from host.compressors.stream import IntegerSum, ScaledSum
 from host.packetizer import Results
 from host.staging import Kept, Staged, staged
+from intswitch import backend
+from intswitch.reductions import SUM
 from switch.protocol import NO_EXPONENT, Flag
+
+MAX = torch.distributed.ReduceOp.MAX
 
 FORMATS = [
     integer_format(element, result)
@@ -300,16 +305,21 @@ def test_work_on_a_device_waits_for_what_was_before_and_is_done_when_told(
     streams = Streams()
     for name in ("Stream", "current_stream", "stream"):
         monkeypatch.setattr(torch.cuda, name, getattr(streams, name))
-    monkeypatch.setattr(torch.Tensor, "record_stream", lambda self, stream: None)
+    monkeypatch.setattr(
+        torch.Tensor,
+        "record_stream",
+        lambda self, stream: streams.log.append(f"memory is kept for {stream.name}"),
+    )
     tensor = torch.ones(4, dtype=torch.bfloat16)
     kept = Kept(tensor, torch.float32)
-    assert streams.log == ["stream 1 waits for torch's"]
+    before = ["stream 1 waits for torch's", "memory is kept for stream 1"]
+    assert streams.log == before
     with kept.working():
         assert streams.now == "stream 1"
         kept.get().mul_(3)
     kept.put()
     assert (tensor == 3).all()
-    assert streams.log[1:] == ["stream 1 waits for torch's", "stream 1 is through"]
+    assert streams.log[2:] == ["stream 1 waits for torch's", "stream 1 is through"]
     with kept.working():
         kept.put(torch.full((4,), 5.0))
     assert (tensor == 5).all()
@@ -319,6 +329,44 @@ def test_only_where_the_compressor_takes_it() -> None:
     assert isinstance(staged(torch.ones(1), torch.float32, devices=True), Staged)
     there = {name for name in names() if compressor(name).devices}
     assert there == {"intsgd", "fixed", "heuristic"}
+
+
+@pytest.fixture
+def allowed(monkeypatch: pytest.MonkeyPatch) -> list[bool]:
+    """Whether what is reduced may stay on a device: what callers say."""
+    told: list[bool] = []
+
+    def listen(tensor: torch.Tensor, dtype: torch.dtype, devices: bool) -> Staged:
+        told.append(devices)
+        return Staged(tensor, dtype)
+
+    for module in (ddp, backend):
+        monkeypatch.setattr(module, "staged", listen)
+    return told
+
+
+def test_gradients_of_ddp_stay_where_they_lie(allowed: list[bool]) -> None:
+    model = torch.nn.Linear(3, 1, bias=False)
+    bucket: Any = SimpleNamespace(
+        parameters=lambda: [model.weight],
+        buffer=lambda: torch.ones(3),
+        index=lambda: 0,
+        is_last=lambda: True,
+    )
+    for devices in (True, False):
+        made: Any = compressor("intsgd")
+        made.devices = devices
+        ddp.HookState(model, made, alone()).average(bucket).wait()
+    assert allowed == [True, False]
+
+
+def test_what_is_not_averaged_comes_to_the_cpu(allowed: list[bool]) -> None:
+    floats, whole = torch.ones(3), torch.ones(3, dtype=torch.int32)
+    for devices in (True, False):
+        group: Any = SimpleNamespace(job=SimpleNamespace(devices=devices))
+        for tensor, op in ((floats, SUM), (floats, MAX), (whole, SUM)):
+            backend.SwitchGroup.place_of(group, tensor, op)
+    assert allowed == [True, False, False, False, False, False]
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
