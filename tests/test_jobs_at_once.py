@@ -3,7 +3,7 @@
 import io
 import sys
 import time
-from contextlib import nullcontext
+from contextlib import closing, nullcontext
 from dataclasses import replace
 from pathlib import Path
 from threading import Lock
@@ -13,6 +13,7 @@ from results import result
 from rich.console import Console
 
 from intswitch import compare
+from intswitch.child import Child
 from intswitch.compare import folder_of, run_at_once
 from intswitch.experiment import Result, Training
 from intswitch.fabrics import course
@@ -95,6 +96,30 @@ def test_a_job_that_fails_ends_alone(
     assert isinstance(red, list)
     assert str(blue) == "worker 1 of blue ended with exit status 3"
     assert status == [-15, 3]
+
+
+@pytest.mark.parametrize("is_data_plane", [False, True])
+def test_a_switch_that_ends_is_the_end_of_all_jobs(
+    tmp_path: Path,
+    obedient: dict[str, list[str]],
+    monkeypatch: pytest.MonkeyPatch,
+    is_data_plane: bool,
+) -> None:
+    """Without a word of the workers; at once, if they cannot notice."""
+    monkeypatch.setattr(course, "MOMENT", 5.0 if is_data_plane else 0.05)
+    with closing(Child("the switch", ["false"])) as switch:
+
+        class WithSwitch(Loopback):
+            others = [switch]  # noqa: RUF012 - is not changed
+            data_planes = others if is_data_plane else []
+
+        mute = {"worker": ["sleep", "5"]}
+        with WithSwitch(two(tmp_path), **mute) as fabric:
+            began = time.monotonic()
+            outcomes = fabric.train_all(SHORT, [ignore, ignore])
+    assert time.monotonic() - began < 3
+    told = [str(each).splitlines()[0] for each in outcomes]
+    assert told == ["the switch ended with exit status 1"] * 2
 
 
 def weights(outcome: Result | FabricError) -> str:
