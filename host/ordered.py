@@ -51,6 +51,8 @@ class Ordered:
             queue.SimpleQueue()
         )
         self._closed = False
+        self._door = threading.Lock()
+        """Held while something is queued: the end comes behind everything."""
         self._name = name
         self._start()
         atexit.register(self.close)  # before the interpreter takes threads down
@@ -60,13 +62,14 @@ class Ordered:
 
         Raises RuntimeError once this is closed.
         """
-        if self._closed:
-            raise RuntimeError(f"{self._name} is closed")
-        if threading.current_thread() is self._thread:
-            # a future's callback asks for more, and may wait for it: see _run
-            self._start()
         outcome, told = Outcome(), Future()  # type: ignore[var-annotated]
-        self._queue.put((work, outcome, told))
+        with self._door:
+            if self._closed:
+                raise RuntimeError(f"{self._name} is closed")
+            if threading.current_thread() is self._thread:
+                # a future's callback asks for more, and may wait for it: see _run
+                self._start()
+            self._queue.put((work, outcome, told))
         # set_exception would crash DDP's reducer (torch 2.13): a callback that raises
         # makes a future that fails as it should
         return outcome, told.then(lambda _: outcome.wait())
@@ -74,11 +77,14 @@ class Ordered:
     def close(self, abort: str | None = "it is being closed") -> None:
         """End the thread. abort: why what is queued fails; None: it is done first. Safe
         to call twice."""
-        if self._closed:
-            return
-        self._closed = True
+        with self._door:
+            if self._closed:
+                return
+            self._closed = True
+            if threading.current_thread() is self._thread:
+                self._start()  # a callback ends it: what is queued is done all the same
+            self._queue.put(None)
         atexit.unregister(self.close)
-        self._queue.put(None)
         if abort is not None:
             self._abort(abort)
         self._thread.join()

@@ -22,6 +22,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 
 GRACE = 3.0
 """Seconds from the polite signal to the other one."""
+LONGEST_WAIT = 3600.0
+"""Seconds after which a deadline is looked at again: the kernel counts to 24 days."""
 
 
 def python(*module: str) -> list[str]:
@@ -123,7 +125,7 @@ def lines_until(
             left = moment - time.monotonic()
             if left <= 0:
                 return
-            for key, _ in selector.select(None if math.isinf(left) else left):
+            for key, _ in selector.select(min(left, LONGEST_WAIT)):
                 lines = key.data.read()
                 if lines is None:
                     selector.unregister(key.data)

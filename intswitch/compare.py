@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 from rich.console import Console
@@ -81,7 +82,7 @@ def run_all(
             show(results, console)
         if results and folder:
             for path in write(results, folder):
-                console.print(f"wrote {path}", highlight=False)
+                console.print(f"wrote {path}", highlight=False, markup=False)
 
 
 def run_at_once(
@@ -93,30 +94,34 @@ def run_at_once(
 ) -> None:
     """Train all jobs of a topology at the same time; show, and write, each by itself.
 
-    Raises FabricError for those that failed, once the others are done.
+    Raises FabricError for those that failed, once the others are done. An interrupt
+    leaves the results of those that are.
     """
     names = [job.name for job in topology.jobs]
     folders = {name: folder_of(folder, name) for name in names} if folder else {}
-    if folder:
-        folder.mkdir(parents=True, exist_ok=True)  # as in `run_all`
-    with (
-        Display(console) as display,
-        open_fabric(fabric, topology, display.status) as opened,
-    ):
-        outcomes = run_jobs(opened, training, display.of_jobs(names))
-    failures: list[str] = []
-    for name, outcome in zip(names, outcomes, strict=True):
-        if isinstance(outcome, FabricError):
-            failures += [f"job {name} failed", *str(outcome).splitlines()]
-            continue
-        console.print(f"\njob {name}", style="bold", highlight=False, markup=False)
-        summarize(outcome, console)
-        if folders:
-            folders[name].mkdir(exist_ok=True)
-            for path in write([outcome], folders[name]):
-                console.print(f"wrote {path}", highlight=False)
-    if failures:
-        raise FabricError("\n".join(failures))
+    for each in folders.values():
+        each.mkdir(parents=True, exist_ok=True)  # as in `run_all`
+    results: dict[str, Result] = {}
+    try:
+        with (
+            Display(console) as display,
+            open_fabric(fabric, topology, display.status) as opened,
+        ):
+            done = [partial(results.__setitem__, name) for name in names]
+            failures = run_jobs(opened, training, display.of_jobs(names), done)
+    finally:
+        for name in [name for name in names if name in results]:
+            console.print(f"\njob {name}", style="bold", highlight=False, markup=False)
+            summarize(results[name], console)
+            for path in write([results[name]], folders[name]) if folders else ():
+                console.print(f"wrote {path}", highlight=False, markup=False)
+    told = [
+        f"job {name} failed\n{failure}"
+        for name, failure in zip(names, failures, strict=True)
+        if failure is not None
+    ]
+    if told:
+        raise FabricError("\n".join(told))
 
 
 def folder_of(folder: Path, name: str) -> Path:

@@ -23,6 +23,7 @@ import torch
 from host.access import Access
 from host.agent import Network, join
 from host.compressors.base import Compressor
+from host.compressors.device import compile_kernels
 from intswitch.methods import Method
 from intswitch.switch_process import PATIENCE, Switch, say
 from switch.config import SwitchConfig
@@ -274,23 +275,16 @@ def warm_up(setup: Setup) -> None:
     told.start()
     try:
         with join_by(setup, f"{setup.job} alone", 0, 1, PATIENCE) as network:
-            for gradient in gradients_of(setup):
-                compressor = setup.create()
-                # the first step may differ from the others
-                for _ in range(2):
-                    compressor.average(gradient, network)
+            gradient, compressor = np.ones(8, np.float32), setup.create()
+            # the first step may differ from the others
+            for _ in range(2 if setup.averages else 0):
+                compressor.average(gradient, network)
+            if compressor.devices and torch.version.cuda is not None:
+                compile_kernels(network)
             network.max(np.ones(2, np.int32))
             network.gather(b"warm")
     finally:
         told.cancel()
-
-
-def gradients_of(setup: Setup) -> list[Any]:
-    """One of each kind that the compressor may meet."""
-    kinds: list[Any] = [np.ones(8, np.float32)] if setup.averages else []
-    if setup.create().devices and torch.cuda.is_available():
-        kinds.append(torch.ones(8, device="cuda"))
-    return kinds
 
 
 def attempt() -> str:

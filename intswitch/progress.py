@@ -8,6 +8,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
@@ -81,7 +82,7 @@ class Display(Bar):
         """One for each of several trainings at the same time, bar below bar."""
         displays = [copy(self) for _ in names]
         for display, name in zip(displays, names, strict=True):
-            display.prefix = f"{name} "
+            display.prefix = f"{escape(name)} "  # "[red]" is no colour
         for display in displays[1:]:  # the first has this one's bar
             display.task = self.progress.add_task(
                 display.prefix, total=None, figures=""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
 from intswitch.experiment import Evaluated, Finished, Result, Started, Training
@@ -31,11 +31,19 @@ class Silent:
 class _Gathering:
     """Puts the workers' reports of one training together."""
 
-    def __init__(self, training: Training, num_workers: int, watcher: Watcher) -> None:
+    def __init__(
+        self,
+        training: Training,
+        num_workers: int,
+        watcher: Watcher,
+        done: Callable[[Result], None] = lambda result: None,
+    ) -> None:
         self.training = training
         self.num_workers = num_workers
         self.watcher = watcher
+        self.done = done
         self.began = self.ended = 0.0
+        self.finished: dict[int, Event] = {}
         self.begin: Started | None = None
         self.shares: defaultdict[int, dict[int, dict[str, Any]]] = defaultdict(dict)
         self.evaluations: list[Evaluated] = []
@@ -43,7 +51,8 @@ class _Gathering:
     def __call__(self, rank: int, event: dict[str, Any]) -> None:
         name = event["event"]
         if name in ("started", "step", "evaluated", "finished"):
-            getattr(self, f"_{name}")(rank, _fields(event))
+            fields = {field: event[field] for field in event if field != "event"}
+            getattr(self, f"_{name}")(rank, fields)
 
     def _started(self, rank: int, event: dict[str, Any]) -> None:
         if rank == 0:
@@ -57,6 +66,9 @@ class _Gathering:
 
     def _finished(self, rank: int, event: dict[str, Any]) -> None:
         self.ended = time.monotonic()
+        self.finished[rank] = event
+        if len(self.finished) == self.num_workers:
+            self.done(self.result())
 
     def _evaluated(self, rank: int, event: dict[str, Any]) -> None:
         """Every worker tries a share of the test set; shares come as sums."""
@@ -76,43 +88,41 @@ class _Gathering:
         self.evaluations.append(whole)
         self.watcher.evaluated(whole)
 
-    def result(self, events: Sequence[Event]) -> Result:
-        """events: `finished`, by rank."""
+    def result(self) -> Result:
+        """Once all workers have finished."""
         assert self.begin is not None
         return Result(
             training=self.training,
             started=self.begin,
             evaluations=self.evaluations,
-            workers=[Finished(**_fields(event)) for event in events],
+            workers=[Finished(**self.finished[n]) for n in range(self.num_workers)],
             wall_seconds=self.ended - self.began,
         )
 
 
-def _fields(event: Event) -> dict[str, Any]:
-    return {field: value for field, value in event.items() if field != "event"}
-
-
 def run(fabric: Fabric, training: Training, watcher: Watcher | None = None) -> Result:
     """Train the only job once on `fabric`. Raises FabricError when a process fails."""
-    (outcome,) = run_jobs(fabric, training, [watcher or Silent()])
-    if isinstance(outcome, FabricError):
-        raise outcome
-    return outcome
+    results: list[Result] = []
+    (failure,) = run_jobs(fabric, training, [watcher or Silent()], [results.append])
+    if failure is not None:
+        raise failure
+    return results[0]
 
 
 def run_jobs(
-    fabric: Fabric, training: Training, watchers: Sequence[Watcher]
-) -> list[Result | FabricError]:
-    """Train every job once, all at the same time; what came of each.
+    fabric: Fabric,
+    training: Training,
+    watchers: Sequence[Watcher],
+    done: Sequence[Callable[[Result], None]],
+) -> list[FabricError | None]:
+    """Train every job once, all at the same time; why each failed, if it did.
 
-    watchers: one for each job.
+    watchers: one for each job. done: told each job's result, as soon as there is one.
     """
+    jobs = zip(fabric.topology.jobs, watchers, done, strict=True)
     gatherings = [
-        _Gathering(training, len(job.workers), watcher)
-        for job, watcher in zip(fabric.topology.jobs, watchers, strict=True)
+        _Gathering(training, len(job.workers), watcher, told)
+        for job, watcher, told in jobs
     ]
     outcomes = fabric.train_all(training, gatherings)
-    return [
-        outcome if isinstance(outcome, FabricError) else gathering.result(outcome)
-        for gathering, outcome in zip(gatherings, outcomes, strict=True)
-    ]
+    return [each if isinstance(each, FabricError) else None for each in outcomes]

@@ -80,6 +80,9 @@ def parse_model(
     if not isinstance(document, dict):
         fields = ", ".join(model.model_fields)
         raise FileError(f"{path}: expected the fields {fields}; the file has none")
+    twice = [f"{path}:{line}: {text}" for line, text in _repeated(node)]
+    if twice:  # the parser keeps the last, and nobody knows which was meant
+        raise FileError("\n".join(twice))
     mistakes: list[Mistake] = []
     try:
         found = model.model_validate(document)
@@ -97,6 +100,22 @@ def _parse(text: str, path: Path | str) -> tuple[yaml.Node | None, Any]:
         return yaml.compose(text), yaml.safe_load(text)
     except yaml.YAMLError as error:
         raise FileError(_no_yaml(path, error)) from None
+
+
+def _repeated(node: Any, above: str = "") -> Iterator[tuple[int, str]]:
+    """Fields that a mapping has more than once: line, and what is wrong."""
+    if isinstance(node, yaml.SequenceNode):
+        for number, part in enumerate(node.value):
+            yield from _repeated(part, f"{above}{number}.")
+    if not isinstance(node, yaml.MappingNode):
+        return
+    first: dict[str, int] = {}
+    for key, value in node.value:
+        line, name = key.start_mark.line + 1, str(key.value)
+        if name in first:
+            yield line, f"{above}{name}: has been given in line {first[name]} before"
+        first.setdefault(name, line)
+        yield from _repeated(value, f"{above}{name}.")
 
 
 def _no_yaml(path: Path | str, error: yaml.YAMLError) -> str:

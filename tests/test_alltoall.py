@@ -4,6 +4,8 @@ What ranks do not do alike is in tests/torch_failures.py.
 """
 
 import re
+from collections.abc import Callable
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -13,6 +15,7 @@ pytest.importorskip("torch")
 import torch
 
 from intswitch.alltoall import Parts, parts_of_lists, parts_of_rows
+from intswitch.beside import BesideTheSwitch
 
 FOUR, TWO_BY_THREE = torch.zeros(4), torch.zeros(2, 3)
 
@@ -52,3 +55,28 @@ def test_parts_of_lists() -> None:
 def test_what_cannot_be(tensors: Any, received: Any, sent: Any, said: str) -> None:
     with pytest.raises(ValueError, match=re.escape(f"all_to_all_single: {said}")):
         parts_of_rows(*tensors, received, sent, 2)
+
+
+def test_without_check_gloo_begins_in_the_order_of_the_calls() -> None:
+    """Not when the switch is through with what was before, here sooner, there later."""
+    log: list[str] = []
+    later: list[Callable[[], None]] = []
+
+    def exchange(out: torch.Tensor, given: torch.Tensor, *_: Any) -> Any:
+        log.append("begun")
+        return SimpleNamespace(wait=lambda: (log.append("done"), out.copy_(given)))
+
+    class Alone(BesideTheSwitch):
+        _size = 1
+        job: Any = SimpleNamespace(setup=SimpleNamespace(check=False))
+        gloo: Any = SimpleNamespace(alltoall_base=exchange)
+
+        def submit(self, what: Any, op: Any, tensors: Any, work: Any, *_: Any) -> Any:
+            later.append(work)
+
+    out = torch.zeros(4)
+    Alone(0, 1).alltoall([out], [FOUR + 1])
+    assert log == ["begun"]
+    later[0]()
+    assert log == ["begun", "done"]
+    assert out.tolist() == [1, 1, 1, 1]

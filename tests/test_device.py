@@ -1,8 +1,7 @@
 """host/compressors/device.py and what leads there: torch's operations make what the
 compiled kernels make, bit for bit. Tensors on the CPU stand for those of a device."""
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any
 
@@ -21,15 +20,17 @@ import torch
 
 import host.compressors.base as base
 import host.compressors.device as device
-from host.compressors import compressor, names
+from host.compressors import compressor
 from host.compressors.device import DeviceSum, first_non_finite, largest_bits_of
 from host.compressors.integers import integer_format
 from host.compressors.norms import largest_bits_of as largest_bits_here
 from host.compressors.quantize import NON_FINITE, random_key
 from host.compressors.stream import IntegerSum, ScaledSum
 from host.packetizer import Results
-from host.staging import Kept, Staged, staged
+from host.staging import staged
 from switch.protocol import NO_EXPONENT, Flag
+
+MAX = torch.distributed.ReduceOp.MAX
 
 FORMATS = [
     integer_format(element, result)
@@ -131,10 +132,10 @@ def test_all_is_as_the_kernels_make_it(
         for one, other in zip(filled(here), filled(there), strict=True):
             equal(one, other)
         # marks of chunks that are not finite end a step; nobody asks for a mean then
-        if here.first_non_finite is None:
-            equal(here.share(), there.share())
         answer(here, seed)
         answer(there, seed)
+        if here.first_non_finite is None:
+            equal(here.share(), there.share())
     equal(here.scaled.mean, there.mean)
     for name in ("beyond", "empty", "squares", "tally"):
         equal(getattr(here, name), getattr(there, name))
@@ -152,6 +153,17 @@ def test_random_numbers_go_on_where_a_part_ends(
 
     expected = [uniform(np.uint32(start + i), key) for i in range(10)]
     equal(np.array(expected, np.float32), found)
+
+
+def test_kernels_compile_without_a_device() -> None:
+    seen: list[Any] = []
+    network: Any = SimpleNamespace(
+        num_workers=1, slot_bytes=64, aggregate=lambda stream: seen.append(stream)
+    )
+    device.compile_kernels(network)
+    (stream,) = seen
+    assert isinstance(stream, DeviceSum)
+    assert filled(stream).payload[0, 0] == 1
 
 
 def test_largest_elements() -> None:
@@ -264,61 +276,7 @@ def test_other_compressors_refuse_a_device(on_devices: None) -> None:
                 compressor(name).average(tensor, alone())
 
 
-# streams of a device
-
-
-class Streams:
-    """Stands for torch.cuda: which stream is at work, and what waits for what."""
-
-    def __init__(self) -> None:
-        self.now = "torch's"
-        self.log: list[str] = []
-        self.count = 0
-
-    def Stream(self, device: Any) -> Any:
-        self.count += 1
-        name = f"stream {self.count}"
-        return SimpleNamespace(
-            name=name,
-            wait_stream=lambda other: self.log.append(f"{name} waits for {other}"),
-            synchronize=lambda: self.log.append(f"{name} is through"),
-        )
-
-    def current_stream(self, device: Any) -> str:
-        return self.now
-
-    @contextmanager
-    def stream(self, stream: Any) -> Iterator[None]:
-        before, self.now = self.now, stream.name
-        yield
-        self.now = before
-
-
-def test_work_on_a_device_waits_for_what_was_before_and_is_done_when_told(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    streams = Streams()
-    for name in ("Stream", "current_stream", "stream"):
-        monkeypatch.setattr(torch.cuda, name, getattr(streams, name))
-    monkeypatch.setattr(torch.Tensor, "record_stream", lambda self, stream: None)
-    tensor = torch.ones(4, dtype=torch.bfloat16)
-    kept = Kept(tensor, torch.float32)
-    assert streams.log == ["stream 1 waits for torch's"]
-    with kept.working():
-        assert streams.now == "stream 1"
-        kept.get().mul_(3)
-    kept.put()
-    assert (tensor == 3).all()
-    assert streams.log[1:] == ["stream 1 waits for torch's", "stream 1 is through"]
-    with kept.working():
-        kept.put(torch.full((4,), 5.0))
-    assert (tensor == 5).all()
-
-
-def test_only_where_the_compressor_takes_it() -> None:
-    assert isinstance(staged(torch.ones(1), torch.float32, devices=True), Staged)
-    there = {name for name in names() if compressor(name).devices}
-    assert there == {"intsgd", "fixed", "heuristic"}
+# where there is one
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")

@@ -18,7 +18,7 @@ from intswitch.train import run
 pytest.importorskip("torch")
 pytest.importorskip("pyroute2")
 
-from intswitch.fabrics.namespaces import Namespaces
+from intswitch.fabrics.namespaces import End, Namespaces
 from intswitch.fabrics.netns import Netns
 
 SHORT = Training(workload="digits", compressor="intsgd", steps=5, evaluations=1)
@@ -74,16 +74,23 @@ def test_who_delays_packets(
 ) -> None:
     """The cables, where the kernel can; else the switch at its ports. Not both."""
     text = BAD.replace(
-        "duplication: 0.1", "duplication: 0.1, toward: {a: {delay: 1 ms}}"
+        "duplication: 0.1",
+        "duplication: 0.1, toward: {a: {delay: 1 ms}}, queue: 1 MB",
     )
     shaped: dict[str, float] = {}
+    queues: dict[str, tuple[float, float | None]] = {}
+
+    def shape(self: Any, end: End, *, delay: float, rate: Any, queue: Any) -> None:
+        name = f"{end.namespace} {end.interface}"
+        shaped[name] = delay
+        if rate is not None:
+            queues[name] = (rate, queue)
+
     monkeypatch.setattr(Namespaces, "can_delay", lambda self, name: has_netem)
     monkeypatch.setattr(
         Namespaces,
         "shape",
-        lambda self, end, *, delay, rate, queue: shaped.update(
-            {f"{end.namespace} {end.interface}": delay}
-        ),
+        shape,
     )
     said: list[str] = []
     faults: list[dict[str, Any]] = []
@@ -101,6 +108,7 @@ def test_who_delays_packets(
     else:
         assert delays == {}
     assert any("no netem" in text for text in said) == (not has_netem)
+    assert queues == {"a eth0": (2e8, None), "left port1": (2e8, 1e6)}
     told = json.dumps(faults)
     assert ("delay" in told) == (not has_netem)
     assert "duplication" in told
@@ -111,9 +119,17 @@ def test_who_delays_packets(
     [
         ("queue: 1 MB", "has queues where links have a rate"),
         ("rate: 1 Gbit/s, queue: 64 kB", "sends up to 64 KiB at once"),
+        ("rate: 1 Gbit/s, queue: 5000 MB", "has queues of 4 GiB at most"),
     ],
 )
 def test_queues_that_no_cable_has(tmp_path: Path, link: str, reason: str) -> None:
     topology = topology_of(tmp_path, BAD.replace("delay: 100 us", link))
     with pytest.raises(ValueError, match=f"links.0.queue .* netns fabric {reason}"):
+        Netns(topology)
+
+
+@pytest.mark.parametrize("rate", ["0 bit/s", "1 kbit/s", "100 Gbit/s"])
+def test_rates_that_no_cable_has(tmp_path: Path, rate: str) -> None:
+    topology = topology_of(tmp_path, BAD.replace("delay: 100 us", f"rate: {rate}"))
+    with pytest.raises(ValueError, match=r"links.0.rate .* 2 kbit/s to 34 Gbit/s"):
         Netns(topology)

@@ -3,16 +3,19 @@
 import io
 import sys
 import time
-from contextlib import nullcontext
+from collections.abc import Callable
+from contextlib import closing, nullcontext
 from dataclasses import replace
 from pathlib import Path
 from threading import Lock
+from typing import Any
 
 import pytest
 from results import result
 from rich.console import Console
 
 from intswitch import compare
+from intswitch.child import Child
 from intswitch.compare import folder_of, run_at_once
 from intswitch.experiment import Result, Training
 from intswitch.fabrics import course
@@ -97,9 +100,28 @@ def test_a_job_that_fails_ends_alone(
     assert status == [-15, 3]
 
 
-def weights(outcome: Result | FabricError) -> str:
-    assert isinstance(outcome, Result), outcome
-    return outcome.workers[0].weights
+@pytest.mark.parametrize("is_data_plane", [False, True])
+def test_a_switch_that_ends_is_the_end_of_all_jobs(
+    tmp_path: Path,
+    obedient: dict[str, list[str]],
+    monkeypatch: pytest.MonkeyPatch,
+    is_data_plane: bool,
+) -> None:
+    """Without a word of the workers; at once, if they cannot notice."""
+    monkeypatch.setattr(course, "MOMENT", 60.0 if is_data_plane else 0.05)
+    with closing(Child("the switch", ["false"])) as switch:
+
+        class WithSwitch(Loopback):
+            others = [switch]  # noqa: RUF012 - is not changed
+            data_planes = others if is_data_plane else []
+
+        mute = {"worker": ["sleep", "60"]}
+        with WithSwitch(two(tmp_path), **mute) as fabric:
+            began = time.monotonic()
+            outcomes = fabric.train_all(SHORT, [ignore, ignore])
+    assert time.monotonic() - began < 30
+    told = [str(each).splitlines()[0] for each in outcomes]
+    assert told == ["the switch ended with exit status 1"] * 2
 
 
 def alone(num_workers: int, training: Training) -> str:
@@ -132,33 +154,63 @@ def test_trainings_at_once_are_those_of_each_alone(tmp_path: Path) -> None:
                 fabric.workers[2].process.kill()
                 killed.append(time.monotonic())
 
+    short: dict[str, str] = {}
+    longer: dict[str, str] = {}
+
+    def noted(weights: dict[str, str], name: str) -> Callable[[Result], None]:
+        return lambda result: weights.update({name: result.workers[0].weights})
+
+    names = ("red", "blue")
     with Loopback(two(tmp_path)) as fabric:
-        at_once = run_jobs(fabric, SHORT, [Silent(), Silent()])
-        red, blue = run_jobs(fabric, LONGER, [Silent(), Killer()])
+        done = [noted(short, name) for name in names]
+        assert run_jobs(fabric, SHORT, [Silent(), Silent()], done) == [None, None]
+        done = [noted(longer, name) for name in names]
+        red, blue = run_jobs(fabric, LONGER, [Silent(), Killer()], done)
+    assert red is None
     cause, consequence = str(blue).splitlines()
     assert cause == "worker 1 of blue was killed by SIGKILL"
     assert consequence.startswith("worker 0 of blue: ")
     assert "worker 1" in consequence
     assert time.monotonic() - killed[0] < SOON
-    assert [weights(each) for each in at_once] == [alone(1, SHORT), alone(2, SHORT)]
-    assert weights(at_once[0]) != weights(at_once[1])
-    assert weights(red) == alone(1, LONGER)
+    assert short == {"red": alone(1, SHORT), "blue": alone(2, SHORT)}
+    assert short["red"] != short["blue"]
+    assert longer == {"red": alone(1, LONGER)}
 
 
+@pytest.mark.parametrize("interrupted", [False, True])
 def test_the_command_shows_who_is_done_and_names_who_failed(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, interrupted: bool
 ) -> None:
+    """Or what is done when it is interrupted."""
     failure = FabricError("worker 1 of blue was killed by SIGKILL")
+
+    def run_jobs(*arguments: Any) -> list[FabricError | None]:
+        arguments[-1][0](result())
+        if interrupted:
+            raise KeyboardInterrupt
+        return [None, failure]
+
     monkeypatch.setattr(compare, "open_fabric", lambda *_: nullcontext())
-    monkeypatch.setattr(compare, "run_jobs", lambda *_: [result(), failure])
-    monkeypatch.setattr(compare, "write", lambda results, folder: [folder])
+    monkeypatch.setattr(compare, "run_jobs", run_jobs)
+    monkeypatch.setattr(compare, "write", lambda results, folder: [folder / "[b]"])
     console = Console(file=io.StringIO(), width=100)
-    with pytest.raises(FabricError, match=r"^job blue failed\nworker 1 of blue was"):
+    error = KeyboardInterrupt if interrupted else FabricError
+    with pytest.raises(error) as caught:
         run_at_once(SHORT, load("two_jobs"), "loopback", tmp_path, console)
+    assert interrupted or str(caught.value) == f"job blue failed\n{failure}"
     lines = console.file.getvalue().splitlines()  # type: ignore[attr-defined]
     assert lines[1] == "job red"
     assert lines[2].startswith("training  ")
-    assert lines[-1] == f"wrote {tmp_path}/red"
+    assert lines[-1] == f"wrote {tmp_path}/red/[b]"
+
+
+def test_a_folder_that_cannot_be_made_is_told_before_the_training(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "blue").touch()
+    monkeypatch.setattr(compare, "open_fabric", lambda *_: pytest.fail("it begins"))
+    with pytest.raises(FileExistsError, match="blue"):
+        run_at_once(SHORT, load("two_jobs"), "loopback", tmp_path, Console())
 
 
 @pytest.mark.parametrize("name", ["a/b", "..", ".", "/"])

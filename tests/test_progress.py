@@ -5,6 +5,7 @@ from dataclasses import replace
 
 from results import result
 from rich.console import Console
+from rich.text import Text
 
 from intswitch.progress import Display
 
@@ -39,14 +40,14 @@ def test_trainings_at_the_same_time_have_a_bar_each() -> None:
     one = result(element_type="int8")
     console = Console(file=io.StringIO(), width=100)
     with Display(console) as display:
-        displays = display.of_jobs(["red", "blue"])
+        displays = display.of_jobs(["[red]", "[/blue]"])
         for number, each in enumerate(displays):
             each.started(one.training, replace(one.started, steps=8 + number))
         displays[0].evaluated(one.evaluations[0])
         displays[1].evaluated(one.evaluations[0])
     assert console.file.getvalue().splitlines() == [  # type: ignore[attr-defined]
-        "red intsgd int8  step 2/8  test accuracy 37.5 %",
-        "blue intsgd int8  step 2/9  test accuracy 37.5 %",
+        "[red] intsgd int8  step 2/8  test accuracy 37.5 %",
+        "[/blue] intsgd int8  step 2/9  test accuracy 37.5 %",
     ]
-    bars = [task.description for task in display.progress.tasks]
-    assert bars == ["red digits intsgd int8", "blue digits intsgd int8"]
+    bars = [str(Text.from_markup(task.description)) for task in display.progress.tasks]
+    assert bars == ["[red] digits intsgd int8", "[/blue] digits intsgd int8"]

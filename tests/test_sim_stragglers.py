@@ -1,6 +1,7 @@
 """Results without workers that are late, in virtual time: who is in them, when they go
 out, and that it is the emulated switch's rule."""
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -57,6 +58,14 @@ def test_with_everybody_in_time_nothing_is_different() -> None:
     found = simulation((0, 1)).aggregate(FULL, timeout=PATIENCE / 2)
     assert found.seconds == pytest.approx(2 * HOP)
     assert (found.workers_in.tolist(), found.partial, found.lacking) == ([2], 0, 0)
+
+
+def test_a_patience_without_end_does_not_move_the_clock() -> None:
+    """Else a float has no room, some time, for what a packet takes."""
+    patient = simulation((0, 1), straggler_timeout=1e6)
+    for number in (1, 2):
+        patient.aggregate(FULL)
+        assert patient.now < number * 1e-3
 
 
 def test_all_wait_where_switches_do() -> None:
@@ -185,6 +194,20 @@ def test_a_result_of_an_earlier_aggregation_is_not_taken_for_a_later_ones() -> N
     first, second, third = [lossy.aggregate(60 * FULL) for _ in range(3)]
     assert first.unfinished == 0 < len(second.left_behind)
     assert (third.unfinished, third.counters["results"]) == (2, 3 * 60 + 1)
+
+
+def test_what_contradicts_itself() -> None:
+    found = simulation((0, 1, 2)).aggregate(FULL, starts=[0, 0, 5 * PATIENCE])
+    assert found.contradictions() == []
+    for partial in (2, 4):
+        told = replace(found, partial=partial).contradictions()
+        assert told == [f"{partial} results are partial, expected 3"]
+    one_more = found.counters | {"results": 2}
+    two = replace(found, counters=one_more)
+    told = ["results: 2, expected 1"]
+    assert [each for each in two.contradictions() if "results:" in each] == told
+    earlier = replace(two, unfinished=1)
+    assert not [each for each in earlier.contradictions() if "results:" in each]
 
 
 def test_where_everybody_is_left_behind_nobody_can_go_on() -> None:

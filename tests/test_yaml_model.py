@@ -87,3 +87,19 @@ def test_a_wrong_value_anywhere(
                     assert line.startswith(f"{path}:")
                     assert line.split(":")[1].isdigit()
     assert refused > 100
+
+
+def test_a_field_given_twice(tmp_path: Path) -> None:
+    path = tmp_path / "file.yaml"
+    text = (ROOT / "topologies/pair.yaml").read_text()
+    links = "links:\n  - {between: [worker0, switch1], loss: 0.1,\n     loss: 0.2}\n"
+    path.write_text(f"seed: 1\n{links}{text}seed: 2\n")
+    with pytest.raises(FileError) as caught:
+        load(str(path))
+    lines = len(text.splitlines())
+    given = next(n for n, line in enumerate(text.splitlines()) if line == "links:")
+    assert str(caught.value).splitlines() == [
+        f"{path}:4: links.0.loss: has been given in line 3 before",
+        f"{path}:{given + 5}: links: has been given in line 2 before",
+        f"{path}:{lines + 5}: seed: has been given in line 1 before",
+    ]

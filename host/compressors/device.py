@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from host.compressors.base import Network
-from host.compressors.integers import IntegerFormat
+from host.compressors.integers import IntegerFormat, integer_format
 from host.compressors.quantize import (
     BELOW_ONE,
     FIRST_NON_FINITE,
@@ -333,3 +333,13 @@ class DeviceSum(IntegerSum):
             inverse = self.spread(inverses, ends, start, stop)
             torch.mul(sent.to(torch.float32), inverse, out=share[start:stop])
         return share
+
+
+def compile_kernels(network: Network) -> None:
+    """Have the loop of such sums compiled, by one of tensors in this machine's memory:
+    no device is touched."""
+    one, form = torch.ones(1), integer_format("int8", None)
+    ends, scales = np.array([1]), np.ones(1, np.float32)
+    network.aggregate(
+        DeviceSum(one, one, network, form, block_ends=ends, scales=scales, key=None)
+    )

@@ -23,6 +23,8 @@ from intswitch.fabrics.namespaces import End, Namespaces
 from intswitch.topology import LinkPart, Topology
 
 SHORTEST_QUEUE = 1 << 17  # bytes: hosts and switches send trains of up to 64 KiB
+LONGEST_QUEUE = (1 << 32) - 1  # bytes: the kernel counts with 32 bits, bytes/s, too
+RATES = (2e3, 34e9)  # bit/s
 WITHOUT_NETEM = (
     "this kernel has no netem: links' delays are kept at the switches' ports, and other"
     " programs' packets (gloo's) have none"
@@ -39,7 +41,7 @@ class Netns(Emulated):
     environment = {"GLOO_SOCKET_IFNAME": "eth0"}  # noqa: RUF012 - is not changed
 
     def __init__(self, topology: Topology, **options: Any) -> None:
-        refuse_queues(topology.links)
+        refuse_links(topology.links)
         super().__init__(topology, **options)
         self.parents = topology.tree()
         self.parents.update({host: topology.switch_of(host) for host in topology.hosts})
@@ -109,8 +111,8 @@ class Netns(Emulated):
         return at == top
 
 
-def refuse_queues(links: Sequence[LinkPart]) -> None:
-    """Raise ValueError, a line each, for queues that no cable can have."""
+def refuse_links(links: Sequence[LinkPart]) -> None:
+    """Raise ValueError, a line each, for rates and queues that no cable can have."""
     mistakes = []
     for number, link in enumerate(links):
         wrong = f"links.{number}.queue {link.queue} B: the netns fabric"
@@ -120,6 +122,13 @@ def refuse_queues(links: Sequence[LinkPart]) -> None:
             mistakes.append(
                 f"{wrong} sends up to 64 KiB at once, and needs 128 KiB or more; sim"
                 " can do with less"
+            )
+        elif link.queue is not None and link.queue > LONGEST_QUEUE:
+            mistakes.append(f"{wrong} has queues of 4 GiB at most")
+        if link.rate is not None and not RATES[0] <= link.rate <= RATES[1]:
+            mistakes.append(
+                f"links.{number}.rate {link.rate:g} bit/s: the netns fabric has rates"
+                " from 2 kbit/s to 34 Gbit/s; sim has any"
             )
     if mistakes:
         raise ValueError("\n".join(mistakes))
