@@ -7,11 +7,14 @@ import numpy as np
 import pytest
 
 from intswitch.sim.cables import Cable
+from intswitch.sim.contents import CONTENTS
+from intswitch.sim.loop import loop_of
 from intswitch.sim.report import JobReport
 from intswitch.sim.shared import SharedSimulation, SimulatedJob
 from intswitch.sim.simulated import SimulationError
 from intswitch.sim.simulation import Simulation
 from switch.aggregate import COUNTERS
+from switch.compiled import COMPILED
 from switch.config import LinkFaults
 from switch.protocol import ElementType
 from switch.tree import Tree
@@ -51,6 +54,13 @@ def test_one_job_is_what_it_is_alone() -> None:
     assert same(
         shared([job], **lossy).aggregate().jobs[0], one.aggregate(job.num_elements)
     )
+
+
+@pytest.mark.skipif(not COMPILED, reason="kernels are plain Python")
+def test_the_loop_is_compiled_once() -> None:
+    Simulation(tree=(0, 1)).aggregate(FULL)
+    shared(MIXED, UNEVEN, cables={}).aggregate()
+    assert len(loop_of(CONTENTS).by_python.signatures) == 1
 
 
 def test_jobs_below_different_switches_do_not_touch_each_other() -> None:
