@@ -17,7 +17,7 @@ from host.window import (
     slot_of,
 )
 from switch.compiled import kernel
-from switch.parser import parse, payload_bytes, read32
+from switch.parser import parse, payload_bytes, read32, reduced_kind
 from switch.protocol import (
     FORMAT,
     HEADER_BYTES,
@@ -50,10 +50,15 @@ class Arrived(NamedTuple):
 
 @kernel
 def is_expected(window: Any, header: Header, length: int) -> bool:
-    """Whether a result is one that this aggregation can have."""
+    """Whether a result is one that this aggregation can have.
+
+    Where a switch has switches below it, too, its results are of what was summed.
+    """
+    summed = reduced_kind(window.kind)
+    same_kind = header.kind == window.kind or header.kind == summed
     right_count = header.element_count in (0, window.full_count)
     right_length = length == HEADER_BYTES + payload_bytes(header)
-    return bool(header.kind == window.kind and right_count and right_length)
+    return bool(same_kind and right_count and right_length)
 
 
 @kernel

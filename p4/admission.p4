@@ -56,7 +56,8 @@ control Admission(
     action set_job(
         row_t row, version_t first_version, bit<32> num_slots, bit<16> slot_bytes,
         bit<16> num_workers, bit<16> below, bit<2> overflow, bit<1> rule, group_t group,
-        epoch_t epoch, port_t loop, bit<3> narrowest8, port_t parent
+        epoch_t epoch, port_t loop, bit<3> narrowest8, port_t parent,
+        bit<1> has_switches
     ) {
         job.row = row;
         job.first_version = first_version;
@@ -71,6 +72,7 @@ control Admission(
         job.loop = loop;
         job.narrowest8 = narrowest8;
         job.parent = parent;
+        job.has_switches = has_switches;
     }
 
     action unknown_job() {

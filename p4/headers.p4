@@ -224,6 +224,7 @@ struct job_t {
     epoch_t   epoch;
     port_t    loop;
     port_t    parent;       // port that leads to the switch above; NO_PORT: a root
+    bit<1>    has_switches; // some children are switches
 }
 
 // What a packet is from: a child of the switch, as the control plane describes it.

@@ -54,6 +54,12 @@ control DecideSafe(
     }
 }
 
+// The kind that a slot with this contribution has. A switch below sends what has been
+// summed, a worker beside it what is to be: there, both count as the former.
+kind_t kind_in_slot(in aggregation_t packet, in job_t job) {
+    return job.has_switches == 1 ? reduced_kind(packet.kind) : packet.kind;
+}
+
 // The verdict on a result of the parent: is it the one that is waited for?
 control DecideResult(
     in aggregation_t packet, in job_t job, in slot_t slot, out verdict_t verdict
@@ -110,7 +116,7 @@ control Decide(
     apply {
         bool same_count = slot.element_count == packet.element_count
             || slot.element_count == 0 || packet.element_count == 0;
-        bool matches = slot.kind == packet.kind
+        bool matches = slot.kind == kind_in_slot(packet, job)
             && slot.recipient == packet.recipient && same_count;
         if (packet.opcode == RESULT) {
             decide_result.apply(packet, job, slot, verdict);
@@ -186,7 +192,7 @@ control ReachSlot(
         slot.sequence = packet.sequence;
         slot.received = 0;
         slot.final = 0;
-        slot.kind = packet.kind;
+        slot.kind = kind_in_slot(packet, job);
         slot.recipient = packet.recipient;
         slot.element_count = 0;
         slot.exponent = packet.exponent;

@@ -21,7 +21,7 @@ from switch.stragglers import (
     note_time,
     waits,
 )
-from switch.tables import NOBODY, Job, child_toward, may_lag, workers_in
+from switch.tables import NOBODY, Job, child_toward, has_switches, may_lag, workers_in
 
 Bytes = NDArray[np.uint8]
 Integers = NDArray[np.int64]
@@ -105,12 +105,13 @@ def accept(
     else:
         workers = workers_in(header, child, job)
         left_out = job.stands_for[child] - workers
+        kind = slots.kind_in_slot(header, has_switches(job))
         if verdict == slots.REDUCE:
             slots.join_slot(slot, header, child, workers, left_out)
         elif verdict == slots.TAKE_OVER:
-            slots.take_over(slot, header, child, workers, left_out)
+            slots.take_over(slot, header, kind, child, workers, left_out)
         else:
-            slots.start_again(slot, header, child, workers)
+            slots.start_again(slot, header, kind, child, workers)
     if rule != slots.SAFE:
         slots.forget_child(other, child)
     slot.flag_bits |= header.flags & KEPT_FLAGS
@@ -150,7 +151,7 @@ def reach_slot(
     slot = registers.slots[index]
     values = registers.values[index]
     verdict = slots.decide(
-        slot, header, child, rule, num_slots, job.below, may_lag(job)
+        slot, header, child, rule, num_slots, job.below, may_lag(job), has_switches(job)
     )
     if verdict == slots.STALE and job.patience > 0.0 and child != NOBODY:
         # it may be left behind: let it know where the others are

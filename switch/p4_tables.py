@@ -12,7 +12,7 @@ from typing import Protocol
 from switch.codes import narrowest_result
 from switch.config import Address, JobConfig
 from switch.protocol import ELEMENT_BYTES, DropReason, Rule
-from switch.tree import ranks_behind, worker_fields
+from switch.tree import ranks_behind, switches_below, worker_fields
 
 SLOT_BYTES = 1280  # sizes.p4
 SLOT_BYTES_WITHOUT_LOOP = 512  # grow.p4
@@ -138,6 +138,7 @@ def job_entry(
             loop,
             narrowest_result(job.code8, job.num_workers),
             stations[parent[0]].port if parent else NO_PORT,
+            int(switches_below(job) > 0),
         ),
     )
 

@@ -107,12 +107,20 @@ def has_contributed(slot: Slot, child: int) -> bool:
 
 
 @kernel
-def matches(slot: Slot, header: Header) -> bool:
+def kind_in_slot(header: Header, has_switches: bool) -> int:
+    """The kind that a slot with this contribution has. A switch below sends what has
+    been summed, a worker beside it what is to be: there, both count as the former."""
+    return int(reduced_kind(header.kind) if has_switches else header.kind)
+
+
+@kernel
+def matches(slot: Slot, header: Header, has_switches: bool) -> bool:
     """Whether a contribution can be reduced into what the slot holds."""
+    same_kind = slot.kind == kind_in_slot(header, has_switches)
     one_is_empty = slot.element_count == 0 or header.element_count == 0
     same_count = one_is_empty or slot.element_count == header.element_count
     same_recipient = slot.recipient == header.recipient
-    return bool(slot.kind == header.kind and same_recipient and same_count)
+    return bool(same_kind and same_recipient and same_count)
 
 
 @kernel
@@ -123,8 +131,9 @@ def is_complete(slot: Slot, below: int) -> bool:
 
 @kernel
 def decide_safe(
-    slot: Slot, header: Header, child: int, num_slots: int, may_lag: bool
-) -> int:
+    slot: Slot, header: Header, child: int, num_slots: int, may_lag: bool,
+    has_switches: bool,
+) -> int:  # fmt: skip
     """The verdict of the rule `safe`, whose rows stand here in their order.
 
     In the root of a tree, and so in a job of one switch, closed is final.
@@ -137,7 +146,7 @@ def decide_safe(
         return TAKE_OVER if may_lag or header.sequence < 2 * num_slots else AHEAD
     if header.sequence != slot.sequence:
         return decide_other(slot, header, num_slots, may_lag)
-    if not matches(slot, header):
+    if not matches(slot, header, has_switches):
         return MISMATCH
     if not has_contributed(slot, child) and slot.closed == OPEN:
         return REDUCE
@@ -189,7 +198,9 @@ def decide_status(slot: Slot, header: Header) -> int:
 
 
 @kernel
-def decide_switchml(slot: Slot, header: Header, child: int, num_workers: int) -> int:
+def decide_switchml(
+    slot: Slot, header: Header, child: int, num_workers: int, has_switches: bool
+) -> int:
     """The verdict of Algorithm 3 of Sapio et al. (NSDI 2021).
 
     No sequence is compared. `received` counts 1 to n where the paper counts modulo n;
@@ -202,42 +213,43 @@ def decide_switchml(slot: Slot, header: Header, child: int, num_workers: int) ->
         return REPLAY if complete else DUPLICATE
     if slot.received == 0 or complete:
         return START_AGAIN
-    return REDUCE if matches(slot, header) else MISMATCH
+    return REDUCE if matches(slot, header, has_switches) else MISMATCH
 
 
 @kernel
 def decide(
     slot: Slot, header: Header, child: int, rule: int, num_slots: int, below: int,
-    may_lag: bool,
+    may_lag: bool, has_switches: bool,
 ) -> int:  # fmt: skip
     """What `header` does to `slot`: one of the verdicts above.
 
     `child` is who sent it, by its bit; it does not matter for a result or a status,
     which are the parent's. `below`: workers that the switch's children stand for.
-    `may_lag`: there is a parent, and it may go on without this switch.
+    `may_lag`: there is a parent, and it may go on without this switch. `has_switches`:
+    some children are switches.
     """
     if header.opcode == RESULT:
         return decide_result(slot, header, may_lag)
     if header.opcode == STATUS:
         return decide_status(slot, header)
     if rule == SAFE:
-        return decide_safe(slot, header, child, num_slots, may_lag)
-    return decide_switchml(slot, header, child, below)
+        return decide_safe(slot, header, child, num_slots, may_lag, has_switches)
+    return decide_switchml(slot, header, child, below, has_switches)
 
 
 @kernel
 def take_over(
-    slot: Slot, header: Header, child: int, workers: int, left_out: int
+    slot: Slot, header: Header, kind: int, child: int, workers: int, left_out: int
 ) -> None:
     """Begin a new chunk with its first contribution, which has so many workers in it;
-    the values come separately."""
+    the values come separately. `kind`: see `kind_in_slot`."""
     slot.sequence = header.sequence
     slot.bitmap = child_bit(child)
     slot.received = workers
     slot.left_out = left_out
     slot.closed = OPEN
     slot.final = 0
-    slot.kind = header.kind
+    slot.kind = kind
     slot.recipient = header.recipient
     slot.element_count = 0
     slot.exponent = header.exponent
@@ -245,10 +257,12 @@ def take_over(
 
 
 @kernel
-def start_again(slot: Slot, header: Header, child: int, workers: int) -> None:
+def start_again(
+    slot: Slot, header: Header, kind: int, child: int, workers: int
+) -> None:
     """`switchml`: keep the bits of the workers that have not moved on."""
     bitmap = slot.bitmap
-    take_over(slot, header, child, workers, 0)
+    take_over(slot, header, kind, child, workers, 0)
     slot.bitmap |= bitmap
 
 

@@ -16,16 +16,18 @@ from switch.tree import (
     MAX_JOB_WORKERS,
     objections_to_tree,
     ranks_behind,
+    switches_below,
     worker_fields,
 )
 
 RESULT, STATUS = int(Opcode.RESULT), int(Opcode.STATUS)
 CODE4 = int(ElementType.CODE4)
 
-# num_workers: of the whole job; below: that the children stand for
+# num_workers: of the whole job; below: that the children stand for; num_switches: of
+# the children
 NUMBERS = (
     "first_slot", "num_slots", "slot_bytes", "num_workers", "num_children", "below",
-    "overflow",
+    "overflow", "num_switches",
 )  # fmt: skip
 JOB = np.dtype(
     [
@@ -76,6 +78,7 @@ def write_children(table: Job, job: JobConfig) -> None:
     table.num_workers = job.num_workers
     table.num_children = len(behind)
     table.below = sum(map(len, behind))
+    table.num_switches = switches_below(job)
     table.says[: len(behind)] = worker_fields(job)
     table.stands_for[: len(behind)] = [len(ranks) for ranks in behind]
     table.toward[:] = 0
@@ -118,6 +121,12 @@ def may_say(worker: int, child: int, job: Job) -> bool:
 def workers_in(header: Header, child: int, job: Job) -> int:
     """How many are in a contribution."""
     return int(header.worker) if job.stands_for[child] > 1 else 1
+
+
+@kernel
+def has_switches(job: Job) -> bool:
+    """Whether some children are switches."""
+    return bool(job.num_switches > 0)
 
 
 @kernel

@@ -72,6 +72,12 @@ def ranks_behind(job: JobConfig) -> list[tuple[int, ...]]:
     return [(each,) if isinstance(each, int) else each for each in job.tree.ranks]
 
 
+def switches_below(job: JobConfig) -> int:
+    """How many of the children are switches."""
+    ranks = () if job.tree is None else job.tree.ranks
+    return sum(not isinstance(each, int) for each in ranks)
+
+
 def worker_fields(job: JobConfig) -> list[int]:
     """What each child writes into the worker field: a worker its rank, a switch how
     many workers it stands for."""

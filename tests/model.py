@@ -19,6 +19,7 @@ from model_parts import (
     child_of,
     codes_of,
     is_complete,
+    kind_in_slot,
     lanes_of,
     mismatch_of,
     parent_of,
@@ -180,7 +181,7 @@ class Model:
             kept = slot.children if slot and self.rule == Rule.SWITCHML else set()
             slot = self.slots[header.job, index] = Slot(
                 sequence=header.sequence,
-                kind=header.kind,
+                kind=kind_in_slot(header.kind, job),
                 recipient=header.recipient,
                 children=set(kept),
                 received=0,
@@ -256,7 +257,7 @@ class Model:
             return "behind"
         if header.sequence != slot.sequence:
             return "ahead"
-        mismatch = mismatch_of(header, slot)
+        mismatch = mismatch_of(header, slot, job)
         if mismatch:
             return mismatch
         if child not in slot.children:
@@ -275,7 +276,7 @@ class Model:
             return "replay" if complete else "duplicate"
         if complete:
             return "start again"
-        return mismatch_of(header, slot) or "reduce"
+        return mismatch_of(header, slot, job) or "reduce"
 
     def accept(
         self, header: Header, slot: Slot, payload: bytes, child: int | None

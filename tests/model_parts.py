@@ -82,9 +82,17 @@ def is_complete(slot: Slot, job: JobConfig) -> bool:
     return slot.received == everybody
 
 
-def mismatch_of(header: Header, slot: Slot) -> str | None:
+def kind_in_slot(kind: int, job: JobConfig) -> int:
+    """Beside a switch's contributions, which have been summed, all count as that."""
+    ranks = job.tree.ranks if job.tree else ()
+    if all(isinstance(each, int) for each in ranks):
+        return kind
+    return kind & 0xC0 | (kind & 7) << 3 | kind & 7
+
+
+def mismatch_of(header: Header, slot: Slot, job: JobConfig) -> str | None:
     """Why a contribution cannot be reduced into what the slot holds, or None."""
-    if header.kind != slot.kind:
+    if kind_in_slot(header.kind, job) != slot.kind:
         return "mismatch: kind"
     if header.recipient != slot.recipient:
         return "mismatch: recipient"

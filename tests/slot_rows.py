@@ -60,7 +60,9 @@ def verdict(
     slot: Any, header: Header, rule: Rule = Rule.SAFE, may_lag: bool = False
 ) -> int:
     before, child = slot.copy(), header.worker
-    found = int(slots.decide(slot, header, child, int(rule), S, WORKERS, may_lag))
+    found = int(
+        slots.decide(slot, header, child, int(rule), S, WORKERS, may_lag, False)
+    )
     assert slot == before, "deciding writes nothing"
     return found
 

@@ -176,13 +176,11 @@ window.new_state = whole
     "a leaf makes way for the next chunk as soon as it is complete": (
         """
 old = slots.decide_safe
-def early(slot, header, child, num_slots, below):
+def early(slot, *rest):
     complete = slot.copy()
-    complete.final = slot.received == below
-    found = old(complete, header, child, num_slots, below)
-    if found == slots.TAKE_OVER:
-        return found
-    return old(slot, header, child, num_slots, below)
+    complete.final = slot.closed != slots.OPEN
+    found = old(complete, *rest)
+    return found if found == slots.TAKE_OVER else old(slot, *rest)
 slots.decide_safe = early
 """,
         "nothing",

@@ -99,7 +99,7 @@ def test_a_job_in_the_tables() -> None:
         f"{p4_tables.ADMISSION}.set_job",
         (
             *(2, 8, 2, 256, 2, 2, Overflow.SATURATE, Rule.SWITCHML, 2, 2, 0),
-            *(NO_TABLE, p4_tables.NO_PORT),
+            *(NO_TABLE, p4_tables.NO_PORT, 0),
         ),
     )
     second = p4_tables.number_of("10.0.0.2")
@@ -117,6 +117,7 @@ def test_a_job_in_a_tree() -> None:
     switch.install(job_of(7, tree=place))
     job = tables.entries[JOBS, (7,)].parameters
     assert (job[4], job[5], job[12]) == (6, 4, 3), "all, those below, the parent's port"
+    assert job[13] == 1, "it has a switch below it"
     first, second, parent = (p4_tables.number_of(f"10.0.0.{n}") for n in (1, 2, 3))
     assert {
         key: entry.parameters

@@ -241,7 +241,7 @@ def fields_of(slot: Any) -> dict[str, int]:
 def test_taking_over_writes_every_register() -> None:
     slot = slot_of(92, EVERYBODY, exponent=9, flag_bits=5)
     header = header_of(5, recipient=1, exponent=-3, kind=OTHER_KIND)
-    slots.take_over(slot, header, 2, 5, 3)
+    slots.take_over(slot, header, header.kind, 2, 5, 3)
     assert fields_of(slot) == {
         "sequence": 100,
         "bitmap": 0b100,
@@ -275,7 +275,7 @@ def test_joining_adds_a_bit_and_keeps_the_largest_exponent(
 
 def test_starting_again_keeps_the_bits_of_the_others() -> None:
     slot = slot_of(92, 0b110, received=3)
-    slots.start_again(slot, header_of(0), 0, 1)
+    slots.start_again(slot, header_of(0), header_of(0).kind, 0, 1)
     assert (int(slot.bitmap), int(slot.received)) == (0b111, 1)
     assert int(slot.sequence) == 100
 

@@ -119,6 +119,14 @@ def test_much_loss_does_not_wait_for_long_timeouts() -> None:
         assert simulation.aggregate(40 * FULL).seconds < 2.5
 
 
+@pytest.mark.parametrize("tree", [((0, 1), 2), ((0,), 1), (0, ((1, 2), 3))])
+def test_workers_beside_switches_whose_sums_are_wider(tree: Any) -> None:
+    """At one switch elements of two types meet."""
+    simulation = Simulation(tree=tree, cable=faulty(LinkFaults(loss=0.02)))
+    report = simulation.aggregate(20_000, ElementType.INT8, ElementType.INT16)
+    assert report.checked == report.num_workers * report.num_chunks
+
+
 def test_a_packet_threshold_finds_losses_before_a_timer() -> None:
     timers = Recovery(1e-3, 1e-3, 1e-1, np.inf, 0)
     found = [
