@@ -8,7 +8,8 @@ from typing import Any
 Option = str | int | float | bool
 
 PHASES = ("compute", "wait", "compress", "communicate", "decompress")
-"""Where a step's time goes. `wait`: until the slowest worker has its gradient, too."""
+"""Where a step's time goes. `wait`: at a barrier, until the
+slowest worker has its gradient, too; a round trip is in it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

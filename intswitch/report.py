@@ -35,11 +35,11 @@ FIGURES = {
 PAST_THE_SWITCH = "gloo"
 """The path of `exact`; others have an option of that name, or the network alone."""
 LEGEND = (
-    "Times in ms of a step; wait: until the slowest worker has its gradient. Path: "
-    "network, the switch adds; gather, everybody gets what everybody sent; gloo, past "
-    "the switch. Up, down: of a worker and step. Bits: sent for a coordinate, headers "
-    "included. Max int: largest absolute integer, before clipping, after the first "
-    "step."
+    "Times in ms of a step; wait: at a barrier, until the slowest worker has its "
+    "gradient. Path: network, the switch adds; gather, everybody gets what everybody "
+    "sent; gloo, past the switch. Up, down: of a worker and step, without "
+    "retransmissions. Bits: sent for a coordinate, headers included. Max int: largest "
+    "absolute integer, before clipping, after the first step."
 )
 
 

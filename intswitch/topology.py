@@ -204,6 +204,7 @@ def contradictions(document: dict[str, Any]) -> Iterator[Mistake]:
     yield from _repeated_names(switches, hosts, jobs)
     yield from _loose_ends([*switches.values(), *hosts.values()], links)
     yield from _too_wide(switches.values(), document, jobs)
+    yield from _too_many_slots(switches, document, jobs)
     if hosts:
         yield from _unconnected(list(hosts.values()), links, jobs)
 
@@ -254,6 +255,23 @@ def _too_wide(
             if isinstance(wanted, int) and isinstance(widest, int) and wanted > widest:
                 text = f"switches.{name}.slot_bytes allows {widest}"
                 yield ("jobs", number, "slot_bytes"), wanted, text
+
+
+def _too_many_slots(
+    switches: dict[int, str], document: dict[str, Any], jobs: Numbered
+) -> Iterator[Mistake]:
+    """Jobs that together ask for more slots than the root has: all are there."""
+    root = next(iter(switches.values()), "")
+    allowed = SwitchPart.model_fields["num_slots"].default
+    allowed = mapping(mapping(document, "switches"), root).get("num_slots", allowed)
+    total = 0
+    for number, job in jobs:
+        wanted = job.get("num_slots", JobPart.model_fields["num_slots"].default)
+        total += wanted if isinstance(wanted, int) else 0
+        if isinstance(allowed, int) and total > allowed:
+            text = f"switches.{root}.num_slots allows {allowed}, and jobs have {total}"
+            yield ("jobs", number, "num_slots"), wanted, text
+            return
 
 
 def _unconnected(

@@ -143,6 +143,7 @@ class Run:
             self.flat.gradient.numpy(), self.network, self.flat.blocks
         )
         self.watch.lap_average(before, self.network)
+        self.check_sums()
         self.bytes_up.append(statistics.bytes_up - up)
         self.bytes_down.append(statistics.bytes_down - down)
         self.largest_integers.append(int(statistics.largest_integer))

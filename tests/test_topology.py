@@ -179,6 +179,17 @@ def test_each_direction_by_itself(tmp_path: Path) -> None:
     assert mistake == "5: links.0.toward.b: expected one of a, s"
 
 
+def test_jobs_that_have_more_slots_than_their_switch(tmp_path: Path) -> None:
+    jobs = "jobs:\n  - {name: i, workers: [a], num_slots: 4}\n"
+    text = GOOD.replace("jobs:\n", jobs)
+    load(write(tmp_path, text.replace("switchml", "switchml, num_slots: 12")))
+    (mistake,) = mistakes(tmp_path, text.replace("switchml", "switchml, num_slots: 11"))
+    assert mistake == (
+        "9: jobs.1.num_slots: switches.s.num_slots allows 11, and jobs have 12"
+        " (found 8)"
+    )
+
+
 def test_loss_on_every_link_leaves_the_rest(tmp_path: Path) -> None:
     late = GOOD.replace("loss: 0.01", "toward: {a: {delay: 1 ms, loss: 0.5}}")
     link = load(write(tmp_path, late)).with_loss(0.25).links[0]

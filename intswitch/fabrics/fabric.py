@@ -78,10 +78,11 @@ def refuse(
 def _refused_jobs(jobs: Sequence[JobPart], fabric: str) -> Iterator[str]:
     if len(jobs) != 1:
         names = ", ".join(job.name for job in jobs)
-        yield f"jobs: the {fabric} fabric runs one, not {len(jobs)} ({names})"
+        said = f"jobs: the {fabric} fabric runs one, not {len(jobs)} ({names})"
+        yield f"{said}; others run more"
     for number, job in enumerate(jobs):
         if job.start:
-            yield f"jobs.{number}.start: the {fabric} fabric cannot do this"
+            yield f"jobs.{number}.start: the {fabric} fabric cannot do this; others can"
 
 
 class Fabric(Closing, ABC):

@@ -117,7 +117,7 @@ def refuse_links(links: Sequence[LinkPart]) -> None:
     for number, link in enumerate(links):
         wrong = f"links.{number}.queue {link.queue} B: the netns fabric"
         if link.queue is not None and link.rate is None:
-            mistakes.append(f"{wrong} has queues where links have a rate")
+            mistakes.append(f"{wrong} has queues where links have a rate: give it one")
         elif link.queue is not None and link.queue < SHORTEST_QUEUE:
             mistakes.append(
                 f"{wrong} sends up to 64 KiB at once, and needs 128 KiB or more; sim"
