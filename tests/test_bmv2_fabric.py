@@ -68,7 +68,7 @@ def nothing_is_left() -> Iterator[None]:
     assert after <= before
 
 
-@pytest.mark.parametrize("fabric", [BMV2])
+@pytest.mark.parametrize("fabric", [P4RUNTIME])
 def test_two_jobs_at_once_and_loss_change_nothing(fabric: str) -> None:
     """Each has the weights of the emulator's."""
     star = load("star").with_loss(0.02)
@@ -86,7 +86,7 @@ def test_two_jobs_at_once_and_loss_change_nothing(fabric: str) -> None:
     assert weights == [weights_of_the_emulator()] * 2
 
 
-@pytest.mark.parametrize("fabric", [P4RUNTIME, MININET])
+@pytest.mark.parametrize("fabric", [MININET])
 def test_the_weights_are_the_emulator_s(fabric: str) -> None:
     result = train(fabric, load("pair"))
     assert result.workers[0].weights == weights_of_the_emulator()

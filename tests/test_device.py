@@ -117,7 +117,7 @@ SPECIAL_CASE = {
 }
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=60, deadline=None)
 @example(SPECIAL_CASE, 24, 1)
 @example(SPECIAL_CASE | {"clip": False, "key": None}, 24, 2)
 @example(SPECIAL_CASE | {"scales": np.array([1.5, 1.5], np.float32)}, 24, 3)

@@ -27,7 +27,7 @@ from intswitch.topology import Topology, load
 from intswitch.train import Silent, run_jobs
 
 SHORT = Training(workload="digits", compressor="intsgd", steps=5, evaluations=1)
-LONGER = replace(SHORT, steps=200)
+LONGER = replace(SHORT, steps=40)
 SOON = 8.0
 """Seconds. The dead worker's stream breaks within 2; then come the last words."""
 TWO = """
