@@ -49,7 +49,7 @@ lint: $(STAMP)
 
 # two processes: much of the time goes into compiling and into waiting
 pytest: lint
-	$(BIN)/pytest --numprocesses 2 --dist loadgroup
+	$(BIN)/pytest --numprocesses 2 --dist loadgroup --no-loadscope-reorder
 
 bench: $(STAMP)
 	$(BIN)/python -m benchmarks

@@ -21,6 +21,8 @@ from bmv2 import (
 
 ONE_AFTER_THE_OTHER = ("test_bmv2", "test_namespaces", "test_doctor", "test_p4")
 """Files whose tests make namespaces, look for those left behind, or run BMv2."""
+FIRST = ("namespaces", "test_torch_examples", "test_torch", "test_sim", "test_compare")
+"""Groups that take long: begun last, one would run while the other process idles."""
 
 
 @pytest.hookimpl(wrapper=True)
@@ -29,13 +31,17 @@ def pytest_collection_modifyitems(
 ) -> Iterator[None]:
     """What pytest-xdist, if it is there, gives to one process: a file."""
     for item in items if config.pluginmanager.has_plugin("xdist") else []:
-        name = item.path.stem
-        group = "namespaces" if name.startswith(ONE_AFTER_THE_OTHER) else name
-        item.add_marker(pytest.mark.xdist_group(group))
+        item.add_marker(pytest.mark.xdist_group(group_of(item)))
+    items.sort(key=lambda item: (*FIRST, group_of(item)).index(group_of(item)))
     yield
     grouped = getattr(config.option, "loadgroup", False)
     if grouped and not all("@" in item.nodeid for item in items):
         raise pytest.UsageError("this pytest-xdist cannot group this pytest's tests")
+
+
+def group_of(item: pytest.Item) -> str:
+    name = item.path.stem
+    return "namespaces" if name.startswith(ONE_AFTER_THE_OTHER) else name
 
 
 @pytest.fixture(scope="session")
