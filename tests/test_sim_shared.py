@@ -6,6 +6,8 @@ from typing import Any
 import numpy as np
 import pytest
 
+from host.packetizer import Results
+from intswitch.sim import payloads
 from intswitch.sim.cables import Cable
 from intswitch.sim.contents import CONTENTS
 from intswitch.sim.loop import loop_of
@@ -188,3 +190,23 @@ def test_a_switch_knows_no_job_that_does_not_pass_through_it() -> None:
 def test_jobs_that_cannot_be_are_told(jobs: list[SimulatedJob], match: str) -> None:
     with pytest.raises(ValueError, match=match):
         shared(jobs)
+
+
+@pytest.mark.parametrize(
+    ("changed", "wrong"),
+    [({}, 0), ({"num_workers": 1}, 1), ({"element_count": 8}, 1), ({"buffer": 7}, 1)],
+)
+def test_a_result_that_is_not_the_exact_sum_of_all_is_wrong(
+    changed: dict[str, int], wrong: int
+) -> None:
+    int32 = ElementType.INT32
+    vector = payloads.vector(10, 16, int32, int32, 2)
+    nobody = np.zeros((0, 2), np.bool_)
+    plan = payloads.new_plan(0, [vector], np.zeros(2, np.int64), 4, nobody)
+    payloads.expect(plan, 0, 0, 0)
+    right = Results(plan.expected[0, 0].copy(), *np.array([[0], [16], [2], [0], [0]]))
+    result = right._replace(**{name: np.array([n]) for name, n in changed.items()})
+    if "buffer" in changed:
+        result = right._replace(buffer=right.buffer ^ np.uint8(changed["buffer"]))
+    payloads.drain(plan, 0, np.zeros(1, np.int64), result)
+    assert payloads.checks_of(plan, 0).tolist() == (wrong, 1)
