@@ -20,15 +20,18 @@ def type_name(tensor: Tensor) -> str:
     return " ".join(str(word).removeprefix("torch.") for word in words)
 
 
+def new_stream(tensor: Tensor) -> torch.cuda.Stream:
+    """One of the tensor's device, for what is to come after all that the device has
+    been told so far."""
+    stream = torch.cuda.Stream(tensor.device)  # type: ignore[no-untyped-call]
+    stream.wait_stream(torch.cuda.current_stream(tensor.device))
+    return stream
+
+
 def stream_after(tensors: Sequence[Tensor]) -> torch.cuda.Stream | None:
-    """A stream of their device's, of its own, for what is to come after all that the
-    device has been told so far; None on the CPU."""
-    for tensor in tensors:
-        if tensor.is_cuda:
-            stream = torch.cuda.Stream(tensor.device)  # type: ignore[no-untyped-call]
-            stream.wait_stream(torch.cuda.current_stream(tensor.device))
-            return stream
-    return None
+    """The same for the device of these; None on the CPU."""
+    on_device = [tensor for tensor in tensors if tensor.is_cuda]
+    return new_stream(on_device[0]) if on_device else None
 
 
 def done_on(stream: torch.cuda.Stream | None, work: Callable[[], object]) -> None:
@@ -60,8 +63,7 @@ class Staged:
             self.host = self.tensor.to(self.dtype).contiguous()
 
     def _to_pinned(self) -> Tensor:
-        stream = stream_after([self.tensor])
-        assert stream is not None  # it is called for tensors of CUDA alone
+        stream = new_stream(self.tensor)
         pinned = torch.empty(self.tensor.shape, dtype=self.dtype, pin_memory=True)
         with torch.cuda.stream(stream):
             pinned.copy_(self.tensor, non_blocking=True)
@@ -98,9 +100,7 @@ class Kept:
 
     def __init__(self, tensor: Tensor, dtype: torch.dtype) -> None:
         self.tensor = tensor.detach()
-        device = tensor.device
-        self.stream = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
-        self.stream.wait_stream(torch.cuda.current_stream(device))
+        self.stream = new_stream(tensor)
         with self.working():
             self.elements = self.tensor.to(dtype).contiguous()
         self.tensor.record_stream(self.stream)

@@ -169,11 +169,14 @@ def test_refuses_two_switches_and_two_jobs() -> None:
         }
     )
     with pytest.raises(ValueError, match="has one, not 2") as caught:
-        refuse(two, "bmv2", Bmv2.cannot)
+        refuse(two, "bmv2", Bmv2.cannot, several=False)
     assert "jobs: the bmv2 fabric runs one, not 2 (training, oth" in str(caught.value)
+    with pytest.raises(ValueError, match="has one, not 2") as caught:
+        refuse(two, "bmv2", Bmv2.cannot)
+    assert "jobs" not in str(caught.value)
     late = pair.model_copy(update={"jobs": (job.model_copy(update={"start": 2.0}),)})
     with pytest.raises(ValueError, match=r"jobs\.0\.start: the sim fabric cannot do"):
-        refuse(late, "sim", Sim.cannot)
+        refuse(late, "sim", Sim.cannot, several=Sim.several)
 
 
 def test_children_are_not_in_the_parents_session() -> None:

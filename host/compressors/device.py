@@ -227,7 +227,8 @@ class DeviceSum(IntegerSum):
         Of each chunk, the bits of its largest |integer| before clipping, how many are
         beyond the bound, and whether the chunk is finite.
         """
-        rounded = self.rounded(part * self.scale_of(start, start + len(part)), start)
+        scale = self.spread(self.scales, self.block_ends, start, start + len(part))
+        rounded = self.rounded(part * scale, start)
         by_chunk = self.chunked(rounded)
         beyond = (by_chunk.abs() > float(self.bound)).sum(1)
         finite = self.chunked(torch.isfinite(part)).all(1)
@@ -255,10 +256,6 @@ class DeviceSum(IntegerSum):
             values = torch.cat([values, pad(lacking)])
         return values.view(-1, self.elements_per_chunk)
 
-    def scale_of(self, start: int, stop: int) -> Tensor:
-        """The scale of each element, or of all."""
-        return self.spread(self.scales, self.block_ends, start, stop)
-
     def spread(
         self, values: NDArray[np.float32], ends: Integers, start: int, stop: int
     ) -> Tensor:
@@ -275,15 +272,16 @@ class DeviceSum(IntegerSum):
 
     def all_scales_zero(self) -> NDArray[np.bool_]:
         """[chunks]"""
-        stops = np.append(self.starts()[1:], len(self.mean))
-        last_block = np.searchsorted(self.block_ends, stops - 1, side="right")
+        last = self.chunk_ends() - 1
+        last_block = np.searchsorted(self.block_ends, last, side="right")
         below = np.concatenate([[0], np.cumsum(self.scales != 0)])
         empty: NDArray[np.bool_] = below[last_block + 1] == below[self.first_block]
         return empty
 
-    def starts(self) -> Integers:
-        """[chunks] index of each one's first element."""
-        return np.arange(self.num_chunks, dtype=np.int64) * self.elements_per_chunk
+    def chunk_ends(self) -> Integers:
+        """[chunks] index after each one's last element."""
+        ends = (1 + np.arange(self.num_chunks)) * self.elements_per_chunk
+        return np.minimum(ends, len(self.mean))
 
     def finish(self) -> None:
         """Write the mean, and add up squares: `dequantize`."""
@@ -314,7 +312,7 @@ class DeviceSum(IntegerSum):
 
     def inverses(self, num_workers: Integers) -> tuple[Integers, NDArray[np.float32]]:
         """1 / (n * scale), and the index after the last element for which each is."""
-        chunk_ends = np.append(self.starts()[1:], len(self.mean))
+        chunk_ends = self.chunk_ends()
         if (num_workers == num_workers[0]).all():
             chunk_ends, num_workers = chunk_ends[-1:], num_workers[:1]
         ends = np.union1d(chunk_ends, self.block_ends)

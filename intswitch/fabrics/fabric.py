@@ -43,7 +43,7 @@ def refuse(
     cannot: Collection[str],
     *,
     trees: bool = False,
-    several: bool = False,
+    several: bool = True,
 ) -> None:
     """Raise ValueError, a line each, for what a fabric cannot do.
 

@@ -23,7 +23,7 @@ from intswitch.fabrics.namespaces import End, Namespaces
 from intswitch.topology import LinkPart, Topology
 
 SHORTEST_QUEUE = 1 << 17  # bytes: hosts and switches send trains of up to 64 KiB
-LONGEST_QUEUE = (1 << 32) - 1  # bytes: the kernel counts with 32 bits, bytes/s, too
+MOST_QUEUED = (1 << 32) - 1  # bytes: the kernel counts with 32 bits, bytes/s, too
 RATES = (2e3, 34e9)  # bit/s
 WITHOUT_NETEM = (
     "this kernel has no netem: links' delays are kept at the switches' ports, and other"
@@ -123,7 +123,7 @@ def refuse_links(links: Sequence[LinkPart]) -> None:
                 f"{wrong} sends up to 64 KiB at once, and needs 128 KiB or more; sim"
                 " can do with less"
             )
-        elif link.queue is not None and link.queue > LONGEST_QUEUE:
+        elif link.queue is not None and link.queue > MOST_QUEUED:
             mistakes.append(f"{wrong} has queues of 4 GiB at most")
         if link.rate is not None and not RATES[0] <= link.rate <= RATES[1]:
             mistakes.append(
