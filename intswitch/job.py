@@ -23,7 +23,7 @@ import torch
 from host.access import Access
 from host.agent import Network, join
 from host.compressors.base import Compressor
-from host.compressors.device import compile_kernels
+from host.compressors.device_sum import compile_kernels
 from intswitch.methods import Method
 from intswitch.switch_process import PATIENCE, Switch, say
 from switch.config import SwitchConfig

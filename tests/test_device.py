@@ -1,4 +1,4 @@
-"""host/compressors/device.py and what leads there: torch's operations make what the
+"""host/compressors/device.py, device_sum.py and what leads there: torch makes what the
 compiled kernels make, bit for bit. Tensors on the CPU stand for those of a device."""
 
 from collections.abc import Callable
@@ -20,8 +20,10 @@ import torch
 
 import host.compressors.base as base
 import host.compressors.device as device
+import host.compressors.device_sum as device_sum
 from host.compressors import compressor
-from host.compressors.device import DeviceSum, first_non_finite, largest_bits_of
+from host.compressors.device import first_non_finite, largest_bits_of
+from host.compressors.device_sum import DeviceScaledSum
 from host.compressors.integers import integer_format
 from host.compressors.norms import largest_bits_of as largest_bits_here
 from host.compressors.quantize import NON_FINITE, random_key
@@ -68,12 +70,12 @@ def alone() -> LocalNetwork:
     return LocalNetwork(Fabric(1, num_slots=4, slot_bytes=64), 0)
 
 
-def pair_of(case: dict[str, Any]) -> tuple[ScaledSum, DeviceSum]:
+def pair_of(case: dict[str, Any]) -> tuple[ScaledSum, DeviceScaledSum]:
     network: Any = SimpleNamespace(num_workers=WORKERS, slot_bytes=32)
     case = dict(case)
     vector = case.pop("vector")
     here = ScaledSum(vector, np.full_like(vector, np.nan), network, **case)
-    there = DeviceSum(
+    there = DeviceScaledSum(
         torch.from_numpy(vector), torch.full((len(vector),), torch.nan), network, **case
     )
     return here, there
@@ -127,7 +129,7 @@ def test_all_is_as_the_kernels_make_it(
 ) -> None:
     """The packets, what is counted, the mean."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(device, "PART", part)
+        patch.setattr(device_sum, "PART", part)
         here, there = pair_of(case)
         for one, other in zip(filled(here), filled(there), strict=True):
             equal(one, other)
@@ -160,9 +162,9 @@ def test_kernels_compile_without_a_device() -> None:
     network: Any = SimpleNamespace(
         num_workers=1, slot_bytes=64, aggregate=lambda stream: seen.append(stream)
     )
-    device.compile_kernels(network)
+    device_sum.compile_kernels(network)
     (stream,) = seen
-    assert isinstance(stream, DeviceSum)
+    assert isinstance(stream, DeviceScaledSum)
     assert filled(stream).payload[0, 0] == 1
 
 

@@ -41,10 +41,10 @@ def elementwise(vector: Any) -> Elementwise:
     """Flat vectors are tensors where they lie on a device, and arrays here."""
     if not is_tensor(vector):
         return HERE
-    from host.compressors import device  # needs torch
+    from host.compressors import device, device_sum  # need torch
 
     return Elementwise(
-        device.DeviceSum, device.largest_bits_of, device.first_non_finite
+        device_sum.DeviceScaledSum, device.largest_bits_of, device.first_non_finite
     )
 
 

@@ -1,0 +1,297 @@
+"""Sums of vectors that lie on a CUDA device: torch quantizes them there, and only
+integers go to this machine's memory and back.
+
+The counterpart of `stream.ScaledSum`, bit for bit; see `device`.
+"""
+
+from collections.abc import Iterator
+from typing import Any, ClassVar, NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from host.compressors.base import Network
+from host.compressors.device import chunked, first_non_finite, magnitudes, uniform
+from host.compressors.integers import IntegerFormat, integer_format
+from host.compressors.quantize import (
+    FIRST_NON_FINITE,
+    FLOAT_BELOW_2_31,
+    LARGEST_BITS,
+    LARGEST_SUM,
+    LOW_HALF,
+    NON_FINITE,
+    NON_FINITE_CHUNKS,
+    OVERFLOW,
+    OVERFLOWS,
+    PAYLOADS_DOWN,
+)
+from host.compressors.stream import IntegerSum
+from host.packetizer import Contributions, Results, write_lanes
+from switch.compiled import kernel
+from switch.protocol import HEADER_BYTES
+
+Bytes = NDArray[np.uint8]
+Integers = NDArray[np.int64]
+
+PART = 1 << 22
+"""Elements worked on at once: what is in between stays in the device's cache."""
+INTEGERS = {1: torch.int8, 2: torch.int16, 4: torch.int32}
+
+
+class ReadyPlan(NamedTuple):
+    """What is ready to be sent, and where results go: all in this machine's order."""
+
+    integers: Bytes
+    """[chunks * bytes of a full contribution], the last one padded."""
+    sums: Bytes
+    """[chunks * bytes of a full result]"""
+    element_bytes: int
+    result_bytes: int
+    finite: NDArray[np.bool_]
+    """[chunks]"""
+    empty: NDArray[np.bool_]
+    """[chunks] sent without a payload."""
+    flags: Integers
+    """[chunks] of the contributions."""
+    num_workers: Integers
+    """[chunks] how many are in each result."""
+    tally: Integers
+
+
+@kernel
+def fill_ready(plan: ReadyPlan, chunks: Integers, contributions: Contributions) -> None:
+    """The same contributions as `quantize` fills."""
+    for i in range(len(chunks)):
+        chunk = chunks[i]
+        payload = contributions.packets[i][HEADER_BYTES:]
+        if plan.empty[chunk]:
+            contributions.element_count[i] = 0
+        if not plan.finite[chunk]:
+            payload[:] = 0
+            contributions.exponent[i] = NON_FINITE
+            continue
+        start = chunk * payload.size
+        ready = plan.integers[start : start + payload.size]
+        write_lanes(payload, ready, plan.element_bytes)
+        contributions.flags[i] |= plan.flags[chunk]
+
+
+@kernel
+def drain_sums(plan: ReadyPlan, chunks: Integers, results: Results) -> None:
+    """Take the results of `chunks`; without a payload, sums stay 0."""
+    width = plan.sums.size // len(plan.empty)
+    for i in range(len(chunks)):
+        chunk, at = chunks[i], results.payload_at[i]
+        has_payload = results.element_count[i] != 0
+        plan.num_workers[chunk] = results.num_workers[i]
+        plan.tally[NON_FINITE_CHUNKS] += results.exponent[i] == NON_FINITE
+        plan.tally[OVERFLOWS] += (results.flags[i] & OVERFLOW) != 0
+        plan.tally[PAYLOADS_DOWN] += has_payload
+        if has_payload:
+            start = chunk * width
+            out = plan.sums[start : start + width]
+            write_lanes(out, results.buffer[at : at + width], plan.result_bytes)
+
+
+class DeviceSum(IntegerSum):
+    """A sum whose integers are all made at once, on the device; of what, `quantize`
+    says.
+
+    mean: float32[d] on the device. key, and the rest: see `ScaledSum`. What it does
+    there, it does on the current stream; the mean is written by `finish`, and ready
+    when the stream is through.
+    """
+
+    fill_rows: ClassVar[Any] = staticmethod(fill_ready)
+    drain_rows: ClassVar[Any] = staticmethod(drain_sums)
+
+    def __init__(
+        self,
+        mean: Tensor,
+        network: Network,
+        form: IntegerFormat,
+        *,
+        block_ends: Integers,
+        scales: NDArray[np.float32],
+        key: NDArray[np.uint32] | None,
+        clip: bool = True,
+    ) -> None:
+        super().__init__(len(mean), network, form, block_ends, clip)
+        self.mean, self.block_ends, self.scales, self.key = (
+            mean,
+            block_ends,
+            scales,
+            key,
+        )
+        room = self.num_chunks * self.elements_per_chunk
+        self.integers = self.pinned(room, INTEGERS[form.element_bytes])
+        self.sums = self.pinned(room, INTEGERS[form.result_bytes])
+        self.plan = ReadyPlan(
+            integers=self.integers.numpy().view(np.uint8),
+            sums=self.sums.numpy().view(np.uint8),
+            element_bytes=form.element_bytes,
+            result_bytes=form.result_bytes,
+            finite=np.ones(self.num_chunks, np.bool_),
+            empty=self.empty,
+            flags=np.zeros(self.num_chunks, np.int64),
+            num_workers=np.ones(self.num_chunks, np.int64),
+            tally=self.tally,
+        )
+
+    def pinned(self, elements: int, dtype: torch.dtype) -> Tensor:
+        """[elements] zeros in memory that the device reads and writes by itself."""
+        return torch.zeros(elements, dtype=dtype, pin_memory=self.mean.is_cuda)
+
+    def parts(self) -> Iterator[tuple[int, int]]:
+        """Ranges of the vector's elements, each of whole chunks but for the end."""
+        step = max(PART // self.elements_per_chunk, 1) * self.elements_per_chunk
+        for start in range(0, len(self.mean), step):
+            yield start, min(start + step, len(self.mean))
+
+    def make_ready(self, vector: Tensor) -> None:
+        """Quantize all chunks: `quantize`."""
+        told = [
+            self.quantize(vector[start:stop], start) for start, stop in self.parts()
+        ]
+        largest, beyond, finite = (
+            torch.cat(each).cpu().numpy() for each in zip(*told, strict=True)
+        )
+        self.plan.finite[:] = finite
+        self.empty[:] = self.all_scales_zero() | (largest == 0)
+        self.beyond[:] = np.where(finite, beyond, 0)
+        self.plan.flags[self.beyond > 0] = self.flag_beyond
+        self.tally[LARGEST_BITS] = largest[finite].max(initial=0)
+        if not finite.all():
+            first = first_non_finite(vector)
+            self.tally[FIRST_NON_FINITE] = -1 if first is None else first
+
+    def quantize(self, part: Tensor, start: int) -> tuple[Tensor, Tensor, Tensor]:
+        """Integers of the elements from `start` on, on their way to `integers`.
+
+        Of each chunk, the bits of its largest |integer| before clipping, how many are
+        beyond the bound, and whether the chunk is finite.
+        """
+        raise NotImplementedError
+
+    def spread(
+        self, values: NDArray[np.float32], ends: Integers, start: int, stop: int
+    ) -> Tensor:
+        """What counts for each of the elements from `start` to `stop`; of `values`,
+        each counts up to its end."""
+        device = self.mean.device
+        if (values == values[0]).all():
+            return torch.tensor(values[0])
+        counts = np.diff(np.clip(ends, start, stop), prepend=start)
+        return torch.repeat_interleave(
+            torch.from_numpy(values).to(device), torch.from_numpy(counts).to(device),
+            output_size=stop - start,
+        )  # fmt: skip
+
+    def all_scales_zero(self) -> NDArray[np.bool_]:
+        """[chunks]"""
+        last = self.chunk_ends() - 1
+        last_block = np.searchsorted(self.block_ends, last, side="right")
+        below = np.concatenate([[0], np.cumsum(self.scales != 0)])
+        empty: NDArray[np.bool_] = below[last_block + 1] == below[self.first_block]
+        return empty
+
+    def chunk_ends(self) -> Integers:
+        """[chunks] index after each one's last element."""
+        ends = (1 + np.arange(self.num_chunks)) * self.elements_per_chunk
+        return np.minimum(ends, len(self.mean))
+
+    def finish(self) -> None:
+        """Write the mean, and add up squares: `dequantize`."""
+        ends, inverses = self.inverses(self.plan.num_workers)
+        largest = torch.zeros((), dtype=torch.int64, device=self.mean.device)
+        squares = torch.zeros(
+            self.squares.shape, dtype=torch.int64, device=largest.device
+        )
+        for start, stop in self.parts():
+            totals = self.sums[start:stop].to(self.mean.device, non_blocking=True)
+            inverse = self.spread(inverses, ends, start, stop)
+            torch.mul(totals.to(torch.float32), inverse, out=self.mean[start:stop])
+            largest = torch.maximum(largest, totals.to(torch.int64).abs().amax())
+            self.add_squares(totals, start, squares)
+        self.squares[:] = squares.cpu().numpy()
+        self.tally[LARGEST_SUM] = int(largest)
+
+    def add_squares(self, totals: Tensor, start: int, squares: Tensor) -> None:
+        """Add to each block's sums of squares, (high, low) * (2^32, 1)."""
+        ends = np.clip(self.block_ends - start, 0, len(totals))
+        stops = torch.from_numpy(ends).to(totals.device)
+        square = totals.to(torch.int64).square_()
+        for place, half in enumerate((square >> 32, square & int(LOW_HALF))):
+            # of integers: differences of running sums are the blocks' own, exactly
+            running = torch.cat([half.new_zeros(1), half.cumsum(0)])[stops]
+            squares[:, place] += running.diff(prepend=running.new_zeros(1))
+
+    def inverses(self, num_workers: Integers) -> tuple[Integers, NDArray[np.float32]]:
+        """1 / (n * scale), and the index after the last element for which each is."""
+        chunk_ends = self.chunk_ends()
+        if (num_workers == num_workers[0]).all():
+            chunk_ends, num_workers = chunk_ends[-1:], num_workers[:1]
+        ends = np.union1d(chunk_ends, self.block_ends)
+        scales = self.scales[np.searchsorted(self.block_ends, ends)].astype(np.float64)
+        divisors = num_workers[np.searchsorted(chunk_ends, ends)] * scales
+        with np.errstate(divide="ignore"):
+            inverses = np.where(divisors > 0, 1.0 / divisors, 0.0)
+        return ends, inverses.astype(np.float32)
+
+    def share(self) -> Tensor:
+        """[d], on the device."""
+        ends, inverses = self.inverses(np.ones(self.num_chunks, np.int64))
+        share = torch.empty_like(self.mean)
+        for start, stop in self.parts():
+            sent = self.integers[start:stop].to(self.mean.device, non_blocking=True)
+            inverse = self.spread(inverses, ends, start, stop)
+            torch.mul(sent.to(torch.float32), inverse, out=share[start:stop])
+        return share
+
+
+class DeviceScaledSum(DeviceSum):
+    """`ScaledSum`. vector: float32[d] on the device of the mean; may be the mean."""
+
+    def __init__(
+        self, vector: Tensor, mean: Tensor, network: Network, form: IntegerFormat,
+        **options: Any,
+    ) -> None:  # fmt: skip
+        super().__init__(mean, network, form, **options)
+        self.make_ready(vector)
+
+    def quantize(self, part: Tensor, start: int) -> tuple[Tensor, Tensor, Tensor]:
+        """`quantize.quantize`."""
+        scale = self.spread(self.scales, self.block_ends, start, start + len(part))
+        rounded = self.rounded(part * scale, start)
+        by_chunk = chunked(rounded, self.elements_per_chunk)
+        beyond = (by_chunk.abs() > float(self.bound)).sum(1)
+        finite = chunked(torch.isfinite(part), self.elements_per_chunk).all(1)
+        most = float(FLOAT_BELOW_2_31)
+        # as in the kernel: these comparisons send a NaN to the limit
+        known = torch.where(rounded < most, rounded, most)
+        known = torch.where(known > -most, known, -most).to(torch.int32)
+        known = known.clamp_(-int(self.limit), int(self.limit))
+        out = self.integers[start : start + len(part)]
+        out.copy_(known.to(out.dtype), non_blocking=True)
+        return magnitudes(by_chunk).amax(1), beyond, finite
+
+    def rounded(self, products: Tensor, start: int) -> Tensor:
+        """`quantize.round_product`."""
+        if self.key is None:
+            return products.round()  # ties to even
+        low = products.floor()
+        return low + (uniform(start, products, self.key) < products - low)
+
+
+def compile_kernels(network: Network) -> None:
+    """Have the loop of such sums compiled, by one of tensors in this machine's memory:
+    no device is touched."""
+    one, form = torch.ones(1), integer_format("int8", None)
+    ends, scales = np.array([1]), np.ones(1, np.float32)
+    network.aggregate(
+        DeviceScaledSum(
+            one, one, network, form, block_ends=ends, scales=scales, key=None
+        )
+    )
