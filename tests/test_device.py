@@ -187,6 +187,13 @@ COMPRESSORS = {
     "intsgd from a constant": {"first": "constant", "alpha_init": 5.0, "clip": False},
     "fixed": {"profile_steps": 2},
     "heuristic": {"element_type": "int32"},
+    "block_exponent": {"exponents": "first"},
+    "block_exponent random": {
+        "exponents": "first",
+        "rounding": "random",
+        "element_type": "int8",
+        "result_type": "int16",
+    },
 }
 
 
