@@ -189,6 +189,13 @@ COMPRESSORS = {
     "intsgd from a constant": {"first": "constant", "alpha_init": 5.0, "clip": False},
     "fixed": {"profile_steps": 2},
     "heuristic": {"element_type": "int32"},
+    "block_exponent": {"exponents": "first"},
+    "block_exponent random": {
+        "exponents": "first",
+        "rounding": "random",
+        "element_type": "int8",
+        "result_type": "int16",
+    },
     "nuqsgd": {"common": "max", "block_size": 20},
     "nuqsgd of 5 bits": {"common": "max", "bits": 5, "norm": "linf", "block_size": 33},
     "qsgd": {"common": "max", "wire": "integers", "levels": "authors"},

@@ -27,7 +27,7 @@ from host.compressors.quantize import (
     INFINITY_BITS,
     NON_FINITE,
 )
-from host.compressors.scaled import PATHS, WIRES, ScaledCompressor, elementwise
+from host.compressors.scaled import PATHS, WIRES, ScaledCompressor
 from host.compressors.stream import (
     IntegerSum,
     first_non_finite,
@@ -39,7 +39,6 @@ from switch.protocol import ELEMENT_BITS, ElementType
 COMMON_NORMS = ("exponent", "max")
 LEVELS = ("paper", "authors")
 BLOCK_SIZE = 512  # what a slot of 1024 bytes holds of int16 sums
-INT32 = integer_format("int32", None)
 
 
 class Levelwise(NamedTuple):
@@ -193,14 +192,8 @@ class Leveled(ScaledCompressor):
         """A round for the largest norms, and one for the sum."""
         ends = block_ends(len(vector), self.block_size)
         there = levelwise(vector)
-        norms = network.max(there.block_norms(vector, ends, self.norm))
-        width = INT32.elements_per_chunk(network.slot_bytes)
-        chunks = -(-len(norms) // width)
-        self.statistics.bytes_up += chunks * INT32.bytes_up(width)
-        self.statistics.bytes_down += chunks * INT32.bytes_down(width)
-        if int(norms.max()) >= INFINITY_BITS:
-            first = elementwise(vector).first_non_finite(vector)
-            raise non_finite_error(first, layout, network.rank, self.step)
+        own = there.block_norms(vector, ends, self.norm)
+        norms = self.agreed_maxima(own, INFINITY_BITS, vector, network, layout)
         stream = there.sum(
             vector,
             mean,
