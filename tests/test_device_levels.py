@@ -21,13 +21,14 @@ from test_device import SPECIAL, WORKERS, answer, equal, on_devices
 import host.compressors.device_levels as device_levels
 import host.compressors.device_sum as device_sum
 from host.compressors import compressor
-from host.compressors.device_levels import DeviceLevelSum, block_norms
+from host.compressors.device_levels import DeviceLevelSum, block_norms, position
 from host.compressors.level_sum import LevelSum
 from host.compressors.leveled import Leveled
-from host.compressors.levels import BITS, scales_of
+from host.compressors.levels import BITS, grid_of, scales_of
+from host.compressors.levels import position as position_here
 from host.compressors.norms import LARGEST_NORM_BITS, block_ends
 from host.compressors.norms import block_norms as block_norms_here
-from host.compressors.quantize import random_key
+from host.compressors.quantize import LARGEST_BITS, random_key
 
 __all__ = ["on_devices"]
 
@@ -59,14 +60,20 @@ def methods(draw: Any) -> Leveled:
 
 
 def pair_of(
-    made: Leveled, vector: NDArray[np.float32], seed: int
+    made: Leveled,
+    vector: NDArray[np.float32],
+    seed: int,
+    largest: int = LARGEST_NORM_BITS,
 ) -> tuple[LevelSum, DeviceLevelSum]:
-    """The sums of a vector, with norms that are its own, larger, or 0."""
+    """The sums of a vector, with norms that are its own, larger, or 0 where it has been
+    made 0."""
     network: Any = SimpleNamespace(num_workers=WORKERS, slot_bytes=32)
     ends = block_ends(len(vector), made.block_size)
-    own = np.minimum(block_norms_here(vector, ends, made.norm), LARGEST_NORM_BITS)
-    more = np.minimum(own + (1 << 23), LARGEST_NORM_BITS).astype(np.int32)
     which = np.random.default_rng(seed).integers(0, 8, len(ends))
+    none = np.repeat(which == 7, np.diff(ends, prepend=0))
+    vector = np.where(none, np.copysign(np.float32(0), vector), vector)
+    own = np.minimum(block_norms_here(vector, ends, made.norm), largest)
+    more = np.minimum(own + (1 << 23), largest).astype(np.int32)
     norms = np.select([which < 5, which < 7], [own, more], np.int32(0))
     options: dict[str, Any] = {
         "form": made.form_for(WORKERS),
@@ -119,6 +126,28 @@ def test_all_is_as_the_kernels_make_it(
     equal(here.scaled.mean, there.mean)
     for name in ("beyond", "empty", "tally"):
         equal(getattr(here, name), getattr(there, name))
+
+
+@pytest.mark.parametrize("authors", [False, True])
+@pytest.mark.parametrize(("kind", "bits"), GRIDS)
+def test_positions(kind: str, bits: int, authors: bool) -> None:
+    """To the last of their bits, which hardly ever decide."""
+    grid = grid_of(kind, bits, authors=authors)
+    random = np.random.default_rng(0)
+    x = random.random(40) * float(grid.top) * np.exp2(-random.integers(0, 26, 40))
+    x[:6] = [0, grid.top, 2.0**-24, 1.5 * 2.0**-23, 2.5 * 2.0**-23, 1]
+    expected = [position_here(each, grid) for each in x.astype(np.float32)]
+    found = position(torch.from_numpy(x.astype(np.float32)), grid)
+    equal(np.array(expected, np.int32), found)
+
+
+@pytest.mark.parametrize("kind", BITS)
+def test_nothing_but_zeros_is_sent_empty(kind: str) -> None:
+    """Also where the levels have no 0."""
+    made = Leveled(kind, "l2", bits=4, common="max", levels="authors", block_size=9)
+    for stream in pair_of(made, np.zeros(70, np.float32), 0, largest=0):
+        assert not filled(stream).element_count.any()
+        assert stream.tally[LARGEST_BITS] == 0
 
 
 @settings(max_examples=40, deadline=None)

@@ -113,9 +113,8 @@ class DeviceLevelSum(DeviceSum):
         super().__init__(mean, network, **options)
         self.grid = grid
         self.code_bits = code_bits_of(self.form)
-        self.least_scale = scale_of(LARGEST_NORM, grid)
         known = self.scales[self.scales > 0]
-        self.far = bool((known <= self.least_scale).any())
+        self.far = bool((known <= scale_of(LARGEST_NORM, grid)).any())
         """Whether some block has the largest norm: nearly never."""
         self.make_ready(vector)
 
@@ -128,7 +127,7 @@ class DeviceLevelSum(DeviceSum):
         highest = chunked(index * there, self.elements_per_chunk).amax(1)
         largest = integer_of(highest, self.grid).clamp_(min=0).to(torch.float32)
         finite = torch.ones_like(highest, dtype=torch.bool)  # else there is no sum
-        return magnitudes(largest), self.count_beyond(part, scale), finite
+        return magnitudes(largest), self.count_beyond(part), finite
 
     def lanes_of(self, index: Tensor, sign: Tensor) -> Tensor:
         """What is sent: codes, or the integers themselves."""
@@ -136,13 +135,12 @@ class DeviceLevelSum(DeviceSum):
             return (sign & 1 << self.code_bits - 1) | (index - int(self.grid.first))
         return (integer_of(index, self.grid) ^ sign) - sign
 
-    def count_beyond(self, part: Tensor, scale: Tensor) -> Tensor:
+    def count_beyond(self, part: Tensor) -> Tensor:
         """[chunks] elements beyond the largest norm."""
         if not self.far:
             chunks = -(-len(part) // self.elements_per_chunk)
             return torch.zeros(chunks, dtype=torch.int64, device=part.device)
         beyond = part.abs() > float(LARGEST_NORM)
-        beyond &= (scale > 0) & (scale <= float(self.least_scale))
         return chunked(beyond.to(torch.int64), self.elements_per_chunk).sum(1)
 
     def sent(self, start: int, stop: int) -> Tensor:
