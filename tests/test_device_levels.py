@@ -34,6 +34,7 @@ __all__ = ["on_devices"]
 
 GRIDS = [(kind, bits) for kind, each in BITS.items() for bits in each]
 FINITE = [value for value in SPECIAL if np.isfinite(value)]
+SMALL = [0.0, -0.0, 1e-42, 1e-42, 1.5]
 
 
 def vector_of(seed: int, size: int, special: list[float]) -> NDArray[np.float32]:
@@ -93,7 +94,7 @@ def pair_of(
 
 @settings(max_examples=40, deadline=None)
 @example(Leveled("uniform", "linf", bits=2, common="max", block_size=33), 91, 24, 0)
-@example(Leveled("exponential", "l2", bits=4, common="max", block_size=7), 90, 1, 1)
+@example(Leveled("exponential", "l2", bits=4, common="max", block_size=7), 91, 1, 1)
 @example(
     Leveled("uniform", "l2", bits=8, common="max", levels="authors", block_size=16),
     *(91, 24, 2),
@@ -114,7 +115,8 @@ def test_all_is_as_the_kernels_make_it(
     made: Leveled, size: int, part: int, seed: int
 ) -> None:
     """The packets, what is counted, the mean, the share."""
-    vector = vector_of(seed, size, SPECIAL)
+    # with SPECIAL, nearly all blocks have the largest norm there is
+    vector = vector_of(seed, size, SPECIAL if seed % 4 == 0 else SMALL)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(device_sum, "PART", part)
         here, there = pair_of(made, vector, seed)
