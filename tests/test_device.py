@@ -187,6 +187,8 @@ COMPRESSORS = {
     "intsgd from a constant": {"first": "constant", "alpha_init": 5.0, "clip": False},
     "fixed": {"profile_steps": 2},
     "heuristic": {"element_type": "int32"},
+    "signsgd": {},
+    "signsgd by messages": {"path": "gather"},
 }
 
 
