@@ -4,7 +4,7 @@ import sys
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, NamedTuple, Protocol, TypeVar
+from typing import Any, NamedTuple, Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -206,9 +206,9 @@ def shaped_like(array: Any, flat: Any) -> Any:
 class Compressor(ABC):
     """Estimates the mean of the workers' gradients with integer aggregations only."""
 
-    devices: ClassVar[bool] = False
+    devices: bool = False
     """Whether a gradient may lie on a CUDA device: each element is worked on there, and
-    only integers travel."""
+    only integers, or codes of them, travel. Options may decide."""
 
     def __init__(self) -> None:
         self.statistics = Statistics()
