@@ -66,8 +66,8 @@ def cases(draw: Any) -> dict[str, Any]:
     }
 
 
-def alone() -> LocalNetwork:
-    return LocalNetwork(Fabric(1, num_slots=4, slot_bytes=64), 0)
+def alone(**tables: Any) -> LocalNetwork:
+    return LocalNetwork(Fabric(1, num_slots=4, slot_bytes=64, **tables), 0)
 
 
 def pair_of(case: dict[str, Any]) -> tuple[ScaledSum, DeviceScaledSum]:
@@ -189,6 +189,13 @@ COMPRESSORS = {
     "heuristic": {"element_type": "int32"},
     "signsgd": {},
     "signsgd by messages": {"path": "gather"},
+    "natural": {},
+    "natural of integers": {"wire": "integers", "result_type": "int16"},
+    "natural by messages": {"path": "gather"},
+    "fastsgd": {},
+    "fastsgd of 4 bits": {"threshold": 5, "rounding": "random"},
+    "fastsgd of another base": {"base": 1.5, "scale": "max", "wire": "integers"},
+    "fastsgd by messages": {"base": 1.7, "rounding": "random", "path": "gather"},
 }
 
 
@@ -219,7 +226,8 @@ def trained(
                 means.append(np.asarray(mean).tobytes())
         return means, made.state_dict(), made.statistics
 
-    return list(results_of(run_workers(3, work)))
+    tables = compressor(name.split()[0], **COMPRESSORS[name]).tables(3)
+    return list(results_of(run_workers(3, work, **tables)))
 
 
 @pytest.mark.parametrize("name", COMPRESSORS)
@@ -289,10 +297,8 @@ def test_on_a_real_device(name: str) -> None:
     """A gradient is averaged where it lies."""
 
     def averaged(where: str) -> bytes:
-        made, network = (
-            compressor(name.split()[0], **COMPRESSORS[name]),
-            alone(),
-        )
+        made = compressor(name.split()[0], **COMPRESSORS[name])
+        network = alone(**made.tables(1))
         random = torch.Generator().manual_seed(0)
         for _ in range(3):
             values = torch.randn(100_003, generator=random)

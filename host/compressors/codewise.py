@@ -6,8 +6,11 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from host.compressors.base import is_tensor
-from host.packetizer import Bytes
+from host.compressors.base import Gradient, is_tensor
+from host.compressors.code_sum import CodeSum
+from host.compressors.logcodes import LogCodes
+from host.compressors.stream import IntegerSum
+from host.packetizer import Bytes, Integers
 
 
 class Codewise(NamedTuple):
@@ -21,6 +24,16 @@ class Codewise(NamedTuple):
     """An array's elements where the second argument is."""
     packbits: Callable[[Any], Bytes]
     """`numpy.packbits` of bool[d], in this machine's memory."""
+    places: Callable[[Integers, Any], Any]
+    """Ascending indices, where the second argument is."""
+    room: Callable[[Any], Gradient]
+    """[d] in this machine's memory, for what the mean is to be; or that itself."""
+    encode: Callable[[LogCodes, Any, int, NDArray[np.uint32]], Any]
+    """`LogCodes.encode`."""
+    look_up: Callable[[NDArray[Any], Any], Any]
+    """[d] table[codes], where the codes are."""
+    sum: Callable[..., IntegerSum]
+    """`CodeSum`."""
 
 
 HERE = Codewise(
@@ -28,6 +41,11 @@ HERE = Codewise(
     here=lambda array: array,
     there=lambda array, like: array,
     packbits=np.packbits,
+    places=lambda indices, like: indices,
+    room=lambda mean: mean,
+    encode=LogCodes.encode,
+    look_up=lambda table, codes: table[codes],
+    sum=CodeSum,
 )
 
 
@@ -44,4 +62,9 @@ def codewise(vector: Any) -> Codewise:
         here=device.here,
         there=device.there,
         packbits=device.packbits,
+        places=device.places,
+        room=device.room,
+        encode=device.encode,
+        look_up=device.look_up,
+        sum=device.DeviceCodeSum,
     )
