@@ -29,6 +29,7 @@ from host.compressors.codewise import HERE, codewise
 from host.compressors.integers import IntegerFormat
 from host.compressors.logcodes import LogCodes
 from host.compressors.quantize import random_key
+from host.compressors.selection import top_k
 from switch.protocol import ElementType
 
 Made = dict[str, Any]
@@ -76,6 +77,9 @@ def assert_same_anywhere(options: Made, vectors: NDArray[np.float32]) -> None:
 OPTIONS: list[Made] = [
     {"name": "signsgd"},
     {"name": "signsgd", "path": "gather"},
+    {"name": "memsgd", "memory": False, "k": 9, "rounding": "random"},
+    {"name": "memsgd", "memory": False, "k": 0.5, "select": "rand"},
+    {"name": "memsgd", "memory": False, "k": 9, "path": "gather"},
     {"name": "natural"},
     {"name": "natural", "path": "gather"},
     {"name": "fastsgd", "threshold": 4},
@@ -118,6 +122,19 @@ def test_places_may_lie_beyond_an_int32() -> None:
     for indices in ([0, 5, 7], [2**31 - 1], [3, 2**31], [2**40], []):
         found = device_codes.places(np.array(indices, np.int64), torch.zeros(1))
         assert found.tolist() == indices
+
+
+@settings(max_examples=60, deadline=None)
+@example([0.0, -0.0, 1e-42], 3)
+@example([1, -1, 2, 1, -1, 1], 3)
+@given(
+    st.lists(st.sampled_from([0, 1, -1, 2, 3]) | st.floats(width=32), max_size=40),
+    st.integers(0, 45),
+)
+def test_the_largest_are_those_of_the_kernels(numbers: list[float], k: int) -> None:
+    """Of equal ones the first; no zeros; NaNs above all."""
+    vector = np.array(numbers, np.float32)
+    equal(top_k(vector, k), device_codes.top_k(torch.from_numpy(vector), k))
 
 
 # codes

@@ -1,5 +1,5 @@
-"""Signs and codes of vectors on a CUDA device: torch makes them there, and they alone
-come to this machine's memory. What goes back, sums and messages say.
+"""Signs, codes and chosen elements of vectors on a CUDA device: torch makes and chooses
+them there, and they alone come to this machine's memory.
 
 Each function has its counterpart in `codewise.HERE`, and comes out the same bit for
 bit; see `device`.
@@ -14,7 +14,13 @@ from torch import Tensor
 
 from host.compressors.base import Network, Statistics
 from host.compressors.code_sum import MAGNITUDE, MAGNITUDE4, NIBBLE, SIGN4
-from host.compressors.device import chunked, magnitudes, random_bits, uniform
+from host.compressors.device import (
+    chunked,
+    largest_bits_of,
+    magnitudes,
+    random_bits,
+    uniform,
+)
 from host.compressors.device_sum import PART, DeviceSum
 from host.compressors.integers import CODES, IntegerFormat
 from host.compressors.logcodes import (
@@ -68,6 +74,28 @@ def look_up(table: NDArray[Any], codes: Tensor) -> Tensor:
     return there(table, codes).index_select(0, codes.to(torch.int32))
 
 
+def zeros(elements: int, like: Tensor) -> Tensor:
+    return like.new_zeros(elements)
+
+
+def largest_bits(vector: Tensor) -> int:
+    """`norms.largest_bits`."""
+    return int(largest_bits_of(vector, np.array([len(vector)]))[0])
+
+
+def top_k(vector: Tensor, k: int) -> Tensor:
+    """`selection.top_k`, on the device."""
+    bits, k = magnitudes(vector), min(k, len(vector))
+    if k < 1:
+        return places(np.zeros(0, np.int64), vector)
+    least = int(torch.topk(bits, k, sorted=False).values.amin())
+    above = torch.nonzero(bits > least).view(-1)
+    if least == 0:
+        return above
+    ties = torch.nonzero(bits == least).view(-1)[: k - len(above)]
+    return torch.cat([above, ties]).sort().values
+
+
 # codes
 
 
@@ -80,8 +108,8 @@ def encode(log: LogCodes, vector: Tensor, exponent: int, key: Key) -> Tensor:
         relative = magnitudes(bits) - (exponent << int(FRACTION))
         levels = levels_of(log, relative, start, key)
         levels = torch.where(magnitudes(bits) >= int(SMALLEST_NORMAL), levels, 0)
-        signs = ((bits < 0) & (levels > 0)) * NEGATIVE
-        codes[start : start + PART] = levels | signs
+        negative = (bits < 0) & (levels > 0)
+        codes[start : start + PART] = torch.where(negative, levels | NEGATIVE, levels)
     return codes
 
 

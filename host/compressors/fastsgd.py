@@ -147,10 +147,10 @@ class FastSGD(ScaledCompressor):
 
         From a device come codes, a byte an element, and float32 go back.
         """
-        place, each = codewise(vector), elementwise(vector)
-        bits = each.largest_bits_of(vector, np.array([len(vector)]))
-        largest = exponent_of(int(bits[0]))
-        first = each.first_non_finite(vector) if largest == NON_FINITE else None
+        place, first = codewise(vector), None
+        largest = exponent_of(place.largest_bits(vector))
+        if largest == NON_FINITE:
+            first = elementwise(vector).first_non_finite(vector)
         message = np.int8(NON_FINITE).tobytes()
         if first is None:
             exponent = self.exponent_of_scale(largest)
