@@ -12,12 +12,15 @@ from collections.abc import Callable, Sequence
 from datetime import timedelta
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 from torch.distributed import AllreduceOptions, Work
 
 from host.agreement import agree
 from host.compressors.base import Compressor
+from host.compressors.scaled import ScaledCompressor
 from host.ordered import Ordered
 from host.staging import FLOATS, Kept, Staged, staged, type_name
 from intswitch.autoload import BACKEND
@@ -275,7 +278,10 @@ class SwitchGroup(BesideTheSwitch):
         """The reduction over the ranks; None where only another one gets it."""
         how = reduction_of(op, values.dtype)
         if how is None:
-            return self.average(values, op)
+            if root is None:
+                return self.average(values, op)
+            rows = self.average_parts(values.reshape(1, -1), op, np.array([root]))
+            return rows[0] if self._rank == root else None
         found = self.network.reduce(how.encode(values), how.name, root=root)
         return None if found is None else how.decode(found, values.dtype)
 
@@ -284,17 +290,33 @@ class SwitchGroup(BesideTheSwitch):
         rows = values.reshape(self._size, -1)
         how = reduction_of(op, values.dtype)
         if how is None:
-            return self.average(values, op).reshape(self._size, -1)[self._rank]
+            return self.average_parts(rows, op, np.arange(self._size))[0]
         part = self.network.reduce_scatter(how.encode(rows), how.name)
         return how.decode(part, values.dtype)
 
     def average(self, values: Tensor, op: Any) -> Tensor:
         """The compressor's mean of float32, or that many times the number of ranks."""
-        elements = values.numel()
+        compressor = self.compressor_for(values.numel())
+        mean = compressor.average(values.float(), self.network)
+        return mean.mul_(self._size) if op == SUM else mean
+
+    def average_parts(self, rows: Tensor, op: Any, owners: NDArray[np.int64]) -> Tensor:
+        """The same of some rows on each rank; see `ScaledCompressor.average_parts`."""
+        compressor = self.compressor_for(rows.numel())
+        if (
+            isinstance(compressor, ScaledCompressor)
+            and compressor.scatters
+            and rows.numel()
+        ):
+            means = compressor.average_parts(rows.float(), self.network, owners)
+            return means.mul_(self._size) if op == SUM else means
+        own = torch.from_numpy(owners == self._rank).to(rows.device)
+        return self.average(rows, op)[own]
+
+    def compressor_for(self, elements: int) -> Compressor:
         if elements not in self.compressors:
             self.compressors[elements] = self.job.setup.create()
-        mean = self.compressors[elements].average(values.float(), self.network)
-        return mean.mul_(self._size) if op == SUM else mean
+        return self.compressors[elements]
 
     def gathered(
         self,

@@ -34,7 +34,7 @@ from switch.ports import (
     write_line,
 )
 from switch.protocol import HEADER_BYTES, MAX_WORKERS, Rule
-from switch.replicate import Copies
+from switch.replicate import Copies, clear, new_copies
 from switch.slots import NEXT_LOOK, NOW, new_registers
 from switch.stragglers import Lateness, lateness_of
 from switch.tables import (
@@ -47,7 +47,7 @@ from switch.tables import (
 )
 from switch.tap import Tap
 from switch.tree import ranks_behind
-from switch.udp import MAX_ROWS, PACKET, SPARE_BYTES, Rows
+from switch.udp import MAX_ROWS, SPARE_BYTES, Rows
 
 Bytes = NDArray[np.uint8]
 
@@ -85,7 +85,7 @@ def step(state: State, packet: Bytes, source: int, rule: int, out: Copies) -> No
 @kernel
 def run(state: State, batch: Rows, count: int, rule: int, out: Copies) -> None:
     """The data path: the first `count` packets of a batch, one after the other."""
-    out.used[:] = 0
+    clear(out)
     for row in range(count):
         start = batch.offset[row]
         packet = batch.buffer[start : start + batch.length[row]]
@@ -181,11 +181,7 @@ class Pipeline:
         is_faulty = faults.any("inward"), faults.any("outward")
         # every packet may have a twin, and may be the last one of its slot
         rows = 2 * MAX_ROWS if is_faulty[0] else MAX_ROWS
-        out = Copies(
-            np.empty(2 * rows * packet_bytes + SPARE_BYTES, np.uint8),
-            np.empty(rows * MAX_WORKERS, PACKET).view(np.recarray),
-            np.zeros(3, np.int64),
-        )
+        out = new_copies(rows * MAX_WORKERS, rows, packet_bytes, SPARE_BYTES)
         inward = new_port(is_faulty[0], MAX_ADDRESSES, rows, packet_bytes)
         outward = new_port(is_faulty[1], MAX_ADDRESSES, out.rows.size, packet_bytes)
         return out, inward, outward

@@ -25,6 +25,7 @@ from switch.protocol import (
     Opcode,
 )
 from switch.slots import Slot
+from switch.udp import PACKET
 
 Bytes = NDArray[np.uint8]
 Integers = NDArray[np.int64]
@@ -38,11 +39,34 @@ class Copies(NamedTuple):
     """Packets out. The copies of one multicast share their bytes."""
 
     buffer: Bytes
+    """First so many `bare_bytes`, then everything else: trains are made of packets that
+    lie side by side, and results with a payload would lie between those without."""
     rows: NDArray[Any]
     """Records of `switch.udp.PACKET`."""
     used: Integers
-    """[3]: rows used, bytes of `buffer` used, copies: a row whose destination is a
-    multicast group stands for one to each of its workers."""
+    """[4]: rows used, where the next packet goes in `buffer`, copies: a row whose
+    destination is a multicast group stands for one to each of its workers; and where
+    the next result goes that has no payload for those who are no recipients."""
+    bare_bytes: int
+
+
+def new_copies(
+    rows: int, packets: int, packet_bytes: int, spare_bytes: int = 0
+) -> Copies:
+    """Room for what so many packets, of so many bytes at most, cause."""
+    bare_bytes = packets * HEADER_BYTES
+    return Copies(
+        np.empty(bare_bytes + 2 * packets * packet_bytes + spare_bytes, np.uint8),
+        np.empty(rows, PACKET).view(np.recarray),
+        np.array([0, bare_bytes, 0, 0]),
+        bare_bytes,
+    )
+
+
+@kernel
+def clear(out: Copies) -> None:
+    out.used[:] = 0
+    out.used[1] = out.bare_bytes
 
 
 @kernel
@@ -100,6 +124,20 @@ def append_result(
 
 
 @kernel
+def append_bare(
+    slot: Slot, values: Bytes, cause: Header, out: Copies
+) -> tuple[int, int]:
+    """The same without payload, beside others: where it lies, and its length."""
+    rest, at = out.used[1], out.used[3]
+    if at + HEADER_BYTES > out.bare_bytes:
+        return rest, append_result(slot, values, cause, False, 0, out)
+    out.used[1] = at
+    length = append_result(slot, values, cause, False, 0, out)
+    out.used[1], out.used[3] = rest, out.used[1]
+    return at, length
+
+
+@kernel
 def append_values(header: Header, values: Bytes, out: Copies) -> int:
     """Deparse a packet whose elements are the first of `values`; its length."""
     length = append(out, header)
@@ -134,8 +172,7 @@ def multicast(
     bare_at = full_at
     bare_length = full_length
     if recipient != EVERY_WORKER:
-        bare_at = out.used[1]
-        bare_length = append_result(slot, values, cause, False, 0, out)
+        bare_at, bare_length = append_bare(slot, values, cause, out)
     for child in range(group.size):
         if recipient in (EVERY_WORKER, child):
             address_copy(out, full_at, full_length, group[child])

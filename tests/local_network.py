@@ -83,14 +83,18 @@ class Fabric:
         buffer = np.full((len(chunks), width), RUBBISH, np.uint8)
         for row, (_, payload, _, _) in zip(buffer, results, strict=True):
             row[3 : 3 + len(payload)] = payload
-        for stream in streams:
+        recipients = contributions[0].recipient
+        for each in contributions:
+            np.testing.assert_array_equal(each.recipient, recipients)
+        for rank, stream in enumerate(streams):
             order = self.random.permutation(len(chunks))
+            gets = (recipients == EVERY_WORKER) | (recipients == rank)
             stream.drain(
                 chunks[order],
                 Results(
                     buffer.reshape(-1),
                     (np.arange(len(chunks)) * width + 3)[order],
-                    counts[order],
+                    np.where(gets, counts, 0)[order],
                     np.full(len(chunks), self.num_workers),
                     np.array([exponent for _, _, exponent, _ in results])[order],
                     np.array([flags for _, _, _, flags in results])[order],

@@ -108,16 +108,44 @@ def test_tiny_and_huge_blocks() -> None:
     np.testing.assert_allclose(mean[48:], -(2.0**126), rtol=1e-6)
 
 
+@pytest.mark.parametrize("rounding", ["deterministic", "random"])
+@pytest.mark.parametrize("element_type", TYPES)
+def test_exponents_that_come_first_are_the_same(
+    element_type: str, rounding: str
+) -> None:
+    """Also of zeros, of denormals, and of what is clipped; in fewer bytes."""
+    gradients = of_many_magnitudes(40)
+    gradients[:, 16:48] = 0
+    gradients[1:, 48:64] = 0
+    gradients[:, 64:80] = 1e-45
+    gradients[0, 80] = -3.4e38
+    options = {"element_type": element_type, "rounding": rounding}
+    ahead = average(gradients, **options)
+    first = average(gradients, **options, exponents="first")
+    for (mean, one), (same, other) in zip(ahead, first, strict=True):
+        assert mean.tobytes() == same.tobytes()
+        one, other = one.statistics, other.statistics
+        assert (one.clips, one.largest_sum) == (other.clips, other.largest_sum)
+        assert one.largest_integer == other.largest_integer
+    chunks = -(-640 // (64 // (1 << TYPES.index(element_type))))
+    rounds = 4 * HEADER_BYTES, HEADER_BYTES + 64  # a window of headers; 64 exponents
+    assert other.bytes_down - one.bytes_down == rounds[1] - rounds[0]
+    assert chunks <= 64
+
+
+@pytest.mark.parametrize("exponents", ["ahead", "first"])
 @pytest.mark.parametrize("bad", [math.nan, math.inf, -math.inf])
 @pytest.mark.parametrize("at", [3, 159])
-def test_all_workers_raise_when_one_block_is_not_finite(bad: float, at: int) -> None:
+def test_all_workers_raise_when_one_block_is_not_finite(
+    bad: float, at: int, exponents: str
+) -> None:
     """In the first window, and in the last; and the network can be used further."""
     gradients = of_many_magnitudes(10)
     broken = gradients.copy()
     broken[2, at] = bad
 
     def work(network: LocalNetwork) -> NDArray[np.float32]:
-        compressor = BlockExponent()
+        compressor = BlockExponent(exponents=exponents)
         text = rf"gradient\[{at}\]" if network.rank == 2 else "another worker"
         with pytest.raises(ValueError, match=text):
             compressor.average(broken[network.rank], network)

@@ -199,6 +199,13 @@ COMPRESSORS = {
     "fastsgd of 4 bits": {"threshold": 5, "rounding": "random"},
     "fastsgd of another base": {"base": 1.5, "scale": "max", "wire": "integers"},
     "fastsgd by messages": {"base": 1.7, "rounding": "random", "path": "gather"},
+    "block_exponent": {"exponents": "first"},
+    "block_exponent random": {
+        "exponents": "first",
+        "rounding": "random",
+        "element_type": "int8",
+        "result_type": "int16",
+    },
 }
 
 

@@ -8,9 +8,9 @@ import pytest
 from host.compressors.norms import (
     NORMS,
     block_ends,
-    block_exponents,
     block_norms,
     exponents_of,
+    largest_bits_in,
     squared_norm,
 )
 from host.compressors.quantize import INFINITY_BITS, NON_FINITE
@@ -19,7 +19,7 @@ from switch.protocol import NO_EXPONENT
 
 def exponent(*elements: float) -> int:
     vector = np.array(elements, np.float32)
-    return int(block_exponents(vector, np.array([len(vector)]))[0])
+    return int(exponents_of(block_norms(vector, np.array([len(vector)]), "linf"))[0])
 
 
 @pytest.mark.parametrize("value", [1.0, 0.99, 2.0, 1e-20, 3e37, 2.0**-126, 1.5e-30])
@@ -52,7 +52,10 @@ def test_ends_of_blocks(elements: int, size: int, ends: list[int]) -> None:
 def test_every_block_has_its_own() -> None:
     vector = np.array([1, 2, 4, 8, 0], np.float32)
     ends = np.array([1, 1, 4, 5])
-    assert block_exponents(vector, ends).tolist() == [1, NO_EXPONENT, 4, NO_EXPONENT]
+    found = exponents_of(block_norms(vector, ends, "linf"))
+    assert found.tolist() == [1, NO_EXPONENT, 4, NO_EXPONENT]
+    found = exponents_of(largest_bits_in(vector, 2))
+    assert found.tolist() == [2, 4, NO_EXPONENT]
 
 
 @pytest.mark.parametrize("size", [0, 1, 63, 64, 65, 1000])

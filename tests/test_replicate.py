@@ -20,31 +20,30 @@ from switch.protocol import (
     Reduction,
     kind_of,
 )
-from switch.replicate import Copies, answer, contribute, multicast, replay
+from switch.replicate import answer, contribute, multicast, new_copies, replay
 from switch.slots import Slot, new_registers
-from switch.udp import PACKET
+from switch.udp import DESTINATION, LENGTH, couple
 
 RESERVED = 0xA5  # shows up wherever a byte was not written
 VALUES = np.array([1, -2, 300_000], np.int32)
 KIND = kind_of(Reduction.SUM, ElementType.INT8, ElementType.INT32)
 FIRST_ADDRESS = 1000  # of the group: addresses are not ranks
 NOBODY, SHARED = -1, 77  # no address that stands for all workers; or this one
+BARE_ONES = 3  # results without payload that lie side by side
 
 
 class Out:
     """Room for packets, and what was put there."""
 
     def __init__(self) -> None:
-        self.copies = Copies(
-            np.full(4096, RESERVED, np.uint8),
-            np.zeros(2 * MAX_WORKERS, PACKET).view(np.recarray),
-            np.zeros(3, np.int64),
-        )
+        self.copies = new_copies(2 * MAX_WORKERS, BARE_ONES, 1024)
+        self.copies.buffer[:] = RESERVED
 
     def packets(self) -> list[tuple[int, bytes]]:
         """(number of the address, packet) of every copy."""
-        buffer, rows, used = self.copies
+        buffer, rows, used, bare_bytes = self.copies
         assert np.all(buffer[used[1] :] == RESERVED), "wrote too far"
+        assert np.all(buffer[used[3] : bare_bytes] == RESERVED), "wrote too far"
         return [
             (
                 int(row.destination),
@@ -122,6 +121,35 @@ def test_a_result_for_one_of_them(num_workers: int) -> None:
             assert packet[HEADER_BYTES:] == payload
 
 
+def results_for_one(count: int) -> Out:
+    """So many results, for the second of three workers, whose numbers are 0 to 2."""
+    out, values = Out(), VALUES.view(np.uint8)
+    for sequence in range(count):
+        of = cause(0, sequence)
+        multicast(full_slot(1), values, of, 1, np.arange(3), NOBODY, out.copies)
+    return out
+
+
+def test_results_for_one_of_them_travel_in_trains() -> None:
+    """Those with a payload lie side by side, and so do those without."""
+    out = results_for_one(BARE_ONES)
+    trains = np.zeros((3 * BARE_ONES, 4), np.int64)
+    count = couple(
+        out.copies.rows, out.copies.used[0], 64, np.zeros(3, np.int64), trains
+    )
+    lengths = {int(row[DESTINATION]): int(row[LENGTH]) for row in trains[:count]}
+    bare, full = BARE_ONES * HEADER_BYTES, BARE_ONES * (HEADER_BYTES + VALUES.nbytes)
+    assert (count, lengths) == (3, {0: bare, 1: full, 2: bare})
+
+
+def test_results_without_payload_go_elsewhere_when_there_is_no_room_in_front() -> None:
+    packets = results_for_one(BARE_ONES + 2).packets()
+    for worker in range(3):
+        own = [header_of(packet) for number, packet in packets if number == worker]
+        assert [header.sequence for header in own] == list(range(BARE_ONES + 2))
+        assert {header.element_count for header in own} == {3 if worker == 1 else 0}
+
+
 def test_the_copies_of_a_multicast_share_their_bytes() -> None:
     for recipient, parts in ((EVERY_WORKER, 1), (63, 2)):
         out = Out()
@@ -132,7 +160,8 @@ def test_the_copies_of_a_multicast_share_their_bytes() -> None:
         )
         assert len(set(out.copies.rows.offset[:MAX_WORKERS].tolist())) == parts
         full = HEADER_BYTES + VALUES.nbytes
-        assert out.copies.used[1] == full + (parts - 1) * HEADER_BYTES
+        assert out.copies.used[1] == out.copies.bare_bytes + full
+        assert out.copies.used[3] == (parts - 1) * HEADER_BYTES
 
 
 @pytest.mark.parametrize("num_workers", [1, 3, MAX_WORKERS])

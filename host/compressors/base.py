@@ -195,6 +195,18 @@ def new_mean(vector: Any) -> Any:
     return vector.new_empty(len(vector)) if is_tensor(vector) else np.empty_like(vector)
 
 
+def padded_rows(flat: Any, count: int, width: int) -> Any:
+    """[count * width] so many rows of a flat array or tensor, each padded with zeros;
+    not copied where there is nothing to pad."""
+    rows = flat.reshape(count, -1)
+    if rows.shape[1] == width:
+        return flat
+    shape = (count, width)
+    padded = rows.new_zeros(shape) if is_tensor(rows) else np.zeros(shape, rows.dtype)
+    padded[:, : rows.shape[1]] = rows
+    return padded.reshape(-1)
+
+
 def shaped_like(array: Any, flat: Any) -> Any:
     """The elements in the shape and kind of `array`."""
     if is_tensor(array):
@@ -206,7 +218,7 @@ def shaped_like(array: Any, flat: Any) -> Any:
 class Compressor(ABC):
     """Estimates the mean of the workers' gradients with integer aggregations only."""
 
-    devices: bool = False
+    devices = False
     """Whether a gradient may lie on a CUDA device: each element is worked on there, and
     only integers, or codes of them, travel. Options may decide."""
 

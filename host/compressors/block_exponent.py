@@ -7,19 +7,25 @@ c, with e the largest exponent over the workers, 2^e > |x| for all its elements 
     q_i  = round(x (2^31 - 1) / (n 2^e))
     mean = sum_i q_i * 2^e / (2^31 - 1)
 
-e must be known before chunk c is sent. It rides in the packet that uses the same slot
-before: chunk c carries the exponent of chunk c + num_slots, whose turn comes only once
-the result of c is in. A first window of empty packets carries those of the first
-chunks.
+e must be known before chunk c is sent.
 
-Blocks of zeros have no exponent; where no worker has one, the chunk is sent empty. A
-block with a NaN or an infinity announces the exponent 127: the chunk is sent empty, and
-every worker raises ValueError after the aggregation.
+    ahead    It rides in the packet that uses the same slot before: chunk c carries the
+             exponent of chunk c + num_slots, whose turn comes only once the result of c
+             is in. A first window of empty packets carries those of the first chunks.
+    first    A round before finds the largest of all exponents, a byte a chunk. So all
+             integers can be made at once, on a CUDA device where the gradient lies on
+             one.
+
+Both have the same scales, and the same mean. Blocks of zeros have no exponent; where no
+worker has one, the chunk is sent empty. A block with a NaN or an infinity announces the
+exponent 127: the chunk is sent empty, and every worker raises ValueError after the
+aggregation.
 
 Differences from the paper: (2^31 - 1) / n is rounded down to an integer, so that no
 product can round to one beyond it, and nothing is clipped or overflows. The exponent is
 at most 126 (larger elements, from 2^126, are clipped), and scales are at most 2^120.
-There is one exponent for what a slot holds. int8, int16 and wider sums are ours.
+There is one exponent for what a slot holds. int8, int16, wider sums, and exponents that
+come first, are ours.
 """
 
 from typing import Any, NamedTuple
@@ -28,14 +34,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from host.compressors.base import Gradient, Layout, Network
-from host.compressors.norms import block_ends, block_exponents
+from host.compressors.integers import one_of
+from host.compressors.norms import block_ends, exponents_of
 from host.compressors.quantize import NON_FINITE, Plan, dequantize, quantize
-from host.compressors.scaled import ScaledCompressor
+from host.compressors.scaled import ScaledCompressor, elementwise
 from host.compressors.scales import exponent_scale
-from host.compressors.stream import ScaledSum
+from host.compressors.stream import IntegerSum, ScaledSum
 from host.packetizer import Contributions, Integers, Results
 from switch.compiled import kernel
 from switch.protocol import NO_EXPONENT
+
+EXPONENTS = ("ahead", "first")
 
 
 class BlockPlan(NamedTuple):
@@ -94,6 +103,15 @@ def drain_blocks(plan: BlockPlan, chunks: Integers, results: Results) -> None:
             learn(plan, later, results.exponent[i])
 
 
+def scales_by_exponent(bound: int) -> NDArray[np.float32]:
+    """[256] from NO_EXPONENT on: floats below 2^exponent become integers up to
+    `bound`."""
+    exponents = range(NO_EXPONENT, NON_FINITE + 1)
+    scales = np.array([exponent_scale(bound, each) for each in exponents], np.float32)
+    scales[[0, -1]] = 0  # such chunks are sent empty
+    return scales
+
+
 def block_plan(
     scaled: Plan, network: Network, exponents: Integers, maxima: Integers, bound: int
 ) -> BlockPlan:
@@ -102,16 +120,11 @@ def block_plan(
     exponents: [chunks] this worker's. maxima: the largest ones over all workers of the
     first window's chunks.
     """
-    scale_of = np.array(
-        [exponent_scale(bound, exponent) for exponent in range(NO_EXPONENT, 128)],
-        np.float32,
-    )
-    scale_of[[0, NON_FINITE - NO_EXPONENT]] = 0  # such chunks are sent empty
     no_more = np.full(network.num_slots, NO_EXPONENT, np.int64)
     plan = BlockPlan(
         sum=scaled,
         num_slots=network.num_slots,
-        scale_of=scale_of,
+        scale_of=scales_by_exponent(bound),
         known=np.zeros(len(exponents), np.bool_),
         ahead=np.concatenate([exponents[network.num_slots :], no_more]),
     )
@@ -150,6 +163,8 @@ class BlockExponentSum(ScaledSum):
 class BlockExponent(ScaledCompressor):
     """See the module. State: step."""
 
+    scatters = True
+
     def __init__(
         self,
         *,
@@ -157,28 +172,51 @@ class BlockExponent(ScaledCompressor):
         result_type: str | None = None,
         rounding: str = "deterministic",
         seed: int = 0,
+        exponents: str = "ahead",
     ) -> None:
-        """See `ScaledCompressor`."""
+        """See `ScaledCompressor`; besides, exponents: ahead or first."""
         super().__init__(element_type, result_type, rounding, seed)
+        self.exponents = one_of("exponents", exponents, EXPONENTS)
+        self.devices = exponents == "first"
 
     def estimate(
-        self, vector: Gradient, mean: Gradient, network: Network, layout: Layout
+        self, vector: Any, mean: Any, network: Network, layout: Layout
     ) -> None:
         if len(vector) == 0:
             return
         width = self.form.elements_per_chunk(network.slot_bytes)
-        ends = block_ends(len(vector), width)
-        exponents = block_exponents(vector, ends)
-        window = exponents[: network.num_slots]
-        maxima = self.agreed_exponents(window, vector, network, layout)
-        stream = BlockExponentSum(
+        exponents = exponents_of(elementwise(vector).largest_bits_in(vector, width))
+        sum_in_blocks = self.ahead if self.exponents == "ahead" else self.known
+        stream = sum_in_blocks(
             vector,
             mean,
             network,
+            layout,
             exponents,
-            maxima,
             form=self.form,
-            block_ends=ends,
+            block_ends=block_ends(len(vector), width),
             key=self.key(network),
+            recipients=self.recipients,
         )
         self.complete(stream, network, layout)
+
+    def ahead(
+        self, vector: Any, mean: Any, network: Network, layout: Layout,
+        exponents: Integers, **options: Any,
+    ) -> IntegerSum:  # fmt: skip
+        """A sum that learns most of its scales on the way."""
+        window = exponents[: network.num_slots]
+        maxima = self.agreed_exponents(window, vector, network, layout)
+        return BlockExponentSum(vector, mean, network, exponents, maxima, **options)
+
+    def known(
+        self, vector: Any, mean: Any, network: Network, layout: Layout,
+        exponents: Integers, **options: Any,
+    ) -> IntegerSum:  # fmt: skip
+        """A sum whose scales are known."""
+        maxima = self.agreed_maxima(
+            exponents.astype(np.int8), NON_FINITE, vector, network, layout
+        )
+        by_exponent = scales_by_exponent(self.form.clip_bound(network.num_workers))
+        scales = by_exponent[maxima.astype(np.int64) - NO_EXPONENT]
+        return elementwise(vector).sum(vector, mean, network, scales=scales, **options)

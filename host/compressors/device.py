@@ -77,6 +77,13 @@ def largest_bits_of(vector: Tensor, block_ends: Integers) -> NDArray[np.int32]:
     return largest
 
 
+def largest_bits_in(vector: Tensor, block_size: int) -> NDArray[np.int32]:
+    """`norms.largest_bits_in`."""
+    largest = magnitudes(chunked(vector, block_size)).amax(1)
+    found: NDArray[np.int32] = largest.cpu().numpy()
+    return found
+
+
 def first_non_finite(vector: Tensor) -> int | None:
     """Index of the first NaN or infinity. Slow path, for errors."""
     bad = torch.nonzero(~torch.isfinite(vector))

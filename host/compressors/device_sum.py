@@ -29,7 +29,7 @@ from host.compressors.quantize import (
     PAYLOADS_DOWN,
 )
 from host.compressors.stream import IntegerSum
-from host.packetizer import Contributions, Results, write_lanes
+from host.packetizer import EVERYBODY, Contributions, Results, write_lanes
 from switch.compiled import kernel
 from switch.protocol import HEADER_BYTES, ElementType
 
@@ -61,6 +61,8 @@ class ReadyPlan(NamedTuple):
     num_workers: Integers
     """[chunks] how many are in each result."""
     tally: Integers
+    recipients: Integers
+    """See `Plan`."""
 
 
 @kernel
@@ -69,6 +71,8 @@ def fill_ready(plan: ReadyPlan, chunks: Integers, contributions: Contributions) 
     for i in range(len(chunks)):
         chunk = chunks[i]
         payload = contributions.packets[i][HEADER_BYTES:]
+        if plan.recipients.size > 0:
+            contributions.recipient[i] = plan.recipients[chunk]
         if plan.empty[chunk]:
             contributions.element_count[i] = 0
         if not plan.finite[chunk]:
@@ -120,8 +124,9 @@ class DeviceSum(IntegerSum):
         scales: NDArray[np.float32],
         key: NDArray[np.uint32] | None,
         clip: bool = True,
+        recipients: Integers = EVERYBODY,
     ) -> None:
-        super().__init__(len(mean), network, form, block_ends, clip)
+        super().__init__(len(mean), network, form, block_ends, clip, recipients)
         self.mean, self.block_ends, self.scales, self.key = (
             mean,
             block_ends,
@@ -144,6 +149,7 @@ class DeviceSum(IntegerSum):
             flags=np.zeros(self.num_chunks, np.int64),
             num_workers=np.ones(self.num_chunks, np.int64),
             tally=self.tally,
+            recipients=recipients,
         )
 
     def pinned(self, elements: int, dtype: torch.dtype) -> Tensor:

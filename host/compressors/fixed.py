@@ -25,13 +25,11 @@ from typing import Any
 import numpy as np
 
 from host.compressors.base import Layout, Network
-from host.compressors.integers import INTEGER_TYPES, IntegerFormat
+from host.compressors.integers import IntegerFormat
 from host.compressors.quantize import INFINITY_BITS
 from host.compressors.scaled import ScaledCompressor, elementwise
 from host.compressors.scales import usable_scale
-from host.compressors.stream import non_finite_error
 
-INT32 = IntegerFormat(INTEGER_TYPES["int32"], INTEGER_TYPES["int32"])
 BELOW_LIMIT = 1 - 2.0**-22
 
 
@@ -46,7 +44,7 @@ def fixed_scale(form: IntegerFormat, num_workers: int, bound: float) -> np.float
 class FixedScale(ScaledCompressor):
     """See the module. State: step, and the bound B."""
 
-    devices = True
+    devices = scatters = True
 
     def __init__(
         self,
@@ -83,6 +81,7 @@ class FixedScale(ScaledCompressor):
             self.form,
             block_ends=np.array([len(vector)], np.int64),
             scales=np.array([scale], np.float32),
+            recipients=self.recipients,
             key=self.key(network),
             clip=False,
         )
@@ -90,18 +89,9 @@ class FixedScale(ScaledCompressor):
 
     def profile(self, vector: Any, network: Network, layout: Layout) -> None:
         """Take the largest |element| of all workers into the bound."""
-        there = elementwise(vector)
-        own = there.largest_bits_of(vector, np.array([len(vector)]))
-        largest = network.max(own)
-        chunk = INT32.elements_per_chunk(network.slot_bytes)
-        self.statistics.bytes_up += INT32.bytes_up(chunk)
-        self.statistics.bytes_down += INT32.bytes_down(chunk)
-        if largest[0] >= INFINITY_BITS:
-            first = there.first_non_finite(vector)
-            raise non_finite_error(first, layout, network.rank, self.step)
-        self.bound = max(
-            self.bound, float(largest.astype(np.int32).view(np.float32)[0])
-        )
+        own = elementwise(vector).largest_bits_of(vector, np.array([len(vector)]))
+        largest = self.agreed_maxima(own, INFINITY_BITS, vector, network, layout)
+        self.bound = max(self.bound, float(largest.view(np.float32)[0]))
 
     def overflowed(self, chunks: int) -> None:
         """Counted, and otherwise passed over as in the paper."""

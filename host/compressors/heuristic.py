@@ -30,7 +30,7 @@ from switch.protocol import NO_EXPONENT
 class Heuristic(ScaledCompressor):
     """See the module. State: step."""
 
-    devices = True
+    devices = scatters = True
 
     def __init__(
         self,
@@ -62,6 +62,7 @@ class Heuristic(ScaledCompressor):
             self.form,
             block_ends=ends,
             scales=np.array([scale], np.float32),
+            recipients=self.recipients,
             key=self.key(network),
         )
         self.complete(stream, network, layout)

@@ -127,6 +127,12 @@ def largest_bits_of(vector: Floats, block_ends: Integers) -> NDArray[np.int32]:
     return np.array([largest_bits(part) for part in parts], np.int32)
 
 
+def largest_bits_in(vector: Floats, block_size: int) -> NDArray[np.int32]:
+    """[blocks] `largest_bits` of each block of so many elements, for exponents: those
+    above 2^126 count as that."""
+    return block_norms(vector, block_ends(len(vector), block_size), "linf")
+
+
 def exponents_of(norms: NDArray[np.int32]) -> Integers:
     """[blocks] `exponent_of` each norm."""
     exponents = np.empty(len(norms), np.int64)
@@ -138,8 +144,3 @@ def exponents_of(norms: NDArray[np.int32]) -> Integers:
 def fill_exponents(norms: NDArray[np.int32], exponents: Integers) -> None:
     for block in range(len(norms)):
         exponents[block] = exponent_of(norms[block])
-
-
-def block_exponents(vector: Floats, block_ends: Integers) -> Integers:
-    """[blocks] `exponent_of` the largest |element| of each block."""
-    return exponents_of(block_norms(vector, block_ends, "linf"))

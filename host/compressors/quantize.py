@@ -92,6 +92,8 @@ class Plan(NamedTuple):
     """[blocks, 2] sum of squares of the integer sums, as (high, low) * (2^32, 1)."""
     tally: Integers
     """[TALLIES]"""
+    recipients: Integers
+    """[chunks] ranks of the workers that get the results; [0]: every worker does."""
 
 
 def float_at_most(integer: int) -> np.float32:
@@ -265,6 +267,8 @@ def quantize(plan: Plan, chunks: Integers, contributions: Contributions) -> None
     """
     bound_bits = np.float32(plan.bound).view(np.int32)
     for i in range(len(chunks)):
+        if plan.recipients.size > 0:
+            contributions.recipient[i] = plan.recipients[chunks[i]]
         start = chunks[i] * plan.elements_per_chunk
         stop = min(start + plan.elements_per_chunk, len(plan.vector))
         block = int(plan.first_block[chunks[i]])

@@ -1,14 +1,24 @@
 """What compressors by scaled integer sums share: types, rounding, steps, errors."""
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple, NoReturn
 
 import numpy as np
 from numpy.typing import NDArray
 
-from host.compressors.base import Compressor, Layout, Network, is_tensor
+from host.compressors.base import (
+    ENTIRE,
+    Compressor,
+    Layout,
+    Network,
+    flat_view,
+    is_tensor,
+    new_mean,
+    padded_rows,
+    shaped_like,
+)
 from host.compressors.integers import integer_format, one_of
-from host.compressors.norms import exponents_of, largest_bits_of
+from host.compressors.norms import exponents_of, largest_bits_in, largest_bits_of
 from host.compressors.quantize import random_key
 from host.compressors.stream import (
     ExponentMax,
@@ -17,7 +27,8 @@ from host.compressors.stream import (
     first_non_finite,
     non_finite_error,
 )
-from host.packetizer import Integers
+from host.packetizer import EVERYBODY, Integers
+from switch.protocol import HEADER_BYTES
 
 ROUNDINGS = ("random", "deterministic")
 PATHS = ("network", "gather")
@@ -30,11 +41,14 @@ class Elementwise(NamedTuple):
     """What touches every element of a vector, by where it lies."""
 
     sum: Callable[..., IntegerSum]
+    """As `ScaledSum`."""
     largest_bits_of: Callable[[Any, Integers], NDArray[np.int32]]
+    largest_bits_in: Callable[[Any, int], NDArray[np.int32]]
+    """The same of blocks of so many elements."""
     first_non_finite: Callable[[Any], int | None]
 
 
-HERE = Elementwise(ScaledSum, largest_bits_of, first_non_finite)
+HERE = Elementwise(ScaledSum, largest_bits_of, largest_bits_in, first_non_finite)
 
 
 def elementwise(vector: Any) -> Elementwise:
@@ -44,12 +58,19 @@ def elementwise(vector: Any) -> Elementwise:
     from host.compressors import device, device_sum  # need torch
 
     return Elementwise(
-        device_sum.DeviceScaledSum, device.largest_bits_of, device.first_non_finite
+        device_sum.DeviceScaledSum,
+        device.largest_bits_of,
+        device.largest_bits_in,
+        device.first_non_finite,
     )
 
 
 class ScaledCompressor(Compressor):
     """A compressor that sends round(scale * x)."""
+
+    scatters: ClassVar[bool] = False
+    """Whether it has `average_parts`: what it remembers, if anything, is not of the
+    whole mean."""
 
     def __init__(
         self,
@@ -71,6 +92,8 @@ class ScaledCompressor(Compressor):
         self.clip = clip
         self.sent: IntegerSum | None = None
         """The last sum that came out well."""
+        self.recipients = EVERYBODY
+        """Of the aggregation that ends the step; see `ScaledSum`."""
 
     def key(self, network: Network) -> NDArray[np.uint32] | None:
         """Of this piece's random numbers on this worker; None: none are needed."""
@@ -81,6 +104,31 @@ class ScaledCompressor(Compressor):
     def random_key(self, network: Network) -> NDArray[np.uint32]:
         """The same, whether they are needed or not."""
         return random_key(self.seed, network.rank, self.step, self.piece.number)
+
+    def average_parts(self, parts: Any, network: Network, owners: Integers) -> Any:
+        """Means of parts of a gradient, each on one worker alone.
+
+        parts: float32 [k, m], k and m > 0, as `average` takes a gradient. owners: [k]
+        ranks of the workers that get the parts' means, the same on every worker. Part
+        by part, padded with zeros to whole chunks, they are one gradient. Returns [own
+        parts, m] in the kind of the parts. Raises what `average` does.
+        """
+        count, size = parts.shape
+        per_chunk = self.form.elements_per_chunk(network.slot_bytes)
+        chunks = -(-size // per_chunk)
+        whole = flat_view(parts, "parts", self.devices)
+        vector = padded_rows(whole, count, chunks * per_chunk)
+        names = tuple(f"parts[{number}]" for number in range(count))
+        ends = np.arange(1, count + 1) * (chunks * per_chunk)
+        mean = new_mean(vector)
+        self.recipients = np.repeat(owners, chunks)
+        try:
+            self.take(vector, mean, network, Layout(names, ends), ENTIRE)
+        finally:
+            self.recipients = EVERYBODY
+        self.statistics.steps += 1
+        own = mean.reshape(count, -1)[:, :size][owners == network.rank]
+        return shaped_like(parts[: len(own)], own)
 
     def max_exponents(
         self, vector: Any, network: Network, layout: Layout, block_ends: Integers
@@ -98,9 +146,31 @@ class ScaledCompressor(Compressor):
         network.aggregate(stream)
         stream.add_to(self.statistics)
         if stream.non_finite:
-            first = elementwise(vector).first_non_finite(vector)
-            raise non_finite_error(first, layout, network.rank, self.step)
+            self.not_finite(vector, network, layout)
         return stream.maxima
+
+    def agreed_maxima(
+        self,
+        own: NDArray[Any],
+        not_finite: int,
+        vector: Any,
+        network: Network,
+        layout: Layout,
+    ) -> NDArray[Any]:
+        """The same of int8 or int32, as payloads. not_finite: the least that is of a
+        vector with a NaN or an infinity."""
+        maxima = network.max(own)
+        per_chunk = network.slot_bytes // own.itemsize
+        sent = -(-len(own) // per_chunk) * (HEADER_BYTES + per_chunk * own.itemsize)
+        self.statistics.bytes_up += sent
+        self.statistics.bytes_down += sent
+        if int(maxima.max()) >= not_finite:
+            self.not_finite(vector, network, layout)
+        return maxima
+
+    def not_finite(self, vector: Any, network: Network, layout: Layout) -> NoReturn:
+        first = elementwise(vector).first_non_finite(vector)
+        raise non_finite_error(first, layout, network.rank, self.step)
 
     def complete(self, stream: IntegerSum, network: Network, layout: Layout) -> None:
         """Run the aggregation that ends a step; raise what all workers must raise."""

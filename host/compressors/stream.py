@@ -26,6 +26,7 @@ from host.compressors.quantize import (
     quantize,
 )
 from host.packetizer import (
+    EVERYBODY,
     Contributions,
     Integers,
     Results,
@@ -57,8 +58,9 @@ class IntegerSum(Stream):
         form: IntegerFormat,
         block_ends: Integers,
         clip: bool,
+        recipients: Integers,
     ) -> None:
-        """elements: d, of the vector. clip: as `ScaledSum`."""
+        """elements: d, of the vector. clip, recipients: as `ScaledSum`."""
         self.form = form
         self.kind = form.kind
         self.elements_per_chunk = form.elements_per_chunk(network.slot_bytes)
@@ -75,6 +77,7 @@ class IntegerSum(Stream):
         self.squares = np.zeros((len(block_ends), 2), np.int64)
         self.tally = np.zeros(TALLIES, np.int64)
         self.tally[FIRST_NON_FINITE] = -1
+        self.recipients = recipients
 
     def finish(self) -> None:
         """What is left to do once all results are in."""
@@ -130,6 +133,8 @@ class ScaledSum(IntegerSum):
     key: None for deterministic rounding, else see `random_key`. clip: clip integers at
     `form.clip_bound`, where no sum can overflow, and set the clipped flag; else send
     their low bits, as a cast would, and set the overflow flag where they do not fit.
+    recipients: ranks of the workers that get the chunks' sums, the same on every
+    worker; to the others they are zeros. Empty: everybody gets all.
     """
 
     fill_rows: ClassVar[Callable[..., None]] = staticmethod(quantize)
@@ -146,8 +151,9 @@ class ScaledSum(IntegerSum):
         scales: NDArray[np.float32],
         key: NDArray[np.uint32] | None,
         clip: bool = True,
+        recipients: Integers = EVERYBODY,
     ) -> None:
-        super().__init__(len(vector), network, form, block_ends, clip)
+        super().__init__(len(vector), network, form, block_ends, clip, recipients)
         self.scaled = self.plan = Plan(
             vector=vector,
             mean=mean,
@@ -166,6 +172,7 @@ class ScaledSum(IntegerSum):
             empty=self.empty,
             squares=self.squares,
             tally=self.tally,
+            recipients=self.recipients,
         )
 
     def share(self) -> Gradient:

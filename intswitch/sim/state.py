@@ -23,7 +23,7 @@ from switch.compiled import kernel, plain
 from switch.config import SwitchConfig
 from switch.pipeline import Pipeline
 from switch.protocol import HEADER_BYTES, MAX_WORKERS, Rule
-from switch.replicate import Copies
+from switch.replicate import Copies, new_copies
 from switch.slots import SLOT, Registers
 from switch.tables import JOB
 from switch.tree import ranks_behind
@@ -183,7 +183,7 @@ def new_switches(layout: Layout, rule: Rule) -> Switches:
             installed = pipeline.state.row_of[job.job]
             tables[number, row] = np.asarray(pipeline.state.jobs)[installed]
             row_of[jobs_at[number], job.job] = row
-    packets = np.empty(MAX_WORKERS, PACKET).view(np.recarray)
+    out = new_copies(MAX_WORKERS, 1, HEADER_BYTES + slot_bytes)
     return Switches(
         row_of,
         jobs_at,
@@ -193,11 +193,7 @@ def new_switches(layout: Layout, rule: Rule) -> Switches:
         np.full((count, 2), np.inf),
         np.zeros(slot_bytes, np.uint8),
         np.zeros((count, 1 + rows, NUM_COUNTERS), np.int64),
-        Copies(
-            np.empty(2 * (HEADER_BYTES + slot_bytes), np.uint8),
-            plain(packets),
-            np.zeros(3, np.int64),
-        ),
+        out._replace(rows=plain(out.rows)),
         plain(np.zeros((count, 1 + rows), OCCUPANCY).view(np.recarray)),
         new_ports(),
     )  # fmt: skip

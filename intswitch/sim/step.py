@@ -44,7 +44,7 @@ from switch.aggregate import look_for_stragglers
 from switch.compiled import kernel
 from switch.parser import element_type_of, read16, read32
 from switch.protocol import AT_JOB, AT_SEQUENCE, HEADER_BYTES, SEQUENCE_MASK
-from switch.replicate import Copies
+from switch.replicate import Copies, clear
 from switch.slots import NEXT_LOOK, NOW, REDUCE, START_AGAIN, TAKE_OVER
 from switch.udp import Rows
 
@@ -81,7 +81,7 @@ def serve(world: World, plan: Any, node: int, until: float) -> bool:
     while ports.size[0] > 0 or clock[NEXT_LOOK] < until:
         if not has_room(air, MOST_COPIES, MOST_COPIES):
             return False
-        out.used[:] = 0
+        clear(out)
         row = 1  # results go out without stragglers where there is one job
         if ports.size[0] > 0 and ports.time[0] <= clock[NEXT_LOOK]:
             port, clock[NOW] = ports.number[0], ports.time[0]

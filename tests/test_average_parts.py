@@ -1,0 +1,110 @@
+"""`ScaledCompressor.average_parts`: every part's mean where it is wanted, and nowhere
+else."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+from local_network import LocalNetwork, results_of, run_workers
+from numpy.typing import NDArray
+
+from host.compressors import compressor
+from host.compressors.scaled import ScaledCompressor
+
+N = 3
+SCATTERING: dict[str, dict[str, Any]] = {
+    "block_exponent": {},
+    "block_exponent first": {"exponents": "first"},
+    "fixed": {"bound": 4.0},
+    "heuristic": {"element_type": "int32"},
+}
+Outcome = tuple[NDArray[np.float32], ScaledCompressor]
+
+
+def made(name: str) -> ScaledCompressor:
+    found = compressor(name.split()[0], **SCATTERING[name])
+    assert isinstance(found, ScaledCompressor)
+    assert found.scatters
+    return found
+
+
+def parts_of(
+    gradients: NDArray[np.float32], name: str, owners: list[int]
+) -> list[Outcome]:
+    def work(network: LocalNetwork) -> Outcome:
+        by = made(name)
+        own = gradients[network.rank].copy()
+        return by.average_parts(own, network, np.array(owners)), by
+
+    return results_of(run_workers(len(gradients), work))
+
+
+def gradients(count: int, size: int) -> NDArray[np.float32]:
+    random = np.random.default_rng(0)
+    found = random.uniform(-1, 1, (N, count, size)).astype(np.float32).clip(-0.5, 0.5)
+    found[0, 0, 0] = 0.5  # heuristic clips what is larger than this power of two
+    return found
+
+
+@pytest.mark.parametrize("size", [1, 15, 16, 33, 400])
+@pytest.mark.parametrize("name", SCATTERING)
+def test_each_worker_has_the_mean_of_its_part(name: str, size: int) -> None:
+    """A slot has 16 elements: parts end within a chunk, and with one."""
+    given = gradients(N, size)
+    exact = given.mean(axis=0)
+    for rank, (mean, _) in enumerate(parts_of(given, name, [0, 1, 2])):
+        assert mean.shape == (1, size)
+        np.testing.assert_allclose(mean[0], exact[rank], atol=1e-6)
+
+
+@pytest.mark.parametrize("name", SCATTERING)
+def test_one_worker_may_have_all_and_others_none(name: str) -> None:
+    given = gradients(2, 20)
+    outcomes = parts_of(given, name, [1, 1])
+    assert [len(mean) for mean, _ in outcomes] == [0, 2, 0]
+    np.testing.assert_allclose(outcomes[1][0], given.mean(axis=0), atol=1e-6)
+
+
+@pytest.mark.parametrize("name", SCATTERING)
+def test_what_others_get_does_not_come(name: str) -> None:
+    """Of three parts of 320 elements one comes: 20 payloads of 64 bytes."""
+    given = gradients(N, 320)
+
+    def work(network: LocalNetwork) -> tuple[int, int]:
+        whole, by_parts = made(name), made(name)
+        whole.average(given[network.rank], network)
+        by_parts.average_parts(given[network.rank], network, np.arange(N))
+        assert by_parts.statistics.steps == 1
+        return whole.statistics.bytes_down, by_parts.statistics.bytes_down
+
+    for all_bytes, bytes_down in results_of(run_workers(N, work)):
+        assert all_bytes - bytes_down == 2 * 20 * 64
+
+
+def test_a_mean_after_parts_is_everybodys_again() -> None:
+    given = gradients(N, 40)
+
+    def work(network: LocalNetwork) -> NDArray[np.float32]:
+        by = made("heuristic")
+        by.average_parts(given[network.rank], network, np.arange(N))
+        return by.average(given[network.rank], network)
+
+    for mean in results_of(run_workers(N, work)):
+        np.testing.assert_allclose(mean, given.mean(axis=0), atol=1e-6)
+
+
+@pytest.mark.parametrize("name", SCATTERING)
+def test_what_is_not_finite_is_named_by_its_part(name: str) -> None:
+    given = gradients(N, 20)
+    given[1, 2, 7] = np.nan
+
+    def work(network: LocalNetwork) -> str:
+        by = made(name)
+        with pytest.raises(ValueError, match="not finite") as caught:
+            by.average_parts(given[network.rank], network, np.arange(N))
+        by.average(np.ones(3, np.float32), network)
+        return str(caught.value)
+
+    told = results_of(run_workers(N, work))
+    assert "parts[2][7] is not finite" in told[1]
+    assert all("of another worker is not finite" in told[rank] for rank in (0, 2))
