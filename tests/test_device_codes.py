@@ -172,9 +172,15 @@ def encoded_alike(log: LogCodes, vector: NDArray[np.float32], exponent: int) -> 
     ],
 )
 def test_codes_are_those_of_the_kernels(
-    radix: float, threshold: int, bits: int, dense: bool, random: bool
+    radix: float,
+    threshold: int,
+    bits: int,
+    dense: bool,
+    random: bool,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """On all sides of every bound, whatever M."""
+    """On all sides of every bound, whatever M; in parts."""
+    monkeypatch.setattr(device_codes, "PART", 500)
     log = LogCodes(radix, threshold, random, dense, bits)
     for exponent in (-126, -95, -1, 0, 1, 126):
         encoded_alike(log, near_bounds(log, exponent), exponent)
@@ -195,11 +201,8 @@ def test_codes_of_any_patterns(
     random: bool,
     dense: bool,
 ) -> None:
-    """In parts of seven."""
     vector = np.nan_to_num(patterns.view(np.float32), nan=1, posinf=2, neginf=-2)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(device_codes, "PART", 7)
-        encoded_alike(LogCodes(radix, threshold, random, dense), vector, 0)
+    encoded_alike(LogCodes(radix, threshold, random, dense), vector, 0)
 
 
 # sums
