@@ -1,7 +1,8 @@
 """Sums of vectors that lie on a CUDA device: torch quantizes them there, and only
-integers go to this machine's memory and back.
+integers, or codes of them, go to this machine's memory, and integers back.
 
-The counterpart of `stream.ScaledSum`, bit for bit; see `device`.
+The counterparts of `stream.IntegerSum` and `stream.ScaledSum`, bit for bit; see
+`device`.
 """
 
 from collections.abc import Iterator
@@ -14,7 +15,7 @@ from torch import Tensor
 
 from host.compressors.base import Network
 from host.compressors.device import chunked, first_non_finite, magnitudes, uniform
-from host.compressors.integers import IntegerFormat, integer_format
+from host.compressors.integers import CODES, IntegerFormat, integer_format
 from host.compressors.quantize import (
     FIRST_NON_FINITE,
     FLOAT_BELOW_2_31,
@@ -30,7 +31,7 @@ from host.compressors.quantize import (
 from host.compressors.stream import IntegerSum
 from host.packetizer import EVERYBODY, Contributions, Results, write_lanes
 from switch.compiled import kernel
-from switch.protocol import HEADER_BYTES
+from switch.protocol import HEADER_BYTES, ElementType
 
 Bytes = NDArray[np.uint8]
 Integers = NDArray[np.int64]
@@ -43,11 +44,13 @@ INTEGERS = {1: torch.int8, 2: torch.int16, 4: torch.int32}
 class ReadyPlan(NamedTuple):
     """What is ready to be sent, and where results go: all in this machine's order."""
 
-    integers: Bytes
-    """[chunks * bytes of a full contribution], the last one padded."""
+    lanes: Bytes
+    """[chunks * bytes of a full contribution], the last one padded: integers, or codes
+    as they travel."""
     sums: Bytes
     """[chunks * bytes of a full result]"""
-    element_bytes: int
+    lane_bytes: int
+    """Of an integer to be sent; of codes, 1."""
     result_bytes: int
     finite: NDArray[np.bool_]
     """[chunks]"""
@@ -77,8 +80,8 @@ def fill_ready(plan: ReadyPlan, chunks: Integers, contributions: Contributions) 
             contributions.exponent[i] = NON_FINITE
             continue
         start = chunk * payload.size
-        ready = plan.integers[start : start + payload.size]
-        write_lanes(payload, ready, plan.element_bytes)
+        ready = plan.lanes[start : start + payload.size]
+        write_lanes(payload, ready, plan.lane_bytes)
         contributions.flags[i] |= plan.flags[chunk]
 
 
@@ -100,8 +103,8 @@ def drain_sums(plan: ReadyPlan, chunks: Integers, results: Results) -> None:
 
 
 class DeviceSum(IntegerSum):
-    """A sum whose integers are all made at once, on the device; of what, `quantize`
-    says.
+    """A sum whose integers or codes are all made at once, on the device; of what,
+    `quantize` says.
 
     mean: float32[d] on the device. key, and the rest: see `ScaledSum`. What it does
     there, it does on the current stream; the mean is written by `finish`, and ready
@@ -131,12 +134,15 @@ class DeviceSum(IntegerSum):
             key,
         )
         room = self.num_chunks * self.elements_per_chunk
-        self.integers = self.pinned(room, INTEGERS[form.element_bytes])
+        # elements that share one, if not one byte or more for each
+        self.in_lane = 2 if form.element == ElementType.CODE4 else 1
+        lane = torch.uint8 if form.element in CODES else INTEGERS[form.element_bytes]
+        self.lanes = self.pinned(room // self.in_lane, lane)
         self.sums = self.pinned(room, INTEGERS[form.result_bytes])
         self.plan = ReadyPlan(
-            integers=self.integers.numpy().view(np.uint8),
+            lanes=self.lanes.numpy().view(np.uint8),
             sums=self.sums.numpy().view(np.uint8),
-            element_bytes=form.element_bytes,
+            lane_bytes=lane.itemsize,
             result_bytes=form.result_bytes,
             finite=np.ones(self.num_chunks, np.bool_),
             empty=self.empty,
@@ -174,12 +180,30 @@ class DeviceSum(IntegerSum):
             self.tally[FIRST_NON_FINITE] = -1 if first is None else first
 
     def quantize(self, part: Tensor, start: int) -> tuple[Tensor, Tensor, Tensor]:
-        """Integers of the elements from `start` on, on their way to `integers`.
+        """`put` the integers or codes of the elements from `start` on.
 
-        Of each chunk, the bits of its largest |integer| before clipping, how many are
-        beyond the bound, and whether the chunk is finite.
+        Returns of each chunk the bits of its largest |integer|, before clipping, how
+        many are beyond the bound, and whether the chunk is finite.
         """
         raise NotImplementedError
+
+    def put(self, values: Tensor, start: int) -> None:
+        """Have the integers or codes of the elements from `start` on go to `lanes`."""
+        if self.in_lane == 2:  # the first of two codes in the high nibble
+            values = chunked(values, 2)
+            values = values[:, 0] << 4 | values[:, 1]
+            start //= 2
+        out = self.lanes[start : start + len(values)]
+        out.copy_(values.to(out.dtype), non_blocking=True)
+
+    def sent(self, start: int, stop: int) -> Tensor:
+        """What has been `put` of the elements from `start` to `stop`, on the device
+        again. `share` takes it for integers: who sends codes looks them up here."""
+        first, end = start // self.in_lane, -(-stop // self.in_lane)
+        sent = self.lanes[first:end].to(self.mean.device, non_blocking=True)
+        if self.in_lane == 1:
+            return sent
+        return torch.stack([sent >> 4, sent & 15], 1).view(-1)[: stop - start]
 
     def spread(
         self, values: NDArray[np.float32], ends: Integers, start: int, stop: int
@@ -251,9 +275,9 @@ class DeviceSum(IntegerSum):
         ends, inverses = self.inverses(np.ones(self.num_chunks, np.int64))
         share = torch.empty_like(self.mean)
         for start, stop in self.parts():
-            sent = self.integers[start:stop].to(self.mean.device, non_blocking=True)
+            integers = self.sent(start, stop)
             inverse = self.spread(inverses, ends, start, stop)
-            torch.mul(sent.to(torch.float32), inverse, out=share[start:stop])
+            torch.mul(integers.to(torch.float32), inverse, out=share[start:stop])
         return share
 
 
@@ -279,8 +303,7 @@ class DeviceScaledSum(DeviceSum):
         known = torch.where(rounded < most, rounded, most)
         known = torch.where(known > -most, known, -most).to(torch.int32)
         known = known.clamp_(-int(self.limit), int(self.limit))
-        out = self.integers[start : start + len(part)]
-        out.copy_(known.to(out.dtype), non_blocking=True)
+        self.put(known, start)
         return magnitudes(by_chunk).amax(1), beyond, finite
 
     def rounded(self, products: Tensor, start: int) -> Tensor:
