@@ -136,8 +136,8 @@ class ScaledCompressor(Compressor):
         finally:
             self.recipients = EVERYBODY
         self.statistics.steps += 1
-        own = mean.reshape(count, -1)[:, :size][owners == network.rank]
-        return shaped_like(parts[: len(own)], own)
+        own = np.flatnonzero(owners == network.rank).tolist()
+        return shaped_like(parts[own], mean.reshape(count, -1)[own, :size])
 
     def max_exponents(
         self, vector: Any, network: Network, layout: Layout, block_ends: Integers
