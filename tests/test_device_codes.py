@@ -77,9 +77,9 @@ def assert_same_anywhere(options: Made, vectors: NDArray[np.float32]) -> None:
 OPTIONS: list[Made] = [
     {"name": "signsgd"},
     {"name": "signsgd", "path": "gather"},
-    {"name": "memsgd", "memory": False, "k": 9, "rounding": "random"},
+    {"name": "memsgd", "k": 9, "rounding": "random"},
     {"name": "memsgd", "memory": False, "k": 0.5, "select": "rand"},
-    {"name": "memsgd", "memory": False, "k": 9, "path": "gather"},
+    {"name": "memsgd", "k": 9, "path": "gather"},
     {"name": "natural"},
     {"name": "natural", "path": "gather"},
     {"name": "fastsgd", "threshold": 4},

@@ -22,8 +22,6 @@ class Codewise(NamedTuple):
     """NumPy, or torch: for those that both have under one name."""
     here: Callable[[Any], NDArray[Any]]
     """The elements in this machine's memory."""
-    there: Callable[[NDArray[Any], Any], Any]
-    """An array's elements where the second argument is."""
     packbits: Callable[[Any], Bytes]
     """`numpy.packbits` of bool[d], in this machine's memory."""
     places: Callable[[Integers, Any], Any]
@@ -47,7 +45,6 @@ class Codewise(NamedTuple):
 HERE = Codewise(
     operations=np,
     here=lambda array: array,
-    there=lambda array, like: array,
     packbits=np.packbits,
     places=lambda indices, like: indices,
     zeros=lambda elements, like: np.zeros(elements, like.dtype),
@@ -71,7 +68,6 @@ def codewise(vector: Any) -> Codewise:
     return Codewise(
         operations=torch,
         here=device.here,
-        there=device.there,
         packbits=device.packbits,
         places=device.places,
         zeros=device.zeros,

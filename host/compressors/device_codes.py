@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from host.compressors.base import Network, Statistics
+from host.compressors.base import Network, Statistics, moved
 from host.compressors.code_sum import MAGNITUDE, MAGNITUDE4, NIBBLE, SIGN4
 from host.compressors.device import (
     chunked,
@@ -46,11 +46,6 @@ def here(tensor: Tensor) -> NDArray[Any]:
     return found
 
 
-def there(array: NDArray[Any], like: Tensor) -> Tensor:
-    """The elements of an array, where `like` is."""
-    return torch.from_numpy(array).to(like.device)
-
-
 def packbits(bits: Tensor) -> Bytes:
     """Of bool[d], here; an element is a bit then, the first one a byte's highest."""
     places = torch.arange(7, -1, -1, dtype=torch.uint8, device=bits.device)
@@ -61,7 +56,8 @@ def packbits(bits: Tensor) -> Bytes:
 def places(indices: Integers, like: Tensor) -> Tensor:
     """Ascending indices, where `like` is; on their way they have as few bytes as do."""
     few = len(indices) == 0 or indices[-1] < 2**31
-    return there(indices.astype(np.int32 if few else np.int64), like).to(torch.int64)
+    found: Tensor = moved(indices.astype(np.int32 if few else np.int64), like)
+    return found.to(torch.int64)
 
 
 def room(mean: Tensor) -> NDArray[np.float32]:
@@ -71,7 +67,8 @@ def room(mean: Tensor) -> NDArray[np.float32]:
 
 def look_up(table: NDArray[Any], codes: Tensor) -> Tensor:
     """[d] table[codes]; codes of torch's uint8 would not be taken for indices."""
-    return there(table, codes).index_select(0, codes.to(torch.int32))
+    found: Tensor = moved(table, codes).index_select(0, codes.to(torch.int32))
+    return found
 
 
 def zeros(elements: int, like: Tensor) -> Tensor:
@@ -134,11 +131,11 @@ def levels_of_any_base(log: LogCodes, relative: Tensor, start: int, key: Key) ->
     What the kernels guess and check is searched for here, in the same bounds.
     """
     patterns = relative.clamp_min(0)
-    bounds = there(log.places.bounds.view(np.int32), patterns)  # order as floats do
+    bounds = moved(log.places.bounds.view(np.int32), patterns)  # order as floats do
     levels = torch.bucketize(patterns, bounds, out_int32=True, right=True) - 1
     if not log.random:
         return levels
-    low, gap = there(log.places.steps.view(np.float32).reshape(-1, 2).T, patterns)
+    low, gap = moved(log.places.steps.view(np.float32).reshape(-1, 2).T, patterns)
     above = patterns.view(torch.float32) - low.index_select(0, levels)
     chance = 1 - uniform(start, patterns, key)
     levels += chance * gap.index_select(0, levels) < above

@@ -33,7 +33,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from host.compressors.base import Layout, Network
+from host.compressors.base import Layout, Network, moved
 from host.compressors.codewise import codewise
 from host.compressors.integers import (
     INTEGER_TYPES,
@@ -175,7 +175,7 @@ class FastSGD(ScaledCompressor):
             add_pairs(total, pairs, exponent - shift, self.log)
         total *= np.float32(2**shift / n)
         if total is not mean:
-            mean[:] = place.there(total, mean)
+            mean[:] = moved(total, mean)
 
     def decode(self, message: bytes, elements: int, rank: int) -> tuple[int, Pairs]:
         """A worker's message; ValueError, which names the worker, if it is none."""

@@ -41,7 +41,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from host.compressors.base import Layout, Network
+from host.compressors.base import Layout, Network, moved
 from host.compressors.codewise import codewise
 from host.compressors.integers import one_of
 from host.compressors.memory import Memory
@@ -66,6 +66,8 @@ Elsewhere it is zero."""
 
 class MemSGD(ScaledCompressor):
     """See the module. State: step and memory."""
+
+    devices = True
 
     def __init__(
         self,
@@ -99,7 +101,6 @@ class MemSGD(ScaledCompressor):
         self.ratio = DEFAULT_RATIO if ratio is None else ratio
         self.shift = shift
         self.memory = Memory() if memory else None
-        self.devices = not memory
         self.elements = 0
         self.part: Part | None = None
         """c_i of the last step."""
@@ -214,7 +215,7 @@ class MemSGD(ScaledCompressor):
         mean[:] = 0
         for each in decoded:
             share = each["value"] / np.float32(network.num_workers)
-            mean[place.places(each["index"], mean)] += place.there(share, mean)
+            mean[place.places(each["index"], mean)] += moved(share, mean)
         return chosen, wanted[chosen]
 
     def share(self) -> Any:

@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from host.compressors.base import Compressor, Layout, Network
+from host.compressors.base import Compressor, Layout, Network, moved
 from host.compressors.codewise import codewise
 from host.compressors.integers import one_of
 from host.compressors.scaled import PATHS, ScaledCompressor, elementwise
@@ -93,4 +93,4 @@ class SignSGD(ScaledCompressor):
                 )
             bits = np.unpackbits(np.frombuffer(each, np.uint8), count=len(signs))
             votes += bits[: len(vector)].astype(np.int64) - bits[len(vector) :]
-        mean[:] = place.there(np.sign(votes).astype(np.int8), mean)
+        mean[:] = moved(np.sign(votes).astype(np.int8), mean)
