@@ -114,7 +114,7 @@ def levels_of_base_2(log: LogCodes, relative: Tensor, start: int, key: Key) -> T
     """`logcodes.encode_base_2`, of patterns relative to M; m of each."""
     one = int(ONE_PATTERN)
     x = relative.clamp_max(one) + (log.threshold << int(FRACTION))
-    x = x.clamp_min_(0)
+    x = x.clamp_min_(0)  # a pattern below that may be of a NaN, of any sign elsewhere
     if log.dense and log.random:
         scaled = x.view(torch.float32)
         position = torch.maximum(scaled + 1, scaled * 2).view(torch.int32)
