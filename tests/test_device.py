@@ -66,7 +66,9 @@ def cases(draw: Any) -> dict[str, Any]:
     }
 
 
-def alone(**tables: Any) -> LocalNetwork:
+def alone(made: base.Compressor | None = None) -> LocalNetwork:
+    """The network of a job of one worker, with the tables that the compressor needs."""
+    tables: Any = made.tables(1) if made else {}
     return LocalNetwork(Fabric(1, num_slots=4, slot_bytes=64, **tables), 0)
 
 
@@ -219,6 +221,10 @@ COMPRESSORS = {
         "element_type": "int8",
         "result_type": "int16",
     },
+    "nuqsgd": {"common": "max", "block_size": 20},
+    "nuqsgd of 5 bits": {"common": "max", "bits": 5, "norm": "linf", "block_size": 33},
+    "qsgd": {"common": "max", "wire": "integers", "levels": "authors"},
+    "qsgdinf": {"common": "max", "bits": 8, "levels": "authors", "block_size": 1},
 }
 
 
@@ -240,10 +246,13 @@ def trained(
 ) -> list[tuple[Any, ...]]:
     """Four steps of three workers, two pieces each: means, what is remembered."""
     blocks = [[("a", 40), ("b", 0), ("c", 17)], [("d", 30)]]
-    options = {"scale": "plain"} if name == "intsgd deterministic" else {}
+
+    def make() -> base.Compressor:
+        options = {"scale": "plain"} if name == "intsgd deterministic" else {}
+        return compressor(name.split()[0], **COMPRESSORS[name], **options)
 
     def work(network: LocalNetwork) -> tuple[Any, ...]:
-        made = compressor(name.split()[0], **COMPRESSORS[name], **options)
+        made = make()
         random = np.random.default_rng(network.rank)
         means = []
         for _ in range(4):
@@ -256,7 +265,7 @@ def trained(
                 means.append(np.asarray(mean).tobytes())
         return means, plain(made.state_dict()), made.statistics
 
-    tables = compressor(name.split()[0], **COMPRESSORS[name]).tables(3)
+    tables: Any = make().tables(3)
     return list(results_of(run_workers(3, work, **tables)))
 
 
@@ -265,20 +274,34 @@ def test_a_compressor_trains_as_on_the_cpu(name: str, on_devices: None) -> None:
     assert trained(name, np.asarray) == trained(name, torch.from_numpy)
 
 
-def test_workers_with_and_without_a_device_in_one_job(on_devices: None) -> None:
+@pytest.mark.parametrize("name", ["intsgd", "nuqsgd", "qsgd"])
+def test_workers_with_and_without_a_device_in_one_job(
+    name: str, on_devices: None
+) -> None:
     def work(network: LocalNetwork) -> bytes:
-        made = compressor("intsgd")
+        made = compressor(name, **COMPRESSORS[name])
         gradient = np.linspace(-1, 1 + network.rank, 50, dtype=np.float32)
         vector = gradient if network.rank == 1 else torch.from_numpy(gradient)
         return np.asarray(made.average(vector, network)).tobytes()
 
-    assert len(set(results_of(run_workers(3, work)))) == 1
+    tables: Any = compressor(name, **COMPRESSORS[name]).tables(3)
+    assert len(set(results_of(run_workers(3, work, **tables)))) == 1
 
 
-@pytest.mark.parametrize("first", ["constant", "exponent"])
-def test_what_is_not_finite_is_named(first: str, on_devices: None) -> None:
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [
+        ("intsgd", {"first": "constant"}),
+        ("intsgd", {"first": "exponent"}),
+        ("qsgd", {"common": "max", "wire": "integers"}),
+        ("qsgdinf", {"common": "max", "wire": "integers"}),
+    ],
+)
+def test_what_is_not_finite_is_named(
+    name: str, options: dict[str, Any], on_devices: None
+) -> None:
     def work(network: LocalNetwork) -> str:
-        made = compressor("intsgd", first=first)
+        made = compressor(name, **options)
         vector = torch.zeros(70)
         if network.rank == 0:
             vector[68] = torch.inf
@@ -313,9 +336,12 @@ def test_other_compressors_refuse_a_device(on_devices: None) -> None:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(base, "is_tensor", lambda array: array is tensor)
         tensor.detach = lambda: tensor
-        for name in ("block_exponent", "nuqsgd"):
+        for name, options in (
+            *(("block_exponent", {}), ("nuqsgd", {})),
+            ("qsgd", {"path": "gather", "common": "max"}),
+        ):
             with pytest.raises(TypeError, match=r"on cuda:0: .* move it with .cpu()"):
-                compressor(name).average(tensor, alone())
+                compressor(name, **options).average(tensor, alone())
 
 
 # where there is one
@@ -328,7 +354,7 @@ def test_on_a_real_device(name: str) -> None:
 
     def averaged(where: str) -> bytes:
         made = compressor(name.split()[0], **COMPRESSORS[name])
-        network = alone(**made.tables(1))
+        network = alone(made)
         random = torch.Generator().manual_seed(0)
         for _ in range(3):
             values = torch.randn(100_003, generator=random)

@@ -213,11 +213,13 @@ class DeviceSum(IntegerSum):
         device = self.mean.device
         if (values == values[0]).all():
             return torch.tensor(values[0])
-        counts = np.diff(np.clip(ends, start, stop), prepend=start)
+        first, last = np.searchsorted(ends, (start, stop - 1), side="right")
+        counts = np.diff(np.clip(ends[first : last + 1], start, stop), prepend=start)
         return torch.repeat_interleave(
-            torch.from_numpy(values).to(device), torch.from_numpy(counts).to(device),
+            torch.from_numpy(values[first : last + 1]).to(device),
+            torch.from_numpy(counts).to(device),
             output_size=stop - start,
-        )  # fmt: skip
+        )
 
     def all_scales_zero(self) -> NDArray[np.bool_]:
         """[chunks]"""

@@ -26,11 +26,20 @@ from host.compressors.block_exponent import (
     check_known,
     drain_blocks,
 )
-from host.compressors.integers import CODES
-from host.compressors.levels import SIGN, Grid, integer_of, level_of, scale_of, signed
+from host.compressors.integers import CODES, IntegerFormat
+from host.compressors.levels import (
+    SIGN,
+    Grid,
+    add_levels,
+    fill_indices,
+    integer_of,
+    level_of,
+    scale_of,
+    signed,
+)
 from host.compressors.norms import LARGEST_NORM
 from host.compressors.quantize import LARGEST_BITS, ZERO, Floats, Plan
-from host.compressors.stream import ScaledSum, drain_sum
+from host.compressors.stream import ScaledSum, check_kept, drain_sum
 from host.packetizer import Contributions, Integers, Results
 from switch.byteorder import to_wire
 from switch.compiled import kernel
@@ -139,6 +148,32 @@ def fill_levels(
     plan.sum.tally[LARGEST_BITS] = max(plan.sum.tally[LARGEST_BITS], bits)
 
 
+def code_bits_of(form: IntegerFormat) -> int:
+    """Of the codes that are sent; 0: the integers are."""
+    return ELEMENT_BITS[form.element] if form.element in CODES else 0
+
+
+class Rounded(NamedTuple):
+    """What this worker has rounded last, and all that decides to what."""
+
+    vector: Gradient
+    mean: Gradient
+    block_ends: Integers
+    scales: Gradient
+    grid: Grid
+    key: NDArray[np.uint32]
+
+    def share(self) -> Gradient:
+        """See `Compressor.share`. Rounded once more, to the same levels."""
+        check_kept(self.vector, self.mean)
+        indices = np.empty(len(self.vector), np.int16)
+        share = np.zeros_like(self.vector)
+        blocks = (self.block_ends, self.scales, self.grid)
+        fill_indices(self.vector, *blocks, self.key, indices)
+        add_levels(indices, *blocks, 1, share)
+        return share
+
+
 class LevelSum(ScaledSum):
     """Sum over the workers of one level for each element of `vector`.
 
@@ -159,16 +194,21 @@ class LevelSum(ScaledSum):
         **options: Any,
     ) -> None:
         super().__init__(vector, mean, network, **options)
-        element = self.form.element
-        code_bits = ELEMENT_BITS[element] if element in CODES else 0
-        two_a_byte = element == ElementType.CODE4
+        two_a_byte = self.form.element == ElementType.CODE4
+        self.grid = grid
         self.plan: Any = LevelPlan(
             sum=self.scaled,
             grid=grid,
             least_scale=scale_of(LARGEST_NORM, grid),
-            sign_bit=np.int32(2**code_bits >> 1),
+            sign_bit=np.int32(2 ** code_bits_of(self.form) >> 1),
             codes=np.zeros(self.elements_per_chunk * two_a_byte, np.int8),
         )
+
+    def share(self) -> Gradient:
+        plan = self.scaled
+        return Rounded(
+            plan.vector, plan.mean, plan.block_ends, plan.scales, self.grid, plan.key
+        ).share()
 
 
 class LevelBlockPlan(NamedTuple):

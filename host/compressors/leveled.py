@@ -5,12 +5,13 @@ each element, which the switch adds; see `level_sum`. `gather`: the papers' own,
 of each worker's own and coded messages for everybody; see `level_messages`.
 """
 
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from host.compressors.base import Gradient, Layout, Network
+from host.compressors.base import Gradient, Layout, Network, is_tensor
 from host.compressors.integers import (
     INTEGER_TYPES,
     IntegerFormat,
@@ -18,15 +19,8 @@ from host.compressors.integers import (
     one_of,
 )
 from host.compressors.level_messages import gather_mean, message_of
-from host.compressors.level_sum import LevelBlockSum, LevelSum
-from host.compressors.levels import (
-    add_levels,
-    fill_indices,
-    grid_of,
-    most_workers,
-    scales_of,
-    table_of,
-)
+from host.compressors.level_sum import LevelBlockSum, LevelSum, Rounded
+from host.compressors.levels import grid_of, most_workers, scales_of, table_of
 from host.compressors.norms import NORMS, block_ends, block_norms, exponents_of
 from host.compressors.quantize import (
     FIRST_NON_FINITE,
@@ -35,7 +29,7 @@ from host.compressors.quantize import (
 )
 from host.compressors.scaled import PATHS, WIRES, ScaledCompressor
 from host.compressors.stream import (
-    check_kept,
+    IntegerSum,
     first_non_finite,
     non_finite_error,
 )
@@ -45,17 +39,38 @@ from switch.protocol import ELEMENT_BITS, ElementType
 COMMON_NORMS = ("exponent", "max")
 LEVELS = ("paper", "authors")
 BLOCK_SIZE = 512  # what a slot of 1024 bytes holds of int16 sums
-INT32 = integer_format("int32", None)
 
 
-class Rounded(NamedTuple):
-    """What this worker has rounded last, and all that decides to what."""
+class Levelwise(NamedTuple):
+    """What touches every element of a vector, by where it lies: see `elementwise`."""
 
-    vector: Gradient
-    mean: Gradient
-    block_ends: Integers
-    scales: Gradient
-    key: NDArray[np.uint32]
+    block_norms: Callable[[Any, Integers, str], NDArray[np.int32]]
+    sum: Callable[..., IntegerSum]
+
+
+HERE = Levelwise(block_norms, LevelSum)
+
+
+def levelwise(vector: Any) -> Levelwise:
+    """Flat vectors are tensors where they lie on a device, and arrays here."""
+    if not is_tensor(vector):
+        return HERE
+    from host.compressors import device_levels  # needs torch
+
+    return Levelwise(device_levels.block_norms, device_levels.DeviceLevelSum)
+
+
+def size_of_blocks(block_size: int | None, by_packet: bool) -> int:
+    """What the option says, or ValueError; by_packet: a block is what a packet holds,
+    and the size counts for nothing."""
+    if by_packet and block_size is not None:
+        raise ValueError(
+            f"block_size is {block_size}: with common=exponent a block is what a "
+            "packet holds; leave it out, or take common=max"
+        )
+    if block_size is not None and block_size < 1:
+        raise ValueError(f"block_size is {block_size}: must be 1 or more")
+    return block_size or BLOCK_SIZE
 
 
 class Leveled(ScaledCompressor):
@@ -80,13 +95,14 @@ class Leveled(ScaledCompressor):
         bits: of a level, its sign included. path: network or gather. common, of the
         path network: where the workers' common norm comes from. exponent: a power of
         two for each packet, pipelined; max: one round before, which finds the largest
-        norm of each block. block_size: elements that share a norm; None: 512, or, for
-        exponent, what a packet holds (nothing else is possible there). The authors'
-        experiments have 8192. result_type: of the sums; None: the narrowest that holds
-        those of all workers. levels: paper, or authors: without a level 0, as in their
-        code. wire, of the path network: codes, of 4 bits if `bits` fit them, else of 8,
-        for which the job needs `tables`; or integers, as narrow as the largest level
-        allows. seed: of random rounding; the workers' numbers differ all the same.
+        norm of each block (gradients may lie on a CUDA device then). block_size:
+        elements that share a norm; None: 512, or, for exponent, what a packet holds
+        (nothing else is possible there). The authors' experiments have 8192.
+        result_type: of the sums; None: the narrowest that holds those of all workers.
+        levels: paper, or authors: without a level 0, as in their code. wire, of the
+        path network: codes, of 4 bits if `bits` fit them, else of 8, for which the job
+        needs `tables`; or integers, as narrow as the largest level allows. seed: of
+        random rounding; the workers' numbers differ all the same.
         """
         authors = one_of("levels", levels, LEVELS) == "authors"
         self.grid = grid_of(kind, bits, authors=authors)
@@ -101,15 +117,9 @@ class Leveled(ScaledCompressor):
         self.code = "code4" if bits <= 4 else "code8"
         self.result_type = result_type
         by_packet = path == "network" and common == "exponent"
-        if by_packet and block_size is not None:
-            raise ValueError(
-                f"block_size is {block_size}: with common=exponent a block is what a "
-                "packet holds; leave it out, or take common=max"
-            )
-        if block_size is not None and block_size < 1:
-            raise ValueError(f"block_size is {block_size}: must be 1 or more")
-        self.block_size = block_size or BLOCK_SIZE
-        self.rounded: Rounded | None = None
+        self.block_size = size_of_blocks(block_size, by_packet)
+        self.devices = path == "network" and common == "max"
+        self.rounded: Rounded | None = None  # for the last message, see `exchange`
 
     def form_for(self, num_workers: int) -> IntegerFormat:
         """What travels, or ValueError if no type holds the workers' sum."""
@@ -177,19 +187,14 @@ class Leveled(ScaledCompressor):
         self.complete(stream, network, layout)
 
     def sum_in_known_units(
-        self, vector: Gradient, mean: Gradient, network: Network, layout: Layout
+        self, vector: Any, mean: Any, network: Network, layout: Layout
     ) -> None:
         """A round for the largest norms, and one for the sum."""
         ends = block_ends(len(vector), self.block_size)
-        norms = network.max(block_norms(vector, ends, self.norm))
-        width = INT32.elements_per_chunk(network.slot_bytes)
-        chunks = -(-len(norms) // width)
-        self.statistics.bytes_up += chunks * INT32.bytes_up(width)
-        self.statistics.bytes_down += chunks * INT32.bytes_down(width)
-        if int(norms.max()) >= INFINITY_BITS:
-            first = first_non_finite(vector)
-            raise non_finite_error(first, layout, network.rank, self.step)
-        stream = LevelSum(
+        there = levelwise(vector)
+        own = there.block_norms(vector, ends, self.norm)
+        norms = self.agreed_maxima(own, INFINITY_BITS, vector, network, layout)
+        stream = there.sum(
             vector,
             mean,
             network,
@@ -200,13 +205,6 @@ class Leveled(ScaledCompressor):
             key=self.key(network),
         )
         self.complete(stream, network, layout)
-
-    def complete(self, stream: Any, network: Network, layout: Layout) -> None:
-        super().complete(stream, network, layout)
-        plan = stream.scaled
-        self.rounded = Rounded(
-            plan.vector, plan.mean, plan.block_ends, plan.scales, plan.key
-        )
 
     def exchange(
         self, vector: Gradient, mean: Gradient, network: Network, layout: Layout
@@ -220,17 +218,8 @@ class Leveled(ScaledCompressor):
         message = message_of(vector, ends, norms, self.grid, key, self.statistics)
         if not gather_mean(message, mean, ends, self.grid, network, self.statistics):
             raise non_finite_error(first, layout, network.rank, self.step)
-        self.rounded = Rounded(vector, mean, ends, scales_of(norms, self.grid), key)
+        scales = scales_of(norms, self.grid)
+        self.rounded = Rounded(vector, mean, ends, scales, self.grid, key)
 
-    def share(self) -> Gradient:
-        """See `Compressor.share`. Rounded once more, to the same levels."""
-        last = self.rounded
-        if last is None:
-            raise RuntimeError("share: there has been no average yet")
-        check_kept(last.vector, last.mean)
-        indices = np.empty(len(last.vector), np.int16)
-        share = np.zeros_like(last.vector)
-        blocks = (last.block_ends, last.scales, self.grid)
-        fill_indices(last.vector, *blocks, last.key, indices)
-        add_levels(indices, *blocks, 1, share)
-        return share
+    def share(self) -> Any:
+        return self.rounded.share() if self.rounded else super().share()
