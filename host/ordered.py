@@ -1,4 +1,4 @@
-"""Aggregations one after the other in a thread of their own, in the order in which they
+"""Aggregations one after the other in threads of their own, in the order in which they
 were asked for; torch's futures tell when, and how, they end."""
 
 import atexit
@@ -42,18 +42,28 @@ class Outcome:
 
 
 class Ordered:
-    """A queue and the thread that works it off."""
+    """A queue, and threads that take turns in working it off.
+
+    Who has done something tells of it while the next thread has the turn: a future's
+    callback may wait for what is yet to be done, whoever asked for it.
+    """
 
     def __init__(self, name: str, abort: Callable[[str], None]) -> None:
-        """abort: called from another thread, ends what the thread waits for."""
+        """abort: called from another thread, ends what a thread waits for."""
         self._abort = abort
         self._queue: queue.SimpleQueue[tuple[Work, Outcome, Any] | None] = (
             queue.SimpleQueue()
         )
         self._closed = False
         self._door = threading.Lock()
-        """Held while something is queued: the end comes behind everything."""
+        """Held while something is queued: the end comes behind everything. And of
+        `_ready`."""
+        self._turn = threading.Lock()
+        """Held from when something is taken out of the queue until it is done."""
         self._name = name
+        self._threads: list[threading.Thread] = []
+        self._ready = 0
+        """Threads that wait for their turn, or have it and wait for work."""
         self._start()
         atexit.register(self.close)  # before the interpreter takes threads down
 
@@ -66,40 +76,51 @@ class Ordered:
         with self._door:
             if self._closed:
                 raise RuntimeError(f"{self._name} is closed")
-            if threading.current_thread() is self._thread:
-                # a future's callback asks for more, and may wait for it: see _run
-                self._start()
             self._queue.put((work, outcome, told))
         # set_exception would crash DDP's reducer (torch 2.13): a callback that raises
         # makes a future that fails as it should
         return outcome, told.then(lambda _: outcome.wait())
 
     def close(self, abort: str | None = "it is being closed") -> None:
-        """End the thread. abort: why what is queued fails; None: it is done first. Safe
-        to call twice."""
+        """End the threads. abort: why what is queued fails; None: it is done first.
+        Safe to call twice."""
         with self._door:
             if self._closed:
                 return
             self._closed = True
-            if threading.current_thread() is self._thread:
-                self._start()  # a callback ends it: what is queued is done all the same
             self._queue.put(None)
         atexit.unregister(self.close)
         if abort is not None:
             self._abort(abort)
-        self._thread.join()
+        for thread in self._threads:  # one that ends may start one more before
+            if thread is not threading.current_thread():  # a callback ends it
+                thread.join()
 
     def _start(self) -> None:
-        self._thread = threading.Thread(target=self._run, name=self._name, daemon=True)
-        self._thread.start()
+        thread = threading.Thread(target=self._run, name=self._name, daemon=True)
+        self._threads.append(thread)
+        self._ready += 1
+        thread.start()
 
     def _run(self) -> None:
-        """Until the end, or until another thread has taken over: this one is in a
-        callback then, and what that waits for needs somebody to do it."""
-        own = threading.current_thread()
         with torch.no_grad():
-            while self._thread is own and (entry := self._queue.get()) is not None:
-                work, outcome, told = entry
-                outcome.settle(work)
-                told.set_result(None)
-                del work, outcome, told, entry  # and the tensors that they keep
+            while self._do_next():
+                pass
+
+    def _do_next(self) -> bool:
+        """Whether there may be more to come."""
+        with self._turn:
+            entry = self._queue.get()
+            if entry is None:
+                self._queue.put(None)  # for the others
+                return False
+            work, outcome, told = entry
+            outcome.settle(work)
+            with self._door:
+                self._ready -= 1
+                if self._ready == 0:
+                    self._start()
+        told.set_result(None)
+        with self._door:
+            self._ready += 1
+        return True

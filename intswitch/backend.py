@@ -279,7 +279,7 @@ class SwitchGroup(BesideTheSwitch):
         how = reduction_of(op, values.dtype)
         if how is None:
             if root is None:
-                return self.average(values, op)
+                return self.average(values, op, in_place=True)
             rows = self.average_parts(values.reshape(1, -1), op, np.array([root]))
             return rows[0] if self._rank == root else None
         found = self.network.reduce(how.encode(values), how.name, root=root)
@@ -294,10 +294,13 @@ class SwitchGroup(BesideTheSwitch):
         part = self.network.reduce_scatter(how.encode(rows), how.name)
         return how.decode(part, values.dtype)
 
-    def average(self, values: Tensor, op: Any) -> Tensor:
-        """The compressor's mean of float32, or that many times the number of ranks."""
+    def average(self, values: Tensor, op: Any, in_place: bool = False) -> Tensor:
+        """The compressor's mean of float32, or that many times the number of ranks.
+        in_place: it may be written over the values."""
         compressor = self.compressor_for(values.numel())
-        mean = compressor.average(values.float(), self.network)
+        floats = values.float()
+        out = floats if in_place else None
+        mean = compressor.average(floats, self.network, out=out)
         return mean.mul_(self._size) if op == SUM else mean
 
     def average_parts(self, rows: Tensor, op: Any, owners: NDArray[np.int64]) -> Tensor:

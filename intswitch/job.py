@@ -28,8 +28,9 @@ from intswitch.methods import Method
 from intswitch.switch_process import PATIENCE, Switch, say
 from switch.config import SwitchConfig
 
-DEFAULT_COMPRESSOR = "block_exponent:element_type=int32"
-"""The same bits whatever the order and the run, and nothing is remembered."""
+DEFAULT_COMPRESSOR = "block_exponent:element_type=int32,exponents=first"
+"""The same bits whatever the order and the run, and nothing is remembered; where a
+tensor lies on a device, integers are made there."""
 PAST_THE_SWITCH = "exact"
 """The compressor with which floats do not go through the switch."""
 FAREWELL = timedelta(seconds=10)

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from host.compressors.integers import IntegerFormat
 from host.compressors.stream import ScaledSum
 from host.packetizer import Contributions, Results
-from switch.protocol import ELEMENT_BITS, EVERY_WORKER, HEADER_BYTES, NO_EXPONENT
+from switch.protocol import EVERY_WORKER, NO_EXPONENT
 
 RUBBISH = 0xA5
 
@@ -43,10 +43,9 @@ def stream_of(
 def filled(stream: ScaledSum, chunks: list[int] | None = None) -> Contributions:
     """Its contributions, in rows that were rubbish before."""
     wanted = np.array(range(stream.num_chunks) if chunks is None else chunks, np.int64)
-    rows, bits = len(wanted), ELEMENT_BITS[stream.form.element]
-    width = stream.elements_per_chunk * bits // 8
+    rows, width = len(wanted), stream.form.bytes_up(stream.elements_per_chunk)
     contributions = Contributions(
-        np.full((rows, HEADER_BYTES + width), RUBBISH, np.uint8),
+        np.full((rows, width), RUBBISH, np.uint8),
         np.full(rows, stream.elements_per_chunk, np.int64),
         np.full(rows, EVERY_WORKER, np.int64),
         np.full(rows, NO_EXPONENT, np.int64),

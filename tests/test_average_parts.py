@@ -8,7 +8,7 @@ import pytest
 from local_network import LocalNetwork, results_of, run_workers
 from numpy.typing import NDArray
 
-from host.compressors import compressor
+from host.compressors import base, compressor
 from host.compressors.scaled import ScaledCompressor
 
 N = 3
@@ -55,6 +55,29 @@ def test_each_worker_has_the_mean_of_its_part(name: str, size: int) -> None:
     for rank, (mean, _) in enumerate(parts_of(given, name, [0, 1, 2])):
         assert mean.shape == (1, size)
         np.testing.assert_allclose(mean[0], exact[rank], atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    "name", [name for name in SCATTERING if name != "block_exponent"]
+)
+def test_tensors_on_devices_are_as_arrays(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Tensors on the CPU stand for a device's. Parts of one chunk and a half."""
+    torch = pytest.importorskip("torch")
+    monkeypatch.setattr(base, "is_on_device", lambda tensor: True)
+    given = gradients(N, 24)
+
+    def work(network: LocalNetwork) -> bytes:
+        own = torch.from_numpy(given[network.rank])
+        mean = made(name).average_parts(own, network, np.array([0, 1, 1]))
+        assert isinstance(mean, torch.Tensor)
+        return bytes(mean.numpy().tobytes())
+
+    expected = parts_of(given, name, [0, 1, 1])
+    found = results_of(run_workers(N, work))
+    assert found == [mean.tobytes() for mean, _ in expected]
+    assert [len(each) // 96 for each in found] == [1, 2, 0]
 
 
 @pytest.mark.parametrize("name", SCATTERING)

@@ -240,7 +240,7 @@ def test_both_kernels_agree_for_base_2(
     log = log_codes(threshold=threshold, random=random, dense=dense)
     vector = spread(50_000, least=-38) * np.float32(2.0**exponent)
     other = np.empty(len(vector), np.uint8)
-    encode_by(log._places, vector, other, exponent, random)
+    encode_by(log.places, vector, other, exponent, random)
     np.testing.assert_array_equal(log.encode(vector, exponent, KEY), other)
 
 
@@ -255,7 +255,7 @@ def test_wrong_guesses_are_corrected(
     codes = log.encode(vector, 0, KEY)
     assert 30 < len(np.unique(codes)) < 124
     other = np.empty(len(vector), np.uint8)
-    places = log._places._replace(offset=np.float32(log._places.offset + off))
+    places = log.places._replace(offset=np.float32(log.places.offset + off))
     encode_by(places, vector, other, 0, random)
     np.testing.assert_array_equal(codes, other)
 

@@ -18,7 +18,6 @@ def test_it_is_zero_at_first() -> None:
     kept = vector(1, 2, 3, 4, 5)
     Memory().add_to(kept, HERE, 1)
     assert kept.tolist() == [1, 2, 3, 4, 5]
-    assert not Memory().vector(HERE).any()
 
 
 def test_it_goes_by_the_name_of_the_block() -> None:
@@ -49,4 +48,22 @@ def test_a_block_may_not_change_its_size() -> None:
     memory = Memory()
     memory.store(vector(1, 1, 1), layout_of([("a", 3)], 3))
     with pytest.raises(ValueError, match="a has 4 elements: must have 3"):
-        memory.of("a", 4)
+        memory.of("a", vector(1, 1, 1, 1))
+
+
+def test_a_block_lies_where_it_is_wanted() -> None:
+    """Tensors on the CPU stand for those of a device."""
+    torch = pytest.importorskip("torch")
+    memory = Memory()
+    memory.store(vector(1, 2, 3, 4, 5), HERE)
+    given = torch.ones(5)
+    memory.add_to(given, TURNED, 2)
+    assert given.tolist() == [7, 9, 11, 3, 5]
+    assert torch.equal(memory.vector(TURNED), torch.tensor([3.0, 4, 5, 1, 2]))
+    memory.add(given, TURNED)
+    state = memory.state_dict()
+    assert isinstance(state["b"], np.ndarray)
+    assert state["b"].tolist() == [10, 13, 16]
+    memory.add(vector(1, 1, 1, 1, 1), HERE)
+    assert isinstance(memory.vector(HERE), np.ndarray)
+    assert state["b"].tolist() == [10, 13, 16]

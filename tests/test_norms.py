@@ -65,15 +65,20 @@ def test_squared_norm_is_as_exact_as_float64(size: int) -> None:
     assert squared_norm(vector) == pytest.approx(exact, rel=1e-14)
 
 
-def test_squared_norm_has_one_order() -> None:
-    """64 running sums, added up from the first: pinned, so that all workers agree."""
-    vector = 10 ** np.random.default_rng(7).uniform(-5, 5, 333).astype(np.float32)
-    sums = [0.0] * 64
-    for i, x in enumerate(vector.tolist()):
-        sums[i % 64] += x * x
+@pytest.mark.parametrize("size", [333, 4096, 10_000])
+def test_squared_norm_has_one_order(size: int) -> None:
+    """Of each 4096, 64 running sums, added up from the first: pinned, so that all
+    workers agree."""
+    vector = 10 ** np.random.default_rng(7).uniform(-5, 5, size).astype(np.float32)
     total = 0.0
-    for partial in sums:
-        total += partial
+    for start in range(0, size, 4096):
+        sums = [0.0] * 64
+        for i, x in enumerate(vector[start : start + 4096].tolist()):
+            sums[i % 64] += x * x
+        part = 0.0
+        for partial in sums:
+            part += partial
+        total += part
     assert squared_norm(vector) == total
 
 

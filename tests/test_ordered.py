@@ -52,3 +52,39 @@ def test_a_callback_may_end_it() -> None:
     ready.set()
     assert over.wait(SOON)
     assert found == [None, 7]
+
+
+def test_callbacks_may_wait_for_what_others_ask_for() -> None:
+    """Before, or while they wait."""
+    line = Ordered("a line", told_nothing)
+    ready, over = threading.Event(), threading.Event()
+    found: list[Any] = []
+
+    def ask_and_wait() -> None:
+        found.append(line.submit(lambda: 2)[0].wait(SOON))
+        found.append(line.submit(lambda: 3)[0].wait(SOON))
+        over.set()
+
+    def wait_for_another(_: Any) -> None:
+        found.append(over.wait(SOON))
+
+    _, told = line.submit(lambda: ready.wait(SOON))
+    told.add_done_callback(wait_for_another)
+    asks = threading.Thread(target=ask_and_wait)
+    asks.start()
+    ready.set()
+    asks.join()
+    line.close(abort=None)
+    assert found == [2, 3, True]
+    assert len(line._threads) < 6
+
+
+def test_all_is_done_in_order_by_few_threads() -> None:
+    line = Ordered("a line", told_nothing)
+    done: list[int] = []
+    for number in range(200):
+        line.submit(lambda number=number: done.append(number))
+    line.close(abort=None)
+    assert done == list(range(200))
+    assert len(line._threads) < 10
+    assert not any(thread.is_alive() for thread in line._threads)

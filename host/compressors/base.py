@@ -195,6 +195,27 @@ def new_mean(vector: Any) -> Any:
     return vector.new_empty(len(vector)) if is_tensor(vector) else np.empty_like(vector)
 
 
+def copy_of(vector: Any) -> Any:
+    """The same, in new memory where it lies."""
+    return vector.clone() if is_tensor(vector) else vector.copy()
+
+
+def joined(parts: Sequence[Any]) -> Any:
+    """[d] a copy of flat arrays, or of tensors on one device, one after the other."""
+    join = sys.modules["torch"].cat if is_tensor(parts[0]) else np.concatenate
+    return join(parts)
+
+
+def moved(values: Any, like: Any) -> Any:
+    """Values where `like` lies, and of its kind; not copied if they are."""
+    if is_tensor(like):
+        tensor = (
+            values if is_tensor(values) else sys.modules["torch"].from_numpy(values)
+        )
+        return tensor.to(like.device)
+    return values.cpu().numpy() if is_tensor(values) else values
+
+
 def padded_rows(flat: Any, count: int, width: int) -> Any:
     """[count * width] so many rows of a flat array or tensor, each padded with zeros;
     not copied where there is nothing to pad."""
@@ -218,7 +239,7 @@ def shaped_like(array: Any, flat: Any) -> Any:
 class Compressor(ABC):
     """Estimates the mean of the workers' gradients with integer aggregations only."""
 
-    devices = False
+    devices: bool = False
     """Whether a gradient may lie on a CUDA device: each element is worked on there, and
     only integers, or codes of them, travel. Options may decide."""
 

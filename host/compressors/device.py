@@ -13,6 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from host.compressors.norms import RUNNING_SUMS, SQUARES
 from host.compressors.quantize import (
     BELOW_ONE,
     MAGNITUDE_BITS,
@@ -82,6 +83,31 @@ def largest_bits_in(vector: Tensor, block_size: int) -> NDArray[np.int32]:
     largest = magnitudes(chunked(vector, block_size)).amax(1)
     found: NDArray[np.int32] = largest.cpu().numpy()
     return found
+
+
+def sums_of_squares(blocks: Tensor) -> Tensor:
+    """[blocks] float64: `norms.sum_of_squares` of each of [blocks, size].
+
+    The order of the additions is the kernel's: one running sum after the other, so that
+    this takes size / 64 steps, each for all blocks at once.
+    """
+    lanes = min(blocks.shape[1], RUNNING_SUMS)  # the other sums would be 0
+    sums = blocks.new_zeros((len(blocks), lanes), dtype=torch.float64)
+    for at in range(0, blocks.shape[1], RUNNING_SUMS):
+        wide = blocks[:, at : at + RUNNING_SUMS].to(torch.float64)
+        sums[:, : wide.shape[1]].addcmul_(wide, wide)  # the squares are exact
+    total = sums.new_zeros(len(blocks))
+    for partial in sums.unbind(1):
+        total += partial
+    return total
+
+
+def squared_norm(vector: Tensor) -> float:
+    """`norms.squared_norm`"""
+    total = 0.0
+    for part in sums_of_squares(chunked(vector, SQUARES)).tolist():
+        total += part
+    return total
 
 
 def first_non_finite(vector: Tensor) -> int | None:

@@ -28,12 +28,13 @@ nothing and is unbiased; base 2, tau = 6 is then NUQSGD with 4 bits.
 import math
 from dataclasses import replace
 from functools import cache
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from host.compressors.base import Gradient, Layout, Network
-from host.compressors.code_sum import CodeSum
+from host.compressors.base import Layout, Network, moved
+from host.compressors.codewise import codewise
 from host.compressors.integers import (
     INTEGER_TYPES,
     IntegerFormat,
@@ -41,13 +42,12 @@ from host.compressors.integers import (
     one_of,
 )
 from host.compressors.logcodes import NEGATIVE, LogCodes
-from host.compressors.norms import LARGEST_EXPONENT, exponent_of, largest_bits
+from host.compressors.norms import LARGEST_EXPONENT, exponent_of
 from host.compressors.pairs import Pairs, add_pairs, decode_pairs, encode_pairs
 from host.compressors.quantize import NON_FINITE
-from host.compressors.scaled import PATHS, WIRES, ScaledCompressor
-from host.compressors.stream import first_non_finite, non_finite_error
+from host.compressors.scaled import PATHS, WIRES, ScaledCompressor, elementwise
+from host.compressors.stream import non_finite_error
 from host.compressors.union import gather_of, union_of
-from host.packetizer import Bytes
 from switch.codes import Table
 from switch.protocol import NO_EXPONENT, ElementType
 
@@ -59,6 +59,8 @@ SMALLEST_EXPONENT = -95
 
 class FastSGD(ScaledCompressor):
     """See the module. State: step."""
+
+    devices = True
 
     def __init__(
         self,
@@ -88,21 +90,24 @@ class FastSGD(ScaledCompressor):
         self.path = one_of("path", path, PATHS)
         self.wire = one_of("wire", wire, WIRES)
         self.log = LogCodes(float(base), threshold, rounding == "random", dense)
-        self.sent_codes: tuple[Bytes, NDArray[np.float64]] | None = None
-        """Codes of the last step, and what each code stands for."""
+        self.sent_codes: tuple[Any, NDArray[np.float64]] | None = None
+        """Codes of the last step, where its vector lies, and what each stands for."""
 
     def estimate(
-        self, vector: Gradient, mean: Gradient, network: Network, layout: Layout
+        self, vector: Any, mean: Any, network: Network, layout: Layout
     ) -> None:
         if len(vector) == 0:
             return
         average = self.by_sum if self.path == "network" else self.by_messages
         average(vector, mean, network, layout)
 
-    def by_sum(
-        self, vector: Gradient, mean: Gradient, network: Network, layout: Layout
-    ) -> None:
-        """Codes of one scale, added in the switch."""
+    def by_sum(self, vector: Any, mean: Any, network: Network, layout: Layout) -> None:
+        """Codes of one scale, added in the switch.
+
+        From a device come codes, and sums go back. Where not all elements have a place,
+        those of the others do not; a bit for each element comes before, and an index
+        for each place goes back.
+        """
         form, log = self.form_for(network.num_workers)
         self.check_tables(network)
         ends = np.array([len(vector)], np.int64)
@@ -114,36 +119,45 @@ class FastSGD(ScaledCompressor):
         mean[:] = 0
         if largest == NO_EXPONENT:  # on all workers
             return
-        where = None if log.dense else union_of(codes != 0, network, self.statistics)
-        part = codes if where is None else codes[where]
-        if len(part) == 0:
-            return
-        stream = CodeSum(
+        where, part, average = None, codes, mean
+        if not log.dense:
+            union = union_of(codes != 0, network, self.statistics)
+            if len(union) == 0:
+                return
+            where = codewise(codes).places(union, codes)
+            part, average = codes[where], mean[where]
+        stream = codewise(codes).sum(
             part,
-            mean if where is None else np.empty(len(part), np.float32),
+            average,
             network,
             form,
             table=log.table,
             scale=math.ldexp(1.0, log.table_bits - exponent),
         )
         network.aggregate(stream)
+        stream.finish()
         stream.add_to(self.statistics)
         if where is not None:
-            mean[where] = stream.scaled.mean
+            mean[where] = average
 
     def by_messages(
-        self, vector: Gradient, mean: Gradient, network: Network, layout: Layout
+        self, vector: Any, mean: Any, network: Network, layout: Layout
     ) -> None:
-        """Every worker's pairs, each of its own scale, added by all."""
-        largest = exponent_of(largest_bits(vector))
-        first = first_non_finite(vector) if largest == NON_FINITE else None
+        """Every worker's pairs, each of its own scale, added by all.
+
+        From a device come codes, a byte an element, and float32 go back.
+        """
+        place, first = codewise(vector), None
+        largest = exponent_of(place.largest_bits(vector))
+        if largest == NON_FINITE:
+            first = elementwise(vector).first_non_finite(vector)
         message = np.int8(NON_FINITE).tobytes()
         if first is None:
             exponent = self.exponent_of_scale(largest)
             codes = self.encode(vector, exponent, self.log, network)
             if largest > exponent:
                 self.count_clips(vector)
-            message = encode_pairs(codes, exponent, self.log)
+            message = encode_pairs(place.here(codes), exponent, self.log)
         messages = gather_of(message, network, self.statistics)
         decoded = [
             self.decode(message, len(vector), rank)
@@ -151,14 +165,17 @@ class FastSGD(ScaledCompressor):
         ]
         if any(exponent == NON_FINITE for exponent, _ in decoded):
             raise non_finite_error(first, layout, network.rank, self.step)
-        mean[:] = 0
+        total = place.room(mean)
+        total[:] = 0
         n = network.num_workers
         # in smaller units where the sum of all might not be finite, though the mean is
         largest_sum = max(exponent for exponent, _ in decoded) + n.bit_length()
         shift = n.bit_length() if largest_sum > LARGEST_EXPONENT else 0
         for exponent, pairs in decoded:
-            add_pairs(mean, pairs, exponent - shift, self.log)
-        mean *= np.float32(2**shift / n)
+            add_pairs(total, pairs, exponent - shift, self.log)
+        total *= np.float32(2**shift / n)
+        if total is not mean:
+            mean[:] = moved(total, mean)
 
     def decode(self, message: bytes, elements: int, rank: int) -> tuple[int, Pairs]:
         """A worker's message; ValueError, which names the worker, if it is none."""
@@ -195,22 +212,23 @@ class FastSGD(ScaledCompressor):
         return 0 if self.scale == "one" else max(largest, SMALLEST_EXPONENT)
 
     def encode(
-        self, vector: Gradient, exponent: int, log: LogCodes, network: Network
-    ) -> Bytes:
-        """This worker's codes, M = 2^exponent."""
-        codes = log.encode(vector, exponent, self.random_key(network))
+        self, vector: Any, exponent: int, log: LogCodes, network: Network
+    ) -> Any:
+        """This worker's codes, M = 2^exponent, where the vector lies."""
+        key = self.random_key(network)
+        codes = codewise(vector).encode(log, vector, exponent, key)
         self.sent_codes = codes, log.values(exponent)
         return codes
 
-    def count_clips(self, vector: Gradient) -> None:
+    def count_clips(self, vector: Any) -> None:
         """Elements beyond M = 1. Slow path: there hardly ever are any."""
-        self.statistics.clips += int(np.count_nonzero(np.abs(vector) > 1))
+        self.statistics.clips += int((abs(vector) > 1).sum())
 
-    def share(self) -> Gradient:
+    def share(self) -> Any:
         if self.sent_codes is None:
             raise RuntimeError("share: there has been no average yet")
         codes, values = self.sent_codes
-        return values.astype(np.float32)[codes]
+        return codewise(codes).look_up(values.astype(np.float32), codes)
 
 
 @cache

@@ -23,7 +23,7 @@ falls, what is remembered is applied at the lower rate, and not at the one of it
 
 from typing import Any
 
-from host.compressors.base import Compressor, Gradient, Layout, Network
+from host.compressors.base import Compressor, Layout, Network, copy_of
 from host.compressors.memory import Memory
 
 
@@ -43,15 +43,16 @@ class Feedback(Compressor):
                 "out, or take memory=false"
             )
         self.inner = inner
+        self.devices = inner.devices
         self.statistics = inner.statistics
         self.memory = Memory()
 
     def estimate(
-        self, vector: Gradient, mean: Gradient, network: Network, layout: Layout
+        self, vector: Any, mean: Any, network: Network, layout: Layout
     ) -> None:
         if len(vector) == 0:
             return
-        wanted = vector.copy()
+        wanted = copy_of(vector)
         self.memory.add_to(wanted, layout, 1)
         self.inner.take(wanted, mean, network, layout, self.piece)
         self.memory.store(wanted - self.inner.share(), layout)

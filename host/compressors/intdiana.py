@@ -20,17 +20,14 @@ rounding.
 
 from typing import Any
 
-from host.compressors.base import Gradient, Layout, Network
+from host.compressors.base import Layout, Network, copy_of
 from host.compressors.intsgd import IntSGD
 from host.compressors.memory import Memory
-from host.compressors.norms import squared_norm
-from host.compressors.stream import ScaledSum, own_share
+from host.compressors.scaled import elementwise
 
 
 class IntDIANA(IntSGD):
     """See the module. State: IntSGD's, and the memories h_i and h."""
-
-    devices = False  # memories are here
 
     def __init__(self, *, scale: str = "plain", **options: Any) -> None:
         """As `IntSGD`, with another scale by default."""
@@ -40,14 +37,15 @@ class IntDIANA(IntSGD):
         self.layout: Layout | None = None
 
     def estimate(
-        self, vector: Gradient, mean: Gradient, network: Network, layout: Layout
+        self, vector: Any, mean: Any, network: Network, layout: Layout
     ) -> None:
         if len(vector) == 0:
             return
-        difference = vector.copy()
+        there = elementwise(vector)
+        difference = copy_of(vector)
         self.own.add_to(difference, layout, -1)
         blocks = self.scale.blocks_of(layout)
-        stream = ScaledSum(
+        stream = there.sum(
             difference,
             mean,
             network,
@@ -58,14 +56,14 @@ class IntDIANA(IntSGD):
             clip=self.clip,
         )
         self.complete(stream, network, layout)
-        self.own.add(own_share(stream), layout)
+        self.own.add(stream.share(), layout)
         self.shared.add_to(mean, layout, 1)
         self.shared.store(mean, layout)
-        norms = [squared_norm(part) for _, part in blocks.split(mean)]
+        norms = [there.squared_norm(part) for _, part in blocks.split(mean)]
         self.scale.observe(blocks, norms, self.piece)
         self.layout = layout
 
-    def share(self) -> Gradient:
+    def share(self) -> Any:
         """h_i, whose mean is the estimate."""
         if self.layout is None:
             raise RuntimeError("share: there has been no average yet")

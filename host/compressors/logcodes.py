@@ -282,11 +282,12 @@ class LogCodes:
             )
         else:
             steps = np.empty(BLOCK, np.int64)
-            encode_any_base(bits, codes, scale, self._places, self.random, key, steps)
+            encode_any_base(bits, codes, scale, self.places, self.random, key, steps)
         return codes
 
     @cached_property
-    def _places(self) -> Places:
+    def places(self) -> Places:
+        """Of any base."""
         lows = self.levels.copy()
         if not self.dense or not self.random:
             lows[0] = self.base ** -(self.threshold + 1.0)

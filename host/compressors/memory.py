@@ -4,52 +4,57 @@ from typing import Any
 
 import numpy as np
 
-from host.compressors.base import Gradient, Layout
+from host.compressors.base import Layout, copy_of, joined, moved, new_mean
 
 
 class Memory:
     """A float32 vector, by block: blocks may come in another order, or some of them in
-    another call, as when DDP rebuilds its buckets. Zero at first."""
+    another call, as when DDP rebuilds its buckets. Zero at first. A block lies where
+    the last vector did that it had to do with: here, or on a device."""
 
     def __init__(self) -> None:
-        self.blocks: dict[str, Gradient] = {}
+        self.blocks: dict[str, Any] = {}
 
-    def of(self, name: str, size: int) -> Gradient:
-        """[size] the block itself. Raises ValueError if it had another size before."""
-        if name not in self.blocks:
-            self.blocks[name] = np.zeros(size, np.float32)
-        block = self.blocks[name]
-        if len(block) != size:
+    def of(self, name: str, part: Any) -> Any:
+        """The block itself, where the part lies. Raises ValueError if it had another
+        size before."""
+        block = self.blocks.get(name)
+        if block is None:
+            block = new_mean(part)
+            block[:] = 0
+        elif len(block) != len(part):
             raise ValueError(
-                f"blocks: {name} has {size} elements: must have {len(block)}, "
+                f"blocks: {name} has {len(part)} elements: must have {len(block)}, "
                 "as in the steps before"
             )
-        return block
+        self.blocks[name] = moved(block, part)
+        return self.blocks[name]
 
-    def vector(self, layout: Layout) -> Gradient:
-        """[d] a copy of these blocks, one after the other."""
-        vector = np.zeros(int(layout.ends[-1]), np.float32)
-        self.add_to(vector, layout, 1)
-        return vector
+    def vector(self, layout: Layout) -> Any:
+        """[d] a copy of these blocks, one after the other. There must have been all."""
+        return joined([self.blocks[name] for name in layout.names])
 
-    def add_to(self, vector: Gradient, layout: Layout, sign: int) -> None:
+    def add_to(self, vector: Any, layout: Layout, sign: int) -> None:
         """vector += sign * memory."""
         for name, part in layout.split(vector):
-            part += np.float32(sign) * self.of(name, len(part))
+            part += sign * self.of(name, part)
 
-    def add(self, vector: Gradient, layout: Layout) -> None:
+    def add(self, vector: Any, layout: Layout) -> None:
         """memory += vector."""
         for name, part in layout.split(vector):
-            block = self.of(name, len(part))
+            block = self.of(name, part)
             block += part
 
-    def store(self, vector: Gradient, layout: Layout) -> None:
+    def store(self, vector: Any, layout: Layout) -> None:
         """memory = vector."""
         for name, part in layout.split(vector):
-            self.of(name, len(part))[:] = part
+            self.of(name, part)[:] = part
 
     def state_dict(self) -> dict[str, Any]:
-        return {name: block.copy() for name, block in self.blocks.items()}
+        here = np.empty(0, np.float32)
+        return {
+            name: copy_of(moved(block, here)) for name, block in self.blocks.items()
+        }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         self.blocks = {name: block.copy() for name, block in state.items()}

@@ -41,22 +41,17 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from host.compressors.base import Gradient, Layout, Network
+from host.compressors.base import Layout, Network, moved
+from host.compressors.codewise import codewise
 from host.compressors.integers import one_of
 from host.compressors.memory import Memory
-from host.compressors.norms import exponent_of, largest_bits
+from host.compressors.norms import exponent_of
 from host.compressors.quantize import INFINITY_BITS
-from host.compressors.scaled import PATHS, ScaledCompressor
+from host.compressors.scaled import PATHS, ScaledCompressor, elementwise
 from host.compressors.scales import exponent_scale
-from host.compressors.selection import rand_k, shared_key, top_k
-from host.compressors.stream import (
-    ScaledSum,
-    first_non_finite,
-    non_finite_error,
-    own_share,
-)
+from host.compressors.selection import rand_k, shared_key
+from host.compressors.stream import non_finite_error
 from host.compressors.union import gather_of, union_of
-from host.packetizer import Integers
 from switch.protocol import NO_EXPONENT
 
 SELECTIONS = ("top", "rand")
@@ -64,12 +59,15 @@ ENTRY = np.dtype([("index", "<u4"), ("value", "<f4")])
 """Of a message of the paper's form."""
 DEFAULT_RATIO = 0.01
 
-Part = tuple[Integers, Gradient]
-"""Ascending indices, and the values there. Elsewhere it is zero."""
+Part = tuple[Any, Any]
+"""Ascending indices, and the values there: arrays, or tensors on the gradient's device.
+Elsewhere it is zero."""
 
 
 class MemSGD(ScaledCompressor):
     """See the module. State: step and memory."""
+
+    devices = True
 
     def __init__(
         self,
@@ -108,7 +106,7 @@ class MemSGD(ScaledCompressor):
         """c_i of the last step."""
 
     def estimate(
-        self, vector: Gradient, mean: Gradient, network: Network, layout: Layout
+        self, vector: Any, mean: Any, network: Network, layout: Layout
     ) -> None:
         if len(vector) == 0:
             return
@@ -129,44 +127,51 @@ class MemSGD(ScaledCompressor):
             return np.float32(1)
         return np.float32(self.shift / (self.step + self.shift))
 
-    def choose(self, wanted: Gradient) -> Integers:
-        """Ascending indices of this worker's elements."""
+    def choose(self, wanted: Any) -> Any:
+        """Ascending indices of this worker's elements, where they lie."""
         size = len(wanted)
         count = self.ratio * size if self.k is None else self.k
         if count >= 1 or self.select == "top":
             count = max(1, round(count))
         if self.select == "top":
-            return top_k(wanted, int(count))
+            return codewise(wanted).top_k(wanted, int(count))
         key = shared_key(self.seed, self.step, self.piece.number)
-        return rand_k(size, count, key)
+        return codewise(wanted).places(rand_k(size, count, key), wanted)
 
     def by_sum(
         self,
-        wanted: Gradient,
-        chosen: Integers,
-        mean: Gradient,
+        wanted: Any,
+        chosen: Any,
+        mean: Any,
         network: Network,
         layout: Layout,
     ) -> Part:
-        """The mean, from integers on a common support; returns this worker's part."""
-        bits = largest_bits(wanted)
+        """The mean, from integers on a common support; returns this worker's part.
+
+        From a device come integers of the support, and their sums go back; for top, a
+        bit for each element comes before, and an index for each of the support goes
+        back.
+        """
+        place = codewise(wanted)
+        bits = place.largest_bits(wanted)
         if bits < INFINITY_BITS:
-            bits = largest_bits(wanted[chosen])
+            bits = place.largest_bits(wanted[chosen])
         own = np.array([exponent_of(bits)], np.int64)
         exponent = int(self.agreed_exponents(own, wanted, network, layout)[0])
         if exponent == NO_EXPONENT:  # of all workers: nothing is left to send
             mean[:] = 0
-            return np.zeros(0, np.int64), np.zeros(0, np.float32)
+            return chosen[:0], wanted[:0]
         support = chosen
         if self.select == "top":
-            marked = np.zeros(len(wanted), np.bool_)
+            marked = place.operations.zeros_like(wanted, dtype=bool)
             marked[chosen] = True
-            support = union_of(marked, network, self.statistics)
+            support = place.places(union_of(marked, network, self.statistics), wanted)
         values = wanted[support]
+        average = place.operations.empty_like(values)
         bound = self.form.clip_bound(network.num_workers)
-        stream = ScaledSum(
+        stream = elementwise(values).sum(
             values,
-            np.empty_like(values),
+            average,
             network,
             self.form,
             block_ends=np.array([len(values)]),
@@ -175,14 +180,14 @@ class MemSGD(ScaledCompressor):
         )
         self.complete(stream, network, layout)
         mean[:] = 0
-        mean[support] = stream.scaled.mean
-        return support, own_share(stream)
+        mean[support] = average
+        return support, stream.share()
 
     def by_messages(
         self,
-        wanted: Gradient,
-        chosen: Integers,
-        mean: Gradient,
+        wanted: Any,
+        chosen: Any,
+        mean: Any,
         network: Network,
         layout: Layout,
     ) -> Part:
@@ -190,13 +195,16 @@ class MemSGD(ScaledCompressor):
 
         A worker with a NaN or an infinity has that alone in its message. Raises
         ValueError, on every worker, for what is no message.
+
+        From a device come the elements of the message, and those of all go there.
         """
-        finite = largest_bits(wanted) < INFINITY_BITS
-        first = None if finite else first_non_finite(wanted)
-        if first is not None:
-            chosen = np.array([first])
+        place, first = codewise(wanted), None
+        if place.largest_bits(wanted) >= INFINITY_BITS:
+            first = elementwise(wanted).first_non_finite(wanted)
+            chosen = place.places(np.array([first]), wanted)
         entries = np.empty(len(chosen), ENTRY)
-        entries["index"], entries["value"] = chosen, wanted[chosen]
+        entries["index"] = place.here(chosen)
+        entries["value"] = place.here(wanted[chosen])
         messages = gather_of(entries.tobytes(), network, self.statistics)
         decoded = [
             entries_of(message, len(wanted), rank)
@@ -206,14 +214,15 @@ class MemSGD(ScaledCompressor):
             raise non_finite_error(first, layout, network.rank, self.step)
         mean[:] = 0
         for each in decoded:
-            mean[each["index"]] += each["value"] / np.float32(network.num_workers)
+            share = each["value"] / np.float32(network.num_workers)
+            mean[place.places(each["index"], mean)] += moved(share, mean)
         return chosen, wanted[chosen]
 
-    def share(self) -> Gradient:
+    def share(self) -> Any:
         if self.part is None:
             raise RuntimeError("share: there has been no average yet")
         indices, values = self.part
-        share = np.zeros(self.elements, np.float32)
+        share = codewise(values).zeros(self.elements, values)
         share[indices] = values
         return share
 

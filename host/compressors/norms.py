@@ -18,6 +18,8 @@ LARGEST_EXPONENT = 126  # of a finite block: 127 is NON_FINITE
 LARGEST_NORM = np.float32(2.0**126)  # norms of blocks count as this at most
 LARGEST_NORM_BITS = 0x7E800000
 RUNNING_SUMS = 64
+SQUARES = 4096
+"""How many are added up before their sum is added to the others'."""
 NORMS = ("l2", "linf")
 
 
@@ -62,18 +64,34 @@ def add_squares(vector: Floats, sums: NDArray[np.float64]) -> None:
             sums[j] += np.float64(row[j]) * np.float64(row[j])
 
 
-def squared_norm(vector: Floats) -> float:
-    """Sum of squares in float64, in one fixed order: the same bits on every machine.
+@kernel
+def sum_of_squares(segment: Floats, sums: NDArray[np.float64]) -> float:
+    """In float64, in one fixed order: the same bits on every machine. sums: [64] of any
+    contents.
 
     Running sums let the compiler use vectors without changing the order; the square of
     a float32 is exact in float64, so that a fused multiply-add changes nothing.
     """
-    sums = np.zeros(RUNNING_SUMS)
-    add_squares(vector, sums)
+    sums[:] = 0.0
+    add_squares(segment, sums)
     total = 0.0
-    for partial in sums.tolist():
+    for partial in sums:
         total += partial
     return total
+
+
+@kernel
+def add_up(vector: Floats, sums: NDArray[np.float64]) -> float:
+    """`sum_of_squares` of each SQUARES elements, one after the other."""
+    total = 0.0
+    for start in range(0, len(vector), SQUARES):
+        total += sum_of_squares(vector[start : start + SQUARES], sums)
+    return total
+
+
+def squared_norm(vector: Floats) -> float:
+    """Sum of squares in float64, in one fixed order, which devices can have too."""
+    return float(add_up(vector, np.empty(RUNNING_SUMS)))
 
 
 @kernel
@@ -81,11 +99,7 @@ def euclidean_bits(segment: Floats, sums: NDArray[np.float64]) -> int:
     """Bit pattern of the Euclidean norm as a float32, at least that of the largest
     |element|: both roots and roundings are monotonous. As `largest_bits` for a NaN or
     an infinity. sums: [64] of any contents."""
-    sums[:] = 0.0
-    add_squares(segment, sums)
-    total = 0.0
-    for partial in sums:
-        total += partial
+    total = sum_of_squares(segment, sums)
     if not np.isfinite(total):
         return INFINITY_BITS
     return min(int(np.float32(np.sqrt(total)).view(np.int32)), LARGEST_NORM_BITS)

@@ -18,7 +18,12 @@ from host.compressors.base import (
     shaped_like,
 )
 from host.compressors.integers import integer_format, one_of
-from host.compressors.norms import exponents_of, largest_bits_in, largest_bits_of
+from host.compressors.norms import (
+    exponents_of,
+    largest_bits_in,
+    largest_bits_of,
+    squared_norm,
+)
 from host.compressors.quantize import random_key
 from host.compressors.stream import (
     ExponentMax,
@@ -45,10 +50,13 @@ class Elementwise(NamedTuple):
     largest_bits_of: Callable[[Any, Integers], NDArray[np.int32]]
     largest_bits_in: Callable[[Any, int], NDArray[np.int32]]
     """The same of blocks of so many elements."""
+    squared_norm: Callable[[Any], float]
     first_non_finite: Callable[[Any], int | None]
 
 
-HERE = Elementwise(ScaledSum, largest_bits_of, largest_bits_in, first_non_finite)
+HERE = Elementwise(
+    ScaledSum, largest_bits_of, largest_bits_in, squared_norm, first_non_finite
+)
 
 
 def elementwise(vector: Any) -> Elementwise:
@@ -61,6 +69,7 @@ def elementwise(vector: Any) -> Elementwise:
         device_sum.DeviceScaledSum,
         device.largest_bits_of,
         device.largest_bits_in,
+        device.squared_norm,
         device.first_non_finite,
     )
 
@@ -127,8 +136,8 @@ class ScaledCompressor(Compressor):
         finally:
             self.recipients = EVERYBODY
         self.statistics.steps += 1
-        own = mean.reshape(count, -1)[:, :size][owners == network.rank]
-        return shaped_like(parts[: len(own)], own)
+        own = np.flatnonzero(owners == network.rank).tolist()
+        return shaped_like(parts[own], mean.reshape(count, -1)[own, :size])
 
     def max_exponents(
         self, vector: Any, network: Network, layout: Layout, block_ends: Integers

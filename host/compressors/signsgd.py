@@ -14,12 +14,15 @@ Differences from the paper: a zero is no vote, and a tie gives 0; theirs has two
 only. So a message has two bits an element: which are positive, and which negative.
 """
 
+from typing import Any
+
 import numpy as np
 
-from host.compressors.base import Compressor, Gradient, Layout, Network
+from host.compressors.base import Compressor, Layout, Network, moved
+from host.compressors.codewise import codewise
 from host.compressors.integers import one_of
-from host.compressors.scaled import PATHS, ScaledCompressor
-from host.compressors.stream import ScaledSum, first_non_finite, non_finite_error
+from host.compressors.scaled import PATHS, ScaledCompressor, elementwise
+from host.compressors.stream import non_finite_error
 from host.compressors.union import gather_of
 
 NOT_FINITE = b""
@@ -29,6 +32,7 @@ NOT_FINITE = b""
 class SignSGD(ScaledCompressor):
     """See the module. State: step."""
 
+    devices = True
     share = Compressor.share  # there is none: the estimate is no mean of shares
 
     def __init__(self, *, path: str = "network") -> None:
@@ -37,7 +41,7 @@ class SignSGD(ScaledCompressor):
         self.path = one_of("path", path, PATHS)
 
     def estimate(
-        self, vector: Gradient, mean: Gradient, network: Network, layout: Layout
+        self, vector: Any, mean: Any, network: Network, layout: Layout
     ) -> None:
         if len(vector) == 0:
             return
@@ -47,12 +51,13 @@ class SignSGD(ScaledCompressor):
             self.read_votes(vector, mean, network, layout)
 
     def count_votes(
-        self, vector: Gradient, mean: Gradient, network: Network, layout: Layout
+        self, vector: Any, mean: Any, network: Network, layout: Layout
     ) -> None:
         """In the switch."""
-        votes = np.sign(vector)
-        votes[np.isinf(vector)] = np.nan  # for the stream to find
-        stream = ScaledSum(
+        operations = codewise(vector).operations
+        votes = operations.sign(vector)
+        votes[~operations.isfinite(vector)] = np.nan  # for the stream to find
+        stream = elementwise(vector).sum(
             votes,
             mean,
             network,
@@ -62,16 +67,20 @@ class SignSGD(ScaledCompressor):
             key=None,
         )
         self.complete(stream, network, layout)
-        np.sign(mean, out=mean)
+        mean[:] = operations.sign(mean)
 
     def read_votes(
-        self, vector: Gradient, mean: Gradient, network: Network, layout: Layout
+        self, vector: Any, mean: Any, network: Network, layout: Layout
     ) -> None:
         """From everybody's message. Raises ValueError, on every worker, for one of
-        another length."""
-        first = first_non_finite(vector)
-        signs = np.concatenate([vector > 0, vector < 0])
-        message = np.packbits(signs).tobytes() if first is None else NOT_FINITE
+        another length.
+
+        From a device come its bits, and a byte an element goes back.
+        """
+        place = codewise(vector)
+        first = elementwise(vector).first_non_finite(vector)
+        signs = place.operations.concatenate([vector > 0, vector < 0])
+        message = place.packbits(signs).tobytes() if first is None else NOT_FINITE
         votes, length = np.zeros(len(vector), np.int64), -(-len(signs) // 8)
         messages = gather_of(message, network, self.statistics)
         if NOT_FINITE in messages:
@@ -84,4 +93,4 @@ class SignSGD(ScaledCompressor):
                 )
             bits = np.unpackbits(np.frombuffer(each, np.uint8), count=len(signs))
             votes += bits[: len(vector)].astype(np.int64) - bits[len(vector) :]
-        np.sign(votes, out=mean, casting="unsafe")
+        mean[:] = moved(np.sign(votes).astype(np.int8), mean)

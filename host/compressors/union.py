@@ -6,10 +6,13 @@ of the blocks that somebody has. So d elements of which few are chosen cost d / 
 and 256 bits a live block, not d bits.
 """
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
 from host.compressors.base import Network, Statistics
+from host.compressors.codewise import codewise
 from host.packetizer import Integers
 from switch.protocol import HEADER_BYTES
 
@@ -19,15 +22,16 @@ LENGTH_BYTES = 4  # of a message's length, which `Network.gather` sums first
 
 
 def union_of(
-    bits: NDArray[np.bool_], network: Network, statistics: Statistics | None = None
+    bits: Any, network: Network, statistics: Statistics | None = None
 ) -> Integers:
     """Where any worker has a bit set: ascending indices, the same on every worker.
 
-    bits: bool[d], this worker's elements; d is the same on every worker.
+    bits: bool[d], this worker's elements, an array or a tensor on a device, of which a
+    bit an element comes here; d is the same on every worker.
     """
     blocks = -(-len(bits) // BLOCK)
     packed = np.zeros((blocks, BLOCK_BYTES), np.uint8)
-    own = np.packbits(bits)
+    own = codewise(bits).packbits(bits)
     packed.reshape(-1)[: len(own)] = own
     live = np.packbits(packed.any(axis=1))
     live = np.unpackbits(joined(live, network, statistics), count=blocks)
