@@ -50,8 +50,8 @@ def block_norms(vector: Tensor, block_ends: Integers, norm: str) -> NDArray[np.i
 def euclidean_bits(blocks: Tensor) -> Tensor:
     """`norms.euclidean_bits` of each of [blocks, size].
 
-    The order of the additions is the kernel's: one running sum after the other, so that
-    this takes size / 64 steps, each for all blocks at once.
+    The order of the additions is the kernel's, and takes size / 64 steps, one after the
+    other, each for all blocks at once: blocks of a million elements are slow here.
     """
     lanes = min(blocks.shape[1], RUNNING_SUMS)  # the other sums would be 0
     sums = blocks.new_zeros((len(blocks), lanes), dtype=torch.float64)
