@@ -180,13 +180,10 @@ def test_largest_elements() -> None:
 
 
 @pytest.mark.parametrize("size", [1, 63, 64, 200, 4096, 10_000])
-def test_norms_are_the_same_bits(size: int) -> None:
+def test_squares_add_up_to_the_same_bits(size: int) -> None:
     vector = 10 ** np.random.default_rng(7).uniform(-5, 5, size).astype(np.float32)
     there = torch.from_numpy(vector)
     assert device.squared_norm(there) == norms.squared_norm(vector)
-    for width in (1, 7, 64, 20_000):
-        found = device.largest_bits_in(there, width)
-        equal(norms.largest_bits_in(vector, width), found)
 
 
 # compressors

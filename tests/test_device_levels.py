@@ -18,10 +18,10 @@ pytest.importorskip("torch")
 import torch
 from test_device import SPECIAL, WORKERS, answer, equal, on_devices
 
-import host.compressors.device_levels as device_levels
+import host.compressors.device as device
 import host.compressors.device_sum as device_sum
 from host.compressors import compressor
-from host.compressors.device_levels import DeviceLevelSum, block_norms, position
+from host.compressors.device_levels import DeviceLevelSum, position
 from host.compressors.level_sum import LevelSum
 from host.compressors.leveled import Leveled
 from host.compressors.levels import BITS, grid_of, scales_of
@@ -165,9 +165,9 @@ def test_norms(
 ) -> None:
     vector, ends = vector_of(seed, size, special), block_ends(size, block_size)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(device_levels, "PART", part)
+        patch.setattr(device, "PART", part)
         for norm in ("l2", "linf"):
-            found = block_norms(torch.from_numpy(vector), ends, norm)
+            found = device.block_norms(torch.from_numpy(vector), ends, norm)
             equal(block_norms_here(vector, ends, norm), found)
 
 
@@ -192,7 +192,7 @@ def test_squares_are_added_in_the_kernels_order(
     equal(block_norms_here(vector, ends, "l2"), [np.int32(ONE_BITS + last_bit)] * 3)
     equal(
         block_norms_here(vector, ends, "l2"),
-        block_norms(torch.from_numpy(vector), ends, "l2"),
+        device.block_norms(torch.from_numpy(vector), ends, "l2"),
     )
 
 

@@ -10,7 +10,6 @@ from host.compressors.norms import (
     block_ends,
     block_norms,
     exponents_of,
-    largest_bits_in,
     squared_norm,
 )
 from host.compressors.quantize import INFINITY_BITS, NON_FINITE
@@ -54,8 +53,6 @@ def test_every_block_has_its_own() -> None:
     ends = np.array([1, 1, 4, 5])
     found = exponents_of(block_norms(vector, ends, "linf"))
     assert found.tolist() == [1, NO_EXPONENT, 4, NO_EXPONENT]
-    found = exponents_of(largest_bits_in(vector, 2))
-    assert found.tolist() == [2, 4, NO_EXPONENT]
 
 
 @pytest.mark.parametrize("size", [0, 1, 63, 64, 65, 1000])

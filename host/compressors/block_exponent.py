@@ -185,16 +185,17 @@ class BlockExponent(ScaledCompressor):
         if len(vector) == 0:
             return
         width = self.form.elements_per_chunk(network.slot_bytes)
-        exponents = exponents_of(elementwise(vector).largest_bits_in(vector, width))
+        ends = block_ends(len(vector), width)
+        norms = elementwise(vector).block_norms(vector, ends, "linf")
         sum_in_blocks = self.ahead if self.exponents == "ahead" else self.known
         stream = sum_in_blocks(
             vector,
             mean,
             network,
             layout,
-            exponents,
+            exponents_of(norms),
             form=self.form,
-            block_ends=block_ends(len(vector), width),
+            block_ends=ends,
             key=self.key(network),
             recipients=self.recipients,
         )

@@ -13,9 +13,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from host.compressors.norms import RUNNING_SUMS, SQUARES
+from host.compressors.norms import LARGEST_NORM_BITS, RUNNING_SUMS, SQUARES
 from host.compressors.quantize import (
     BELOW_ONE,
+    INFINITY_BITS,
     MAGNITUDE_BITS,
     MULTIPLIER_1,
     MULTIPLIER_2,
@@ -25,6 +26,9 @@ from host.compressors.quantize import (
     SIGN_AND_EXPONENT,
 )
 from host.packetizer import Integers
+
+PART = 1 << 22
+"""Elements worked on at once: what is in between stays in the device's cache."""
 
 
 def signed(bits: Any) -> int:
@@ -78,18 +82,42 @@ def largest_bits_of(vector: Tensor, block_ends: Integers) -> NDArray[np.int32]:
     return largest
 
 
-def largest_bits_in(vector: Tensor, block_size: int) -> NDArray[np.int32]:
-    """`norms.largest_bits_in`."""
-    largest = magnitudes(chunked(vector, block_size)).amax(1)
-    found: NDArray[np.int32] = largest.cpu().numpy()
-    return found
+def block_norms(vector: Tensor, block_ends: Integers, norm: str) -> NDArray[np.int32]:
+    """`norms.block_norms`, of blocks as `norms.block_ends` makes them: all of one size
+    but for the last, which may be shorter."""
+    size = int(block_ends[0])
+    whole = len(vector) - len(vector) % size
+    euclidean = norm == "l2"
+    at_once = max(PART // (min(size, RUNNING_SUMS) if euclidean else size), 1)
+    found = []
+    for blocks in (vector[:whole].view(-1, size), vector[None, whole:]):
+        for at in range(0, len(blocks) if blocks.numel() else 0, at_once):
+            group = blocks[at : at + at_once]
+            found.append(euclidean_bits(group) if euclidean else largest_bits(group))
+    norms: NDArray[np.int32] = torch.cat(found).cpu().numpy()
+    return norms
+
+
+def euclidean_bits(blocks: Tensor) -> Tensor:
+    """`norms.euclidean_bits` of each of [blocks, size]."""
+    total = sums_of_squares(blocks)
+    bits = total.sqrt().to(torch.float32).view(torch.int32)
+    bits.clamp_(max=LARGEST_NORM_BITS)
+    return torch.where(torch.isfinite(total), bits, INFINITY_BITS)
+
+
+def largest_bits(blocks: Tensor) -> Tensor:
+    """`norms.largest_bits` of each of [blocks, size], at most LARGEST_NORM_BITS of what
+    is finite."""
+    bits = magnitudes(blocks).amax(1)
+    return torch.where(bits < INFINITY_BITS, bits.clamp(max=LARGEST_NORM_BITS), bits)
 
 
 def sums_of_squares(blocks: Tensor) -> Tensor:
     """[blocks] float64: `norms.sum_of_squares` of each of [blocks, size].
 
-    The order of the additions is the kernel's: one running sum after the other, so that
-    this takes size / 64 steps, each for all blocks at once.
+    The order of the additions is the kernel's, and takes size / 64 steps, one after the
+    other, each for all blocks at once: blocks of a million elements are slow here.
     """
     lanes = min(blocks.shape[1], RUNNING_SUMS)  # the other sums would be 0
     sums = blocks.new_zeros((len(blocks), lanes), dtype=torch.float64)

@@ -15,13 +15,14 @@ from torch import Tensor
 from host.compressors.base import Network, Statistics, moved
 from host.compressors.code_sum import MAGNITUDE, MAGNITUDE4, NIBBLE, SIGN4
 from host.compressors.device import (
+    PART,
     chunked,
     largest_bits_of,
     magnitudes,
     random_bits,
     uniform,
 )
-from host.compressors.device_sum import PART, DeviceSum
+from host.compressors.device_sum import DeviceSum
 from host.compressors.integers import CODES, IntegerFormat
 from host.compressors.logcodes import (
     FRACTION,

@@ -1,8 +1,8 @@
-"""Levels of vectors that lie on a CUDA device: norms and rounding as torch does it
-there, so that only integers or codes travel.
+"""Levels of vectors that lie on a CUDA device: rounding as torch does it there, so that
+only integers or codes travel.
 
-Everything here has its counterpart in `norms.py`, `levels.py` or `level_sum.py`, and
-comes out the same bit for bit; see `device`.
+Everything here has its counterpart in `levels.py` or `level_sum.py`, and comes out the
+same bit for bit; see `device`.
 """
 
 from typing import Any
@@ -14,7 +14,7 @@ from torch import Tensor
 
 from host.compressors.base import Network
 from host.compressors.device import chunked, magnitudes, random_bits
-from host.compressors.device_sum import PART, DeviceSum
+from host.compressors.device_sum import DeviceSum
 from host.compressors.level_sum import code_bits_of
 from host.compressors.levels import (
     FRACTION_BITS,
@@ -26,51 +26,7 @@ from host.compressors.levels import (
     scale_of,
     table_of,
 )
-from host.compressors.norms import LARGEST_NORM, LARGEST_NORM_BITS, RUNNING_SUMS
-from host.compressors.quantize import INFINITY_BITS
-from host.packetizer import Integers
-
-
-def block_norms(vector: Tensor, block_ends: Integers, norm: str) -> NDArray[np.int32]:
-    """`norms.block_norms`, of blocks as `norms.block_ends` makes them: all of one size
-    but for the last, which may be shorter."""
-    size = int(block_ends[0])
-    whole = len(vector) - len(vector) % size
-    euclidean = norm == "l2"
-    at_once = max(PART // (min(size, RUNNING_SUMS) if euclidean else size), 1)
-    found = []
-    for blocks in (vector[:whole].view(-1, size), vector[None, whole:]):
-        for at in range(0, len(blocks) if blocks.numel() else 0, at_once):
-            group = blocks[at : at + at_once]
-            found.append(euclidean_bits(group) if euclidean else largest_bits(group))
-    norms: NDArray[np.int32] = torch.cat(found).cpu().numpy()
-    return norms
-
-
-def euclidean_bits(blocks: Tensor) -> Tensor:
-    """`norms.euclidean_bits` of each of [blocks, size].
-
-    The order of the additions is the kernel's, and takes size / 64 steps, one after the
-    other, each for all blocks at once: blocks of a million elements are slow here.
-    """
-    lanes = min(blocks.shape[1], RUNNING_SUMS)  # the other sums would be 0
-    sums = blocks.new_zeros((len(blocks), lanes), dtype=torch.float64)
-    for at in range(0, blocks.shape[1], RUNNING_SUMS):
-        wide = blocks[:, at : at + RUNNING_SUMS].to(torch.float64)
-        sums[:, : wide.shape[1]].addcmul_(wide, wide)  # the squares are exact
-    total = sums.new_zeros(len(blocks))
-    for partial in sums.unbind(1):
-        total += partial
-    bits = total.sqrt().to(torch.float32).view(torch.int32)
-    bits.clamp_(max=LARGEST_NORM_BITS)
-    return torch.where(torch.isfinite(total), bits, INFINITY_BITS)
-
-
-def largest_bits(blocks: Tensor) -> Tensor:
-    """`norms.largest_bits` of each of [blocks, size], at most LARGEST_NORM_BITS of what
-    is finite."""
-    bits = magnitudes(blocks).amax(1)
-    return torch.where(bits < INFINITY_BITS, bits.clamp(max=LARGEST_NORM_BITS), bits)
+from host.compressors.norms import LARGEST_NORM
 
 
 def position(x: Tensor, grid: Grid) -> Tensor:

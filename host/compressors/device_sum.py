@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from host.compressors.base import Network
-from host.compressors.device import chunked, first_non_finite, magnitudes, uniform
+from host.compressors.device import PART, chunked, first_non_finite, magnitudes, uniform
 from host.compressors.integers import CODES, IntegerFormat, integer_format
 from host.compressors.quantize import (
     FIRST_NON_FINITE,
@@ -36,8 +36,6 @@ from switch.protocol import HEADER_BYTES, ElementType
 Bytes = NDArray[np.uint8]
 Integers = NDArray[np.int64]
 
-PART = 1 << 22
-"""Elements worked on at once: what is in between stays in the device's cache."""
 INTEGERS = {1: torch.int8, 2: torch.int16, 4: torch.int32}
 
 

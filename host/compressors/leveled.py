@@ -6,10 +6,7 @@ of each worker's own and coded messages for everybody; see `level_messages`.
 """
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
-
-import numpy as np
-from numpy.typing import NDArray
+from typing import Any
 
 from host.compressors.base import Gradient, Layout, Network, is_tensor
 from host.compressors.integers import (
@@ -27,13 +24,12 @@ from host.compressors.quantize import (
     INFINITY_BITS,
     NON_FINITE,
 )
-from host.compressors.scaled import PATHS, WIRES, ScaledCompressor
+from host.compressors.scaled import PATHS, WIRES, ScaledCompressor, elementwise
 from host.compressors.stream import (
     IntegerSum,
     first_non_finite,
     non_finite_error,
 )
-from host.packetizer import Integers
 from switch.protocol import ELEMENT_BITS, ElementType
 
 COMMON_NORMS = ("exponent", "max")
@@ -41,23 +37,13 @@ LEVELS = ("paper", "authors")
 BLOCK_SIZE = 512  # what a slot of 1024 bytes holds of int16 sums
 
 
-class Levelwise(NamedTuple):
-    """What touches every element of a vector, by where it lies: see `elementwise`."""
-
-    block_norms: Callable[[Any, Integers, str], NDArray[np.int32]]
-    sum: Callable[..., IntegerSum]
-
-
-HERE = Levelwise(block_norms, LevelSum)
-
-
-def levelwise(vector: Any) -> Levelwise:
-    """Flat vectors are tensors where they lie on a device, and arrays here."""
+def level_sum(vector: Any) -> Callable[..., IntegerSum]:
+    """`LevelSum`, where the vector lies; see `elementwise`."""
     if not is_tensor(vector):
-        return HERE
-    from host.compressors import device_levels  # needs torch
+        return LevelSum
+    from host.compressors.device_levels import DeviceLevelSum  # needs torch
 
-    return Levelwise(device_levels.block_norms, device_levels.DeviceLevelSum)
+    return DeviceLevelSum
 
 
 def size_of_blocks(block_size: int | None, by_packet: bool) -> int:
@@ -191,10 +177,9 @@ class Leveled(ScaledCompressor):
     ) -> None:
         """A round for the largest norms, and one for the sum."""
         ends = block_ends(len(vector), self.block_size)
-        there = levelwise(vector)
-        own = there.block_norms(vector, ends, self.norm)
+        own = elementwise(vector).block_norms(vector, ends, self.norm)
         norms = self.agreed_maxima(own, INFINITY_BITS, vector, network, layout)
-        stream = there.sum(
+        stream = level_sum(vector)(
             vector,
             mean,
             network,

@@ -141,12 +141,6 @@ def largest_bits_of(vector: Floats, block_ends: Integers) -> NDArray[np.int32]:
     return np.array([largest_bits(part) for part in parts], np.int32)
 
 
-def largest_bits_in(vector: Floats, block_size: int) -> NDArray[np.int32]:
-    """[blocks] `largest_bits` of each block of so many elements, for exponents: those
-    above 2^126 count as that."""
-    return block_norms(vector, block_ends(len(vector), block_size), "linf")
-
-
 def exponents_of(norms: NDArray[np.int32]) -> Integers:
     """[blocks] `exponent_of` each norm."""
     exponents = np.empty(len(norms), np.int64)

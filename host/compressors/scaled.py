@@ -19,8 +19,8 @@ from host.compressors.base import (
 )
 from host.compressors.integers import integer_format, one_of
 from host.compressors.norms import (
+    block_norms,
     exponents_of,
-    largest_bits_in,
     largest_bits_of,
     squared_norm,
 )
@@ -48,14 +48,14 @@ class Elementwise(NamedTuple):
     sum: Callable[..., IntegerSum]
     """As `ScaledSum`."""
     largest_bits_of: Callable[[Any, Integers], NDArray[np.int32]]
-    largest_bits_in: Callable[[Any, int], NDArray[np.int32]]
-    """The same of blocks of so many elements."""
+    block_norms: Callable[[Any, Integers, str], NDArray[np.int32]]
+    """Of `block_ends`."""
     squared_norm: Callable[[Any], float]
     first_non_finite: Callable[[Any], int | None]
 
 
 HERE = Elementwise(
-    ScaledSum, largest_bits_of, largest_bits_in, squared_norm, first_non_finite
+    ScaledSum, largest_bits_of, block_norms, squared_norm, first_non_finite
 )
 
 
@@ -68,7 +68,7 @@ def elementwise(vector: Any) -> Elementwise:
     return Elementwise(
         device_sum.DeviceScaledSum,
         device.largest_bits_of,
-        device.largest_bits_in,
+        device.block_norms,
         device.squared_norm,
         device.first_non_finite,
     )
