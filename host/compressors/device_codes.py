@@ -164,6 +164,7 @@ class DeviceCodeSum(DeviceSum):
         scale: float,
     ) -> None:
         super().__init__(
+            len(codes),
             mean,
             network,
             form,

@@ -66,7 +66,7 @@ class DeviceLevelSum(DeviceSum):
     def __init__(
         self, vector: Tensor, mean: Tensor, network: Network, grid: Grid, **options: Any
     ) -> None:
-        super().__init__(mean, network, **options)
+        super().__init__(len(vector), mean, network, **options)
         self.grid = grid
         self.code_bits = code_bits_of(self.form)
         known = self.scales[self.scales > 0]

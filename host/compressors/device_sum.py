@@ -46,7 +46,7 @@ class ReadyPlan(NamedTuple):
     """[chunks * bytes of a full contribution], the last one padded: integers, or codes
     as they travel."""
     sums: Bytes
-    """[chunks * bytes of a full result]"""
+    """[own chunks * bytes of a full result]"""
     lane_bytes: int
     """Of an integer to be sent; of codes, 1."""
     result_bytes: int
@@ -61,6 +61,10 @@ class ReadyPlan(NamedTuple):
     tally: Integers
     recipients: Integers
     """See `Plan`."""
+    first_own: int
+    """The chunk whose result `sums` begins with."""
+    chunk_bytes: int
+    """Of a full result."""
 
 
 @kernel
@@ -86,7 +90,6 @@ def fill_ready(plan: ReadyPlan, chunks: Integers, contributions: Contributions) 
 @kernel
 def drain_sums(plan: ReadyPlan, chunks: Integers, results: Results) -> None:
     """Take the results of `chunks`; without a payload, sums stay 0."""
-    width = plan.sums.size // len(plan.empty)
     for i in range(len(chunks)):
         chunk, at = chunks[i], results.payload_at[i]
         has_payload = results.element_count[i] != 0
@@ -95,18 +98,19 @@ def drain_sums(plan: ReadyPlan, chunks: Integers, results: Results) -> None:
         plan.tally[OVERFLOWS] += (results.flags[i] & OVERFLOW) != 0
         plan.tally[PAYLOADS_DOWN] += has_payload
         if has_payload:
-            start = chunk * width
-            out = plan.sums[start : start + width]
-            write_lanes(out, results.buffer[at : at + width], plan.result_bytes)
+            start = (chunk - plan.first_own) * plan.chunk_bytes
+            row = results.buffer[at : at + plan.chunk_bytes]
+            out = plan.sums[start : start + plan.chunk_bytes]
+            write_lanes(out, row, plan.result_bytes)
 
 
 class DeviceSum(IntegerSum):
     """A sum whose integers or codes are all made at once, on the device; of what,
     `quantize` says.
 
-    mean: float32[d] on the device. key, and the rest: see `ScaledSum`. What it does
-    there, it does on the current stream; the mean is written by `finish`, and ready
-    when the stream is through.
+    elements: d. mean: float32 on the device, and the rest: see `ScaledSum`. What it
+    does there, it does on the current stream; the mean is written by `finish`, and
+    ready when the stream is through.
     """
 
     fill_rows: ClassVar[Any] = staticmethod(fill_ready)
@@ -114,6 +118,7 @@ class DeviceSum(IntegerSum):
 
     def __init__(
         self,
+        elements: int,
         mean: Tensor,
         network: Network,
         form: IntegerFormat,
@@ -124,19 +129,21 @@ class DeviceSum(IntegerSum):
         clip: bool = True,
         recipients: Integers = EVERYBODY,
     ) -> None:
-        super().__init__(len(mean), network, form, block_ends, clip, recipients)
+        super().__init__(elements, network, form, block_ends, clip, recipients)
         self.mean, self.block_ends, self.scales, self.key = (
             mean,
             block_ends,
             scales,
             key,
         )
-        room = self.num_chunks * self.elements_per_chunk
+        width = self.elements_per_chunk
+        room = self.num_chunks * width
+        first_own, own_chunks = self.own[0] // width, -(-len(mean) // width)
         # elements that share one, if not one byte or more for each
         self.in_lane = 2 if form.element == ElementType.CODE4 else 1
         lane = torch.uint8 if form.element in CODES else INTEGERS[form.element_bytes]
         self.lanes = self.pinned(room // self.in_lane, lane)
-        self.sums = self.pinned(room, INTEGERS[form.result_bytes])
+        self.sums = self.pinned(own_chunks * width, INTEGERS[form.result_bytes])
         self.plan = ReadyPlan(
             lanes=self.lanes.numpy().view(np.uint8),
             sums=self.sums.numpy().view(np.uint8),
@@ -148,22 +155,25 @@ class DeviceSum(IntegerSum):
             num_workers=np.ones(self.num_chunks, np.int64),
             tally=self.tally,
             recipients=recipients,
+            first_own=first_own,
+            chunk_bytes=width * form.result_bytes,
         )
 
     def pinned(self, elements: int, dtype: torch.dtype) -> Tensor:
         """[elements] zeros in memory that the device reads and writes by itself."""
         return torch.zeros(elements, dtype=dtype, pin_memory=self.mean.is_cuda)
 
-    def parts(self) -> Iterator[tuple[int, int]]:
+    def parts(self, first: int, end: int) -> Iterator[tuple[int, int]]:
         """Ranges of the vector's elements, each of whole chunks but for the end."""
         step = max(PART // self.elements_per_chunk, 1) * self.elements_per_chunk
-        for start in range(0, len(self.mean), step):
-            yield start, min(start + step, len(self.mean))
+        for start in range(first, end, step):
+            yield start, min(start + step, end)
 
     def make_ready(self, vector: Tensor) -> None:
         """Quantize all chunks: `quantize`."""
         told = [
-            self.quantize(vector[start:stop], start) for start, stop in self.parts()
+            self.quantize(vector[start:stop], start)
+            for start, stop in self.parts(0, self.elements)
         ]
         largest, beyond, finite = (
             torch.cat(each).cpu().numpy() for each in zip(*told, strict=True)
@@ -230,7 +240,7 @@ class DeviceSum(IntegerSum):
     def chunk_ends(self) -> Integers:
         """[chunks] index after each one's last element."""
         ends = (1 + np.arange(self.num_chunks)) * self.elements_per_chunk
-        return np.minimum(ends, len(self.mean))
+        return np.minimum(ends, self.elements)
 
     def finish(self) -> None:
         """Write the mean, and add up squares: `dequantize`."""
@@ -239,10 +249,12 @@ class DeviceSum(IntegerSum):
         squares = torch.zeros(
             self.squares.shape, dtype=torch.int64, device=largest.device
         )
-        for start, stop in self.parts():
-            totals = self.sums[start:stop].to(self.mean.device, non_blocking=True)
+        first = self.own[0]
+        for start, stop in self.parts(*self.own):
+            place = slice(start - first, stop - first)
+            totals = self.sums[place].to(self.mean.device, non_blocking=True)
             inverse = self.spread(inverses, ends, start, stop)
-            torch.mul(totals.to(torch.float32), inverse, out=self.mean[start:stop])
+            torch.mul(totals.to(torch.float32), inverse, out=self.mean[place])
             largest = torch.maximum(largest, totals.to(torch.int64).abs().amax())
             self.add_squares(totals, start, squares)
         self.squares[:] = squares.cpu().numpy()
@@ -273,8 +285,8 @@ class DeviceSum(IntegerSum):
     def share(self) -> Tensor:
         """[d], on the device."""
         ends, inverses = self.inverses(np.ones(self.num_chunks, np.int64))
-        share = torch.empty_like(self.mean)
-        for start, stop in self.parts():
+        share = self.mean.new_empty(self.elements)
+        for start, stop in self.parts(0, self.elements):
             integers = self.sent(start, stop)
             inverse = self.spread(inverses, ends, start, stop)
             torch.mul(integers.to(torch.float32), inverse, out=share[start:stop])
@@ -288,7 +300,7 @@ class DeviceScaledSum(DeviceSum):
         self, vector: Tensor, mean: Tensor, network: Network, form: IntegerFormat,
         **options: Any,
     ) -> None:  # fmt: skip
-        super().__init__(mean, network, form, **options)
+        super().__init__(len(vector), mean, network, form, **options)
         self.make_ready(vector)
 
     def quantize(self, part: Tensor, start: int) -> tuple[Tensor, Tensor, Tensor]:

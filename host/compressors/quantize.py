@@ -62,8 +62,10 @@ class Plan(NamedTuple):
     vector: Floats
     """[d] what this worker contributes."""
     mean: Floats
-    """[d] where the estimate goes. May be `vector` itself: a chunk is not filled
-    again once its result is in."""
+    """Where the estimate goes, [d] or this worker's part. May be `vector` itself: a
+    chunk is not filled again once its result is in."""
+    mean_start: int
+    """Index of the vector's element that it begins with."""
     block_ends: Integers
     """[blocks] index after each block's last element."""
     scales: Floats
@@ -325,15 +327,15 @@ def dequantize_chunk(
     plan: Plan, chunk: int, lanes: NDArray[Any], num_workers: int
 ) -> None:
     """One result with a payload."""
-    start = chunk * plan.elements_per_chunk
-    stop = min(start + plan.elements_per_chunk, len(plan.mean))
+    start, offset = chunk * plan.elements_per_chunk, plan.mean_start
+    stop = min(start + plan.elements_per_chunk, offset + len(plan.mean))
     at, block = start, plan.first_block[chunk]
     while at < stop:
         end, scale = min(stop, plan.block_ends[block]), plan.scales[block]
         inverse = 1.0 / (num_workers * np.float64(scale)) if scale > ZERO else 0.0
         part = lanes[at - start : end - start]
         largest, high, low = dequantize_segment(
-            part, plan.mean[at:end], np.float32(inverse)
+            part, plan.mean[at - offset : end - offset], np.float32(inverse)
         )
         plan.tally[LARGEST_SUM] = max(plan.tally[LARGEST_SUM], largest)
         plan.squares[block, 0] += high
@@ -343,7 +345,8 @@ def dequantize_chunk(
 
 @kernel
 def dequantize(plan: Plan, chunks: Integers, results: Results) -> None:
-    """Take the results of `chunks`; a result without payload is a chunk of zeros."""
+    """Take the results of `chunks`; a result without payload is a chunk of zeros, or
+    another worker's."""
     width = plan.elements_per_chunk * plan.result_bytes
     for i in range(len(chunks)):
         chunk, n = chunks[i], results.num_workers[i]
@@ -353,8 +356,10 @@ def dequantize(plan: Plan, chunks: Integers, results: Results) -> None:
         plan.tally[NON_FINITE_CHUNKS] += results.exponent[i] == NON_FINITE
         plan.tally[OVERFLOWS] += (results.flags[i] & OVERFLOW) != 0
         plan.tally[PAYLOADS_DOWN] += has_payload
+        start = chunk * plan.elements_per_chunk - plan.mean_start
+        if start < 0 or start >= len(plan.mean):
+            continue
         if not has_payload:
-            start = chunk * plan.elements_per_chunk
             plan.mean[start : start + plan.elements_per_chunk] = ZERO
         elif plan.result_bytes == 1:
             dequantize_chunk(plan, chunk, row.view(np.int8), n)

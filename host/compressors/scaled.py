@@ -118,9 +118,10 @@ class ScaledCompressor(Compressor):
         """Means of parts of a gradient, each on one worker alone.
 
         parts: float32 [k, m], k and m > 0, as `average` takes a gradient. owners: [k]
-        ranks of the workers that get the parts' means, the same on every worker. Part
-        by part, padded with zeros to whole chunks, they are one gradient. Returns [own
-        parts, m] in the kind of the parts. Raises what `average` does.
+        ranks of the workers that get the parts' means, the same on every worker, and
+        ascending. Part by part, padded with zeros to whole chunks, they are one
+        gradient. Returns [own parts, m] in the kind of the parts. Raises what `average`
+        does.
         """
         count, size = parts.shape
         per_chunk = self.form.elements_per_chunk(network.slot_bytes)
@@ -129,15 +130,16 @@ class ScaledCompressor(Compressor):
         vector = padded_rows(whole, count, chunks * per_chunk)
         names = tuple(f"parts[{number}]" for number in range(count))
         ends = np.arange(1, count + 1) * (chunks * per_chunk)
-        mean = new_mean(vector)
+        own = np.flatnonzero(owners == network.rank)
+        mean = new_mean(vector[: len(own) * chunks * per_chunk])
         self.recipients = np.repeat(owners, chunks)
         try:
             self.take(vector, mean, network, Layout(names, ends), ENTIRE)
         finally:
             self.recipients = EVERYBODY
         self.statistics.steps += 1
-        own = np.flatnonzero(owners == network.rank).tolist()
-        return shaped_like(parts[own], mean.reshape(count, -1)[own, :size])
+        rows = mean.reshape(len(own), chunks * per_chunk)[:, :size]
+        return shaped_like(parts[: len(own)], rows.reshape(-1))
 
     def max_exponents(
         self, vector: Any, network: Network, layout: Layout, block_ends: Integers

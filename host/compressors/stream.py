@@ -61,6 +61,7 @@ class IntegerSum(Stream):
         recipients: Integers,
     ) -> None:
         """elements: d, of the vector. clip, recipients: as `ScaledSum`."""
+        self.elements = elements
         self.form = form
         self.kind = form.kind
         self.elements_per_chunk = form.elements_per_chunk(network.slot_bytes)
@@ -78,6 +79,12 @@ class IntegerSum(Stream):
         self.tally = np.zeros(TALLIES, np.int64)
         self.tally[FIRST_NON_FINITE] = -1
         self.recipients = recipients
+        own = (0, self.num_chunks)
+        if len(recipients):
+            found = np.flatnonzero(recipients == network.rank)
+            own = (int(found[0]), int(found[-1]) + 1) if len(found) else (0, 0)
+        self.own = [min(end * self.elements_per_chunk, elements) for end in own]
+        """Which of the elements this worker gets the sums of: from, and up to."""
 
     def finish(self) -> None:
         """What is left to do once all results are in."""
@@ -134,7 +141,7 @@ class ScaledSum(IntegerSum):
     `form.clip_bound`, where no sum can overflow, and set the clipped flag; else send
     their low bits, as a cast would, and set the overflow flag where they do not fit.
     recipients: ranks of the workers that get the chunks' sums, the same on every
-    worker; to the others they are zeros. Empty: everybody gets all.
+    worker, who has them side by side: `mean` is of these. Empty: everybody gets all.
     """
 
     fill_rows: ClassVar[Callable[..., None]] = staticmethod(quantize)
@@ -157,6 +164,7 @@ class ScaledSum(IntegerSum):
         self.scaled = self.plan = Plan(
             vector=vector,
             mean=mean,
+            mean_start=self.own[0],
             block_ends=block_ends,
             scales=scales,
             first_block=self.first_block,
@@ -199,11 +207,12 @@ def own_share(stream: ScaledSum) -> Gradient:
     """
     form, plan = stream.form, stream.scaled
     check_kept(plan.vector, plan.mean)
-    share = np.empty_like(plan.mean)
+    share = np.empty_like(plan.vector)
     sent = new_contributions(BATCH, stream.elements_per_chunk * form.element_bytes)
     once_more = plan._replace(tally=plan.tally.copy(), beyond=plan.beyond.copy())
     as_results = once_more._replace(
         mean=share,
+        mean_start=0,
         result_bytes=form.element_bytes,
         squares=np.zeros_like(plan.squares),
     )
