@@ -26,6 +26,8 @@ class Collectives(ABC):
     """One worker's place in a job. Every worker calls the same, in the same order.
 
     Arrays are NumPy arrays or torch tensors; a result is of the kind of the argument.
+    `out`, where there is one: contiguous memory on the CPU that it is written to and
+    that is returned, instead of a new array; may be the argument.
     """
 
     rank: int
@@ -100,29 +102,34 @@ class Collectives(ABC):
         """Elementwise maximum over the workers of int8, int16 or int32 arrays."""
         return self.reduce(array, "max", root=root)
 
-    def reduce(self, array: Any, reduction: str, *, root: int | None = None) -> Any:
+    def reduce(
+        self, array: Any, reduction: str, *, root: int | None = None, out: Any = None
+    ) -> Any:
         """`sum`, `max` or `or` over the workers of int8, int16 or int32 arrays."""
         values, like = _as_array(array)
         kind = Reduction[reduction.upper()]
-        return self._reduce(values, values.dtype, kind, root, like)
+        return self._reduce(values, values.dtype, kind, root, like, out)
 
-    def reduce_scatter(self, parts: Any, reduction: str = "sum") -> Any:
+    def reduce_scatter(
+        self, parts: Any, reduction: str = "sum", *, out: Any = None
+    ) -> Any:
         """[...] this worker's part of the sum (or max, or) over the workers of
         `parts`, [num_workers, ...] of int8, int16 or int32: part r goes to worker r.
         """
         values, like = _as_array(parts)
         self._check_parts(values)
         _check_types(values)
-        segments = self._segments(values[0].size, self.slot_bytes // values.itemsize)
-        out = np.zeros(values.shape[1:], values.dtype)
+        size = values[0].size
+        segments = self._segments(size, self.slot_bytes // values.itemsize)
+        room = _room(out, size, values.dtype)
         stream = ArrayStream(
-            segments.aligned(values), out.reshape(-1),
-            Reduction[reduction.upper()], self.slot_bytes,
+            values.reshape(-1), room, Reduction[reduction.upper()], self.slot_bytes,
             recipients=segments.owners(),
             first_out=segments.range_of(self.rank)[0],
+            parts=segments,
         )  # fmt: skip
-        self._run(stream, out.dtype)
-        return like(out)
+        self._run(stream, room.dtype)
+        return like(room.reshape(values.shape[1:])) if out is None else out
 
     def union(self, bits: Any) -> Any:
         """Or over the workers: of bool arrays, or of packed bits (uint8)."""
@@ -135,18 +142,20 @@ class Collectives(ABC):
             raise TypeError(f"union of {values.dtype}: expected bool or uint8")
         return like(self._union(values))
 
-    def broadcast(self, array: Any, root: int) -> Any:
+    def broadcast(self, array: Any, root: int, *, out: Any = None) -> Any:
         """The array of worker `root`, on every worker; any type, the same shape."""
         self._check_rank("root", root)
         values, like = _as_array(array)
         own = values.reshape(-1).view(np.int8)
-        out = np.zeros_like(own)
+        room = _room(out, own.size, own.dtype)
         owned = None if self.rank == root else (0, 0)
-        stream = ArrayStream(own, out, Reduction.OR, self.slot_bytes, owned)
+        stream = ArrayStream(own, room, Reduction.OR, self.slot_bytes, owned)
         self.aggregate(stream)
-        return like(out.view(values.dtype).reshape(values.shape))
+        return _of_bytes(room, values, values.shape, like) if out is None else out
 
-    def all_gather(self, array: Any, *, root: int | None = None) -> Any:
+    def all_gather(
+        self, array: Any, *, root: int | None = None, out: Any = None
+    ) -> Any:
         """[num_workers, ...] the arrays of all workers, of any type and one shape.
 
         `root`: the worker that gets them, if not all do; the others get None.
@@ -155,19 +164,17 @@ class Collectives(ABC):
         own = values.reshape(-1).view(np.int8)
         segments = self._segments(own.size, self.slot_bytes)
         gets = root is None or root == self.rank
-        out = np.zeros(segments.width * self.num_workers if gets else 0, np.int8)
-        recipients = self._only(root, segments.chunks * self.num_workers)
+        room = _room(out, own.size * self.num_workers if gets else 0, own.dtype)
         stream = ArrayStream(
-            own, out, Reduction.OR, self.slot_bytes, segments.range_of(self.rank),
-            recipients,
+            own, room, Reduction.OR, self.slot_bytes, segments.range_of(self.rank),
+            self._only(root, segments.all_chunks), parts=segments,
         )  # fmt: skip
         self.aggregate(stream)
-        if not gets:
-            return None
-        parts = segments.parts(out).view(values.dtype)
-        return like(parts.reshape(self.num_workers, *values.shape))
+        if not gets or out is not None:
+            return out
+        return _of_bytes(room, values, (self.num_workers, *values.shape), like)
 
-    def scatter(self, parts: Any, root: int) -> Any:
+    def scatter(self, parts: Any, root: int, *, out: Any = None) -> Any:
         """[...] this worker's part of worker `root`'s `parts`, [num_workers, ...] of
         any type. The others give an array of the same type and shape, which is not
         read."""
@@ -176,15 +183,14 @@ class Collectives(ABC):
         self._check_parts(values)
         own = values.reshape(self.num_workers, -1).view(np.int8)
         segments = self._segments(own.shape[1], self.slot_bytes)
-        out = np.zeros(own.shape[1], np.int8)
-        is_root = self.rank == root
+        room = _room(out, own.shape[1], own.dtype)
         stream = ArrayStream(
-            segments.aligned(own) if is_root else out[:0], out,
-            Reduction.OR, self.slot_bytes, None if is_root else (0, 0),
-            segments.owners(), segments.range_of(self.rank)[0],
+            own.reshape(-1), room, Reduction.OR, self.slot_bytes,
+            None if self.rank == root else (0, 0),
+            segments.owners(), segments.range_of(self.rank)[0], segments,
         )  # fmt: skip
         self.aggregate(stream)
-        return like(out.view(values.dtype).reshape(values.shape[1:]))
+        return _of_bytes(room, values, values.shape[1:], like) if out is None else out
 
     def gather(self, message: bytes) -> list[bytes]:
         """The messages of all workers, by rank; of any lengths below 2^31."""
@@ -214,18 +220,21 @@ class Collectives(ABC):
         reduction: Reduction,
         root: int | None = None,
         like: Callable[[Array], Any] = lambda out: out,
+        out: Any = None,
     ) -> Any:
         _check_types(values, np.empty(0, dtype))
         _check_width(values, dtype)
         gets = root is None or root == self.rank
-        out = np.zeros(values.shape if gets else 0, dtype)
+        room = _room(out, values.size if gets else 0, dtype)
         chunks = -(-values.size // (self.slot_bytes // dtype.itemsize))
         stream = ArrayStream(
-            values.reshape(-1), out.reshape(-1), reduction, self.slot_bytes,
+            values.reshape(-1), room, reduction, self.slot_bytes,
             recipients=self._only(root, chunks),
         )  # fmt: skip
         self._run(stream, dtype)
-        return like(out) if gets else None
+        if not gets or out is not None:
+            return out
+        return like(room.reshape(values.shape))
 
     def _only(self, root: int | None, chunks: int) -> NDArray[np.int64]:
         """The recipients of an aggregation's chunks: one worker, or all."""
@@ -271,6 +280,28 @@ def _as_array(array: Any) -> tuple[Array, Callable[[Array], Any]]:
             out
         ).to(device)
     return np.ascontiguousarray(array).reshape(np.shape(array)), lambda out: out
+
+
+def _room(out: Any, elements: int, dtype: np.dtype[Any]) -> Array:
+    """[elements] of new memory, zeros; or of `out`, whatever its own type is."""
+    if out is None:
+        return np.zeros(elements, dtype)
+    torch = sys.modules.get("torch")
+    tensor = torch is not None and isinstance(out, torch.Tensor)
+    values: Array = out.numpy() if tensor else out
+    needed = elements * dtype.itemsize
+    if values.nbytes != needed or not values.flags.c_contiguous:
+        raise ValueError(
+            f"out has {values.nbytes} bytes: must have {needed}, contiguous"
+        )
+    return values.reshape(-1).view(dtype)
+
+
+def _of_bytes(
+    room: Array, values: Array, shape: tuple[int, ...], like: Callable[[Array], Any]
+) -> Any:
+    """Bytes as elements of the values' type and kind."""
+    return like(room.view(values.dtype).reshape(shape))
 
 
 def _check_types(*arrays: Array) -> None:

@@ -8,6 +8,7 @@ from typing import Any, ClassVar, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from host.segments import Segments
 from switch.byteorder import swap16, swap32
 from switch.compiled import kernel
 from switch.parser import bytes_of, deparse
@@ -172,13 +173,25 @@ class ArrayPlan(NamedTuple):
     """[chunks] ranks of the workers that get the results; [0]: every worker does."""
     first_out: int
     """The chunk whose result `out` begins with."""
+    part_chunks: int
+    """Chunks of a part: each begins with one of its own."""
+    part_elements: int
+
+
+@kernel
+def place_in_parts(plan: ArrayPlan, chunk: int, count: int) -> tuple[int, int]:
+    """Which elements are a chunk's: from, and up to. chunk: from the array's first one
+    on; count: elements of a full chunk."""
+    part = chunk // plan.part_chunks
+    start = part * plan.part_elements + (chunk - part * plan.part_chunks) * count
+    return start, min(start + count, (part + 1) * plan.part_elements)
 
 
 @kernel
 def fill_chunks(
     plan: ArrayPlan, chunks: Integers, contributions: Contributions
 ) -> None:
-    """Payloads of `chunks`, the last one padded; empty outside `owned`."""
+    """Payloads of `chunks`, the last one of a part padded; empty outside `owned`."""
     for i in range(chunks.size):
         if plan.recipients.size > 0:
             contributions.recipient[i] = plan.recipients[chunks[i]]
@@ -186,8 +199,10 @@ def fill_chunks(
             contributions.element_count[i] = 0
             continue
         row = contributions.packets[i][HEADER_BYTES:]
-        start = (chunks[i] - plan.owned[0]) * row.size
-        own = min(row.size, plan.values.size - start)
+        at = chunks[i] - plan.owned[0]
+        first, last = place_in_parts(plan, at, row.size // plan.width)
+        start = first * plan.width
+        own = min(last * plan.width, plan.values.size) - start
         write_lanes(row[:own], plan.values[start : start + own], plan.width)
         if own < row.size:
             write_lanes(row[own:], plan.identity[own:], plan.width)
@@ -202,9 +217,11 @@ def drain_chunks(plan: ArrayPlan, chunks: Integers, results: Results) -> None:
         plan.num_workers[chunks[i]] = results.num_workers[i]
         if results.element_count[i] == 0:
             continue
-        start = (chunks[i] - plan.first_out) * plan.chunk_bytes
-        own = min(plan.chunk_bytes, plan.out.size - start)
         at = results.payload_at[i]
+        count = plan.chunk_bytes // plan.result_width
+        first, last = place_in_parts(plan, chunks[i] - plan.first_out, count)
+        start = first * plan.result_width
+        own = min(last * plan.result_width, plan.out.size) - start
         write_lanes(
             plan.out[start : start + own],
             results.buffer[at : at + own],
@@ -218,7 +235,8 @@ class ArrayStream(Stream):
     `owned` limits this worker's contribution to the chunks from owned[0] to owned[1];
     `values` begins with the first of them. The others are sent empty. `recipients`
     are the ranks that get the chunks' results, the same on every worker; `out` then has
-    those of this worker, which lie side by side.
+    those of this worker, which lie side by side. `parts`: how the array is cut into
+    parts that have chunks of their own; else it is one.
     """
 
     plan: ArrayPlan
@@ -234,6 +252,7 @@ class ArrayStream(Stream):
         owned: tuple[int, int] | None = None,
         recipients: Integers = EVERYBODY,
         first_out: int = 0,
+        parts: Segments | None = None,
     ) -> None:
         element_type, result_type = (
             ELEMENT_TYPES[values.dtype],
@@ -242,7 +261,11 @@ class ArrayStream(Stream):
         self.kind = kind_of(reduction, element_type, result_type)
         self.elements_per_chunk = slot_bytes // out.itemsize
         whole = -(-out.size // self.elements_per_chunk)
-        self.num_chunks = len(recipients) or whole
+        self.num_chunks = len(recipients) or (parts.all_chunks if parts else whole)
+        everything = Segments(
+            1, self.num_chunks * self.elements_per_chunk, self.elements_per_chunk
+        )
+        cut = parts or everything
         lowest = np.iinfo(values.dtype).min if reduction == Reduction.MAX else 0
         identity = np.full(self.elements_per_chunk, lowest, values.dtype)
         self.plan = ArrayPlan(
@@ -257,6 +280,8 @@ class ArrayStream(Stream):
             num_workers=np.zeros(self.num_chunks, np.int64),
             recipients=recipients,
             first_out=first_out,
+            part_chunks=max(cut.chunks, 1),
+            part_elements=cut.elements,
         )
 
     @property

@@ -180,9 +180,10 @@ class SwitchGroup(BesideTheSwitch):
 
         def work() -> None:
             for each in places:
-                found = self.network.broadcast(bytes_of(each.get()), root)
+                data = bytes_of(each.get())
+                self.network.broadcast(data, root, out=data)
                 if root != self._rank:
-                    each.put(typed(found, each.host))
+                    each.put()
 
         return self.submit(f"broadcast from {root}", None, tensors, work, opts)
 
@@ -210,8 +211,16 @@ class SwitchGroup(BesideTheSwitch):
     ) -> Work:
         for output, given in zip(outputs, inputs, strict=True):
             self.check_parts("all_gather", output, given)
-        parts = [list(output.view(-1).chunk(self._size)) for output in outputs]
-        return self.gathered("all_gather", parts, inputs, opts, result=outputs)
+        given = [Staged(tensor) for tensor in inputs]
+        places = [Staged(tensor) for tensor in outputs]
+
+        def work() -> None:
+            for each, place in zip(given, places, strict=True):
+                room = bytes_of(place.get())
+                self.network.all_gather(bytes_of(each.get()), out=room)
+                place.put()
+
+        return self.submit("all_gather", None, inputs, work, opts, outputs)
 
     _allgather_base = all_gather_single
     allgather_into_tensor_coalesced = all_gather_single_coalesced
@@ -238,8 +247,8 @@ class SwitchGroup(BesideTheSwitch):
                     (self._size, *each.host.shape), dtype=each.host.dtype
                 )
                 own = parts[number].get() if root == self._rank else like
-                found = self.network.scatter(byte_rows(own), root)
-                each.put(typed(found, each.host))
+                self.network.scatter(byte_rows(own), root, out=bytes_of(each.get()))
+                each.put()
 
         return self.submit(f"scatter from {root}", None, outputs, work, opts)
 
@@ -282,7 +291,9 @@ class SwitchGroup(BesideTheSwitch):
                 return self.average(values, op, in_place=True)
             rows = self.average_parts(values.reshape(1, -1), op, np.array([root]))
             return rows[0] if self._rank == root else None
-        found = self.network.reduce(how.encode(values), how.name, root=root)
+        integers = how.encode(values)
+        out = integers if root is None else None
+        found = self.network.reduce(integers, how.name, root=root, out=out)
         return None if found is None else how.decode(found, values.dtype)
 
     def own_part(self, values: Tensor, op: Any) -> Tensor:
@@ -328,7 +339,6 @@ class SwitchGroup(BesideTheSwitch):
         inputs: list[Tensor],
         opts: Any,
         root: int | None = None,
-        result: list[Tensor] | None = None,
     ) -> Work:
         given = [Staged(tensor) for tensor in inputs]
         places = [[Staged(tensor) for tensor in each] for each in outputs]
@@ -343,7 +353,7 @@ class SwitchGroup(BesideTheSwitch):
 
         target = "" if root is None else f" to {root}"
         flat = [tensor for each in outputs for tensor in each]
-        return self.submit(what + target, None, inputs, work, opts, result or flat)
+        return self.submit(what + target, None, inputs, work, opts, flat)
 
     def submit(
         self,
