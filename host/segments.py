@@ -1,15 +1,17 @@
-"""Equal parts of one aggregation, one a worker: each begins with a chunk of its own."""
+"""Equal parts of what is aggregated: each begins with a chunk of its own."""
 
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+Integers = NDArray[np.int64]
+
 
 class Segments(NamedTuple):
     """How the parts lie in an aggregation."""
 
-    workers: int
+    number: int
     elements: int
     """Of a part."""
     elements_per_chunk: int
@@ -21,12 +23,41 @@ class Segments(NamedTuple):
 
     @property
     def all_chunks(self) -> int:
-        return self.workers * self.chunks
+        return self.number * self.chunks
 
-    def range_of(self, rank: int) -> tuple[int, int]:
+    def range_of(self, part: int) -> tuple[int, int]:
         """A part's chunks."""
-        return rank * self.chunks, (rank + 1) * self.chunks
+        return part * self.chunks, (part + 1) * self.chunks
 
-    def owners(self) -> NDArray[np.int64]:
-        """[chunks of all parts] the rank of each."""
-        return np.repeat(np.arange(self.workers), self.chunks)
+    def owners(self) -> Integers:
+        """[chunks of all parts] the rank of each, where every worker has one."""
+        return np.repeat(np.arange(self.number), self.chunks)
+
+    def starts(self) -> Integers:
+        """[chunks of all parts] index of each one's first element."""
+        within = np.arange(self.chunks) * self.elements_per_chunk
+        return np.add.outer(np.arange(self.number) * self.elements, within).reshape(-1)
+
+    def ends(self) -> Integers:
+        """[chunks of all parts] index after each one's last element."""
+        after = np.arange(1, self.chunks + 1) * self.elements_per_chunk
+        within = np.minimum(after, self.elements)
+        return np.add.outer(np.arange(self.number) * self.elements, within).reshape(-1)
+
+
+def whole_of(elements: int, elements_per_chunk: int) -> Segments:
+    """One part."""
+    return Segments(1, elements, elements_per_chunk)
+
+
+class Parts(NamedTuple):
+    """Parts that go to one worker each."""
+
+    segments: Segments
+    owners: Integers
+    """[parts] rank of each part's worker; ascending."""
+
+    @property
+    def recipients(self) -> Integers:
+        """[chunks of all parts]"""
+        return np.repeat(self.owners, self.segments.chunks)

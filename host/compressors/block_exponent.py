@@ -35,7 +35,7 @@ from numpy.typing import NDArray
 
 from host.compressors.base import Gradient, Layout, Network
 from host.compressors.integers import one_of
-from host.compressors.norms import block_ends, exponents_of
+from host.compressors.norms import exponents_of
 from host.compressors.quantize import NON_FINITE, Plan, dequantize, quantize
 from host.compressors.scaled import ScaledCompressor, elementwise
 from host.compressors.scales import exponent_scale
@@ -184,8 +184,7 @@ class BlockExponent(ScaledCompressor):
     ) -> None:
         if len(vector) == 0:
             return
-        width = self.form.elements_per_chunk(network.slot_bytes)
-        ends = block_ends(len(vector), width)
+        ends = self.segments(vector, network).ends()
         norms = elementwise(vector).block_norms(vector, ends, "linf")
         sum_in_blocks = self.ahead if self.exponents == "ahead" else self.known
         stream = sum_in_blocks(
@@ -197,7 +196,7 @@ class BlockExponent(ScaledCompressor):
             form=self.form,
             block_ends=ends,
             key=self.key(network),
-            recipients=self.recipients,
+            parts=self.parts,
         )
         self.complete(stream, network, layout)
 

@@ -29,7 +29,8 @@ from host.compressors.quantize import (
     PAYLOADS_DOWN,
 )
 from host.compressors.stream import IntegerSum
-from host.packetizer import EVERYBODY, Contributions, Results, write_lanes
+from host.packetizer import Contributions, Results, write_lanes
+from host.segments import Parts
 from switch.compiled import kernel
 from switch.protocol import HEADER_BYTES, ElementType
 
@@ -106,7 +107,7 @@ def drain_sums(plan: ReadyPlan, chunks: Integers, results: Results) -> None:
 
 class DeviceSum(IntegerSum):
     """A sum whose integers or codes are all made at once, on the device; of what,
-    `quantize` says.
+    `quantize` says. Parts, if there are any, are of whole chunks.
 
     elements: d. mean: float32 on the device, and the rest: see `ScaledSum`. What it
     does there, it does on the current stream; the mean is written by `finish`, and
@@ -127,9 +128,9 @@ class DeviceSum(IntegerSum):
         scales: NDArray[np.float32],
         key: NDArray[np.uint32] | None,
         clip: bool = True,
-        recipients: Integers = EVERYBODY,
+        parts: Parts | None = None,
     ) -> None:
-        super().__init__(elements, network, form, block_ends, clip, recipients)
+        super().__init__(elements, network, form, block_ends, clip, parts)
         self.mean, self.block_ends, self.scales, self.key = (
             mean,
             block_ends,
@@ -138,12 +139,13 @@ class DeviceSum(IntegerSum):
         )
         width = self.elements_per_chunk
         room = self.num_chunks * width
-        first_own, own_chunks = self.own[0] // width, -(-len(mean) // width)
         # elements that share one, if not one byte or more for each
         self.in_lane = 2 if form.element == ElementType.CODE4 else 1
         lane = torch.uint8 if form.element in CODES else INTEGERS[form.element_bytes]
         self.lanes = self.pinned(room // self.in_lane, lane)
-        self.sums = self.pinned(own_chunks * width, INTEGERS[form.result_bytes])
+        self.sums = self.pinned(
+            len(self.own_chunks) * width, INTEGERS[form.result_bytes]
+        )
         self.plan = ReadyPlan(
             lanes=self.lanes.numpy().view(np.uint8),
             sums=self.sums.numpy().view(np.uint8),
@@ -154,8 +156,8 @@ class DeviceSum(IntegerSum):
             flags=np.zeros(self.num_chunks, np.int64),
             num_workers=np.ones(self.num_chunks, np.int64),
             tally=self.tally,
-            recipients=recipients,
-            first_own=first_own,
+            recipients=self.recipients,
+            first_own=int(self.own_chunks.min(initial=self.num_chunks)),
             chunk_bytes=width * form.result_bytes,
         )
 
@@ -231,16 +233,10 @@ class DeviceSum(IntegerSum):
 
     def all_scales_zero(self) -> NDArray[np.bool_]:
         """[chunks]"""
-        last = self.chunk_ends() - 1
-        last_block = np.searchsorted(self.block_ends, last, side="right")
+        last_block = np.searchsorted(self.block_ends, self.ends - 1, side="right")
         below = np.concatenate([[0], np.cumsum(self.scales != 0)])
         empty: NDArray[np.bool_] = below[last_block + 1] == below[self.first_block]
         return empty
-
-    def chunk_ends(self) -> Integers:
-        """[chunks] index after each one's last element."""
-        ends = (1 + np.arange(self.num_chunks)) * self.elements_per_chunk
-        return np.minimum(ends, self.elements)
 
     def finish(self) -> None:
         """Write the mean, and add up squares: `dequantize`."""
@@ -272,7 +268,7 @@ class DeviceSum(IntegerSum):
 
     def inverses(self, num_workers: Integers) -> tuple[Integers, NDArray[np.float32]]:
         """1 / (n * scale), and the index after the last element for which each is."""
-        chunk_ends = self.chunk_ends()
+        chunk_ends = self.ends
         if (num_workers == num_workers[0]).all():
             chunk_ends, num_workers = chunk_ends[-1:], num_workers[:1]
         ends = np.union1d(chunk_ends, self.block_ends)

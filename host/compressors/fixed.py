@@ -81,7 +81,7 @@ class FixedScale(ScaledCompressor):
             self.form,
             block_ends=np.array([len(vector)], np.int64),
             scales=np.array([scale], np.float32),
-            recipients=self.recipients,
+            parts=self.parts,
             key=self.key(network),
             clip=False,
         )

@@ -101,8 +101,7 @@ def level_chunk(plan: LevelPlan, chunk: int, lanes: Any) -> int:
     """A chunk's integers or codes, padded with zeros. Returns the largest index, 0 or
     less if all integers are 0."""
     scaled = plan.sum
-    start = chunk * scaled.elements_per_chunk
-    stop = min(start + scaled.elements_per_chunk, len(scaled.vector))
+    start, stop = scaled.starts[chunk], scaled.ends[chunk]
     at, block, beyond, largest = start, scaled.first_block[chunk], 0, -1
     while at < stop:
         end, scale = min(stop, scaled.block_ends[block]), scaled.scales[block]

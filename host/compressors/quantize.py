@@ -72,6 +72,10 @@ class Plan(NamedTuple):
     """[blocks] integer = round(scale * float). 0: the block is zero on all workers."""
     first_block: Integers
     """[chunks] block of each chunk's first element."""
+    starts: Integers
+    """[chunks] index of each one's first element."""
+    ends: Integers
+    """[chunks] index after each one's last element."""
     elements_per_chunk: int
     element_bytes: int
     result_bytes: int
@@ -212,26 +216,27 @@ def count_segment(
 
 
 @kernel
-def count_beyond(plan: Plan, start: int, stop: int, block: int) -> int:
-    """How many integers of a chunk lie beyond +-bound. Slow path of `quantize_rows`."""
-    at, count = start, 0
+def count_beyond(plan: Plan, chunk: int) -> int:
+    """How many integers of a chunk lie beyond +-bound. Slow path of `quantize`."""
+    at, stop, block = plan.starts[chunk], plan.ends[chunk], plan.first_block[chunk]
+    number, count = chunk * plan.elements_per_chunk - at, 0
     while at < stop:
         end, scale = min(stop, plan.block_ends[block]), plan.scales[block]
         segment = plan.vector[at:end]
         count += count_segment(
-            segment, scale, plan.bound, plan.random, np.uint32(at), plan.key
+            segment, scale, plan.bound, plan.random, np.uint32(number + at), plan.key
         )
         at, block = end, block + 1
     return count
 
 
 @kernel
-def note_non_finite(plan: Plan, start: int, stop: int) -> bool:
+def note_non_finite(plan: Plan, chunk: int) -> bool:
     """Whether a chunk has a NaN or an infinity; the index of the first of all is kept.
 
     If not, only scale * float was infinite, and the integer has been clipped.
     """
-    for at in range(start, stop):
+    for at in range(plan.starts[chunk], plan.ends[chunk]):
         if not np.isfinite(plan.vector[at]):
             first = plan.tally[FIRST_NON_FINITE]
             plan.tally[FIRST_NON_FINITE] = at if first < 0 or at < first else first
@@ -240,19 +245,20 @@ def note_non_finite(plan: Plan, start: int, stop: int) -> bool:
 
 
 @kernel
-def quantize_chunk(
-    plan: Plan, start: int, stop: int, block: int, lanes: Any
-) -> tuple[int, bool]:
+def quantize_chunk(plan: Plan, chunk: int, lanes: Any) -> tuple[int, bool]:
     """`lanes`: a chunk's payload, as integers of the element type; padded with zeros.
 
-    Returns the bits of the largest |integer|, and whether all scales are 0.
+    Returns the bits of the largest |integer|, and whether all scales are 0. Random
+    numbers are counted as elements of full chunks are.
     """
+    start, stop, block = plan.starts[chunk], plan.ends[chunk], plan.first_block[chunk]
+    number = chunk * plan.elements_per_chunk - start
     at, largest, empty = start, 0, True
     while at < stop:
         end, scale = min(stop, plan.block_ends[block]), plan.scales[block]
         bits = quantize_segment(
             plan.vector[at:end], lanes[at - start : end - start], scale, plan.limit,
-            plan.random, np.uint32(at), plan.key,
+            plan.random, np.uint32(number + at), plan.key,
         )  # fmt: skip
         largest, empty = max(largest, int(bits)), empty and scale == ZERO
         at, block = end, block + 1
@@ -271,30 +277,27 @@ def quantize(plan: Plan, chunks: Integers, contributions: Contributions) -> None
     for i in range(len(chunks)):
         if plan.recipients.size > 0:
             contributions.recipient[i] = plan.recipients[chunks[i]]
-        start = chunks[i] * plan.elements_per_chunk
-        stop = min(start + plan.elements_per_chunk, len(plan.vector))
-        block = int(plan.first_block[chunks[i]])
         payload = contributions.packets[i][HEADER_BYTES:]
         if plan.element_bytes == 1:
             lanes8 = payload.view(np.int8)
-            largest, empty = quantize_chunk(plan, start, stop, block, lanes8)
+            largest, empty = quantize_chunk(plan, chunks[i], lanes8)
         elif plan.element_bytes == 2:
             lanes16 = payload.view(np.int16)
-            largest, empty = quantize_chunk(plan, start, stop, block, lanes16)
+            largest, empty = quantize_chunk(plan, chunks[i], lanes16)
         else:
             lanes32 = payload.view(np.int32)
-            largest, empty = quantize_chunk(plan, start, stop, block, lanes32)
+            largest, empty = quantize_chunk(plan, chunks[i], lanes32)
         empty = empty or largest == 0
         plan.empty[chunks[i]] = empty
         if empty:
             contributions.element_count[i] = 0
-        if largest >= INFINITY_BITS and note_non_finite(plan, start, stop):
+        if largest >= INFINITY_BITS and note_non_finite(plan, chunks[i]):
             payload[:] = 0
             contributions.exponent[i] = NON_FINITE
             continue
         plan.tally[LARGEST_BITS] = max(plan.tally[LARGEST_BITS], largest)
         if largest > bound_bits:
-            plan.beyond[chunks[i]] = count_beyond(plan, start, stop, block)
+            plan.beyond[chunks[i]] = count_beyond(plan, chunks[i])
             contributions.flags[i] |= plan.flag_beyond
 
 
@@ -327,8 +330,7 @@ def dequantize_chunk(
     plan: Plan, chunk: int, lanes: NDArray[Any], num_workers: int
 ) -> None:
     """One result with a payload."""
-    start, offset = chunk * plan.elements_per_chunk, plan.mean_start
-    stop = min(start + plan.elements_per_chunk, offset + len(plan.mean))
+    start, stop, offset = plan.starts[chunk], plan.ends[chunk], plan.mean_start
     at, block = start, plan.first_block[chunk]
     while at < stop:
         end, scale = min(stop, plan.block_ends[block]), plan.scales[block]
@@ -356,11 +358,11 @@ def dequantize(plan: Plan, chunks: Integers, results: Results) -> None:
         plan.tally[NON_FINITE_CHUNKS] += results.exponent[i] == NON_FINITE
         plan.tally[OVERFLOWS] += (results.flags[i] & OVERFLOW) != 0
         plan.tally[PAYLOADS_DOWN] += has_payload
-        start = chunk * plan.elements_per_chunk - plan.mean_start
+        start = plan.starts[chunk] - plan.mean_start
         if start < 0 or start >= len(plan.mean):
             continue
         if not has_payload:
-            plan.mean[start : start + plan.elements_per_chunk] = ZERO
+            plan.mean[start : plan.ends[chunk] - plan.mean_start] = ZERO
         elif plan.result_bytes == 1:
             dequantize_chunk(plan, chunk, row.view(np.int8), n)
         elif plan.result_bytes == 2:

@@ -32,7 +32,8 @@ from host.compressors.stream import (
     first_non_finite,
     non_finite_error,
 )
-from host.packetizer import EVERYBODY, Integers
+from host.packetizer import Integers
+from host.segments import Parts, Segments, whole_of
 from switch.protocol import HEADER_BYTES
 
 ROUNDINGS = ("random", "deterministic")
@@ -101,7 +102,7 @@ class ScaledCompressor(Compressor):
         self.clip = clip
         self.sent: IntegerSum | None = None
         """The last sum that came out well."""
-        self.recipients = EVERYBODY
+        self.parts: Parts | None = None
         """Of the aggregation that ends the step; see `ScaledSum`."""
 
     def key(self, network: Network) -> NDArray[np.uint32] | None:
@@ -119,27 +120,34 @@ class ScaledCompressor(Compressor):
 
         parts: float32 [k, m], k and m > 0, as `average` takes a gradient. owners: [k]
         ranks of the workers that get the parts' means, the same on every worker, and
-        ascending. Part by part, padded with zeros to whole chunks, they are one
-        gradient. Returns [own parts, m] in the kind of the parts. Raises what `average`
-        does.
+        ascending. They are one gradient, and each begins with a chunk of its own.
+        Returns [own parts, m] in the kind of the parts. Raises what `average` does.
         """
         count, size = parts.shape
+        vector = flat_view(parts, "parts", self.devices)
         per_chunk = self.form.elements_per_chunk(network.slot_bytes)
-        chunks = -(-size // per_chunk)
-        whole = flat_view(parts, "parts", self.devices)
-        vector = padded_rows(whole, count, chunks * per_chunk)
+        width = size
+        if is_tensor(vector):  # chunks are rows there
+            width = -(-size // per_chunk) * per_chunk
+            vector = padded_rows(vector, count, width)
         names = tuple(f"parts[{number}]" for number in range(count))
-        ends = np.arange(1, count + 1) * (chunks * per_chunk)
-        own = np.flatnonzero(owners == network.rank)
-        mean = new_mean(vector[: len(own) * chunks * per_chunk])
-        self.recipients = np.repeat(owners, chunks)
+        layout = Layout(names, np.arange(1, count + 1) * width)
+        own = int((owners == network.rank).sum())
+        mean = new_mean(vector[: own * width])
+        self.parts = Parts(Segments(count, width, per_chunk), owners)
         try:
-            self.take(vector, mean, network, Layout(names, ends), ENTIRE)
+            self.take(vector, mean, network, layout, ENTIRE)
         finally:
-            self.recipients = EVERYBODY
+            self.parts = None
         self.statistics.steps += 1
-        rows = mean.reshape(len(own), chunks * per_chunk)[:, :size]
-        return shaped_like(parts[: len(own)], rows.reshape(-1))
+        rows = mean.reshape(own, width)[:, :size]
+        return shaped_like(parts[:own], rows.reshape(-1))
+
+    def segments(self, vector: Any, network: Network) -> Segments:
+        """How the vector is cut into chunks."""
+        if self.parts is not None:
+            return self.parts.segments
+        return whole_of(len(vector), self.form.elements_per_chunk(network.slot_bytes))
 
     def max_exponents(
         self, vector: Any, network: Network, layout: Layout, block_ends: Integers

@@ -34,6 +34,7 @@ from host.packetizer import (
     make_ready,
     new_contributions,
 )
+from host.segments import Parts, whole_of
 from switch.compiled import kernel
 from switch.protocol import (
     HEADER_BYTES,
@@ -58,16 +59,20 @@ class IntegerSum(Stream):
         form: IntegerFormat,
         block_ends: Integers,
         clip: bool,
-        recipients: Integers,
+        parts: Parts | None,
     ) -> None:
-        """elements: d, of the vector. clip, recipients: as `ScaledSum`."""
+        """elements: d, of the vector. clip, parts: as `ScaledSum`."""
         self.elements = elements
         self.form = form
         self.kind = form.kind
         self.elements_per_chunk = form.elements_per_chunk(network.slot_bytes)
-        self.num_chunks = -(-elements // self.elements_per_chunk)
-        starts = np.arange(self.num_chunks, dtype=np.int64) * self.elements_per_chunk
-        self.first_block = np.searchsorted(block_ends, starts, side="right")
+        segments = whole_of(elements, self.elements_per_chunk)
+        self.recipients = EVERYBODY
+        if parts is not None:
+            segments, self.recipients = parts.segments, parts.recipients
+        self.num_chunks = segments.all_chunks
+        self.starts, self.ends = segments.starts(), segments.ends()
+        self.first_block = np.searchsorted(block_ends, self.starts, side="right")
         largest = form.clip_bound(network.num_workers) if clip else form.largest_element
         self.bound = min(float_at_most(largest), FLOAT_BELOW_2_31)
         self.limit = np.int32(largest) if clip else NO_LIMIT
@@ -78,13 +83,13 @@ class IntegerSum(Stream):
         self.squares = np.zeros((len(block_ends), 2), np.int64)
         self.tally = np.zeros(TALLIES, np.int64)
         self.tally[FIRST_NON_FINITE] = -1
-        self.recipients = recipients
-        own = (0, self.num_chunks)
-        if len(recipients):
-            found = np.flatnonzero(recipients == network.rank)
-            own = (int(found[0]), int(found[-1]) + 1) if len(found) else (0, 0)
-        self.own = [min(end * self.elements_per_chunk, elements) for end in own]
-        """Which of the elements this worker gets the sums of: from, and up to."""
+        self.own_chunks = np.arange(self.num_chunks)
+        """Those whose sums this worker gets."""
+        if parts is not None:
+            self.own_chunks = np.flatnonzero(self.recipients == network.rank)
+        own = self.own_chunks
+        self.own = (self.starts[own[0]], self.ends[own[-1]]) if len(own) else (0, 0)
+        """Which of the elements are theirs: from, and up to."""
 
     def finish(self) -> None:
         """What is left to do once all results are in."""
@@ -140,8 +145,8 @@ class ScaledSum(IntegerSum):
     key: None for deterministic rounding, else see `random_key`. clip: clip integers at
     `form.clip_bound`, where no sum can overflow, and set the clipped flag; else send
     their low bits, as a cast would, and set the overflow flag where they do not fit.
-    recipients: ranks of the workers that get the chunks' sums, the same on every
-    worker, who has them side by side: `mean` is of these. Empty: everybody gets all.
+    parts: how the vector is cut, and who gets which of the sums; `mean` is of these.
+    None: everybody gets all.
     """
 
     fill_rows: ClassVar[Callable[..., None]] = staticmethod(quantize)
@@ -158,9 +163,9 @@ class ScaledSum(IntegerSum):
         scales: NDArray[np.float32],
         key: NDArray[np.uint32] | None,
         clip: bool = True,
-        recipients: Integers = EVERYBODY,
+        parts: Parts | None = None,
     ) -> None:
-        super().__init__(len(vector), network, form, block_ends, clip, recipients)
+        super().__init__(len(vector), network, form, block_ends, clip, parts)
         self.scaled = self.plan = Plan(
             vector=vector,
             mean=mean,
@@ -168,6 +173,8 @@ class ScaledSum(IntegerSum):
             block_ends=block_ends,
             scales=scales,
             first_block=self.first_block,
+            starts=self.starts,
+            ends=self.ends,
             elements_per_chunk=self.elements_per_chunk,
             element_bytes=form.element_bytes,
             result_bytes=form.result_bytes,
