@@ -5,7 +5,7 @@ import sys
 
 NAMES = (
     "pipeline", "compress", "selection", "coding", "latency", "allreduce", "simulator",
-    "ddp",
+    "ddp", "collectives",
 )  # fmt: skip
 
 

@@ -49,7 +49,12 @@ class Collectives(ABC):
         """Run one stream of chunks: what every other method stands on."""
 
     def sum(
-        self, array: Any, result_type: str | None = None, *, root: int | None = None
+        self,
+        array: Any,
+        result_type: str | None = None,
+        *,
+        root: int | None = None,
+        out: Any = None,
     ) -> Any:
         """Sum over the workers of int8, int16 or int32 arrays of one shape.
 
@@ -59,7 +64,7 @@ class Collectives(ABC):
         """
         values, like = _as_array(array)
         dtype = np.dtype(result_type or values.dtype)
-        return self._reduce(values, dtype, Reduction.SUM, root, like)
+        return self._reduce(values, dtype, Reduction.SUM, root, like, out)
 
     def sum_of_some(
         self, array: Any, result_type: str | None = None
@@ -98,9 +103,9 @@ class Collectives(ABC):
         self._run(stream, out.dtype)
         return like(out)
 
-    def max(self, array: Any, *, root: int | None = None) -> Any:
+    def max(self, array: Any, *, root: int | None = None, out: Any = None) -> Any:
         """Elementwise maximum over the workers of int8, int16 or int32 arrays."""
-        return self.reduce(array, "max", root=root)
+        return self.reduce(array, "max", root=root, out=out)
 
     def reduce(
         self, array: Any, reduction: str, *, root: int | None = None, out: Any = None
