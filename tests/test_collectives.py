@@ -1,5 +1,6 @@
 """host/collectives.py: results for some of the workers, by recipients of chunks."""
 
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -9,6 +10,7 @@ from numpy.typing import NDArray
 from real_switch import RealSwitch, array_of, run_workers, running, total
 
 from host.agent import AggregationOverflow, Network
+from host.segments import Segments
 
 N = 3
 SIZES = [0, 1, 300, 5000]
@@ -106,6 +108,60 @@ def test_tensors_stay_tensors(switch: RealSwitch) -> None:
         assert torch.equal(found, N * tensor[network.rank].int())
 
     run_workers(switch, N, work)
+
+
+@pytest.mark.parametrize("kind", [np.asarray, torch.from_numpy])
+def test_results_go_where_they_are_told(switch: RealSwitch, kind: Any) -> None:
+    """Also over the argument. 700 int32 are three chunks of 256 and a part of one."""
+    size = 700
+    given = [array_of(rank, size, np.int32) for rank in range(N)]
+    everything = [parts_of(rank, size, np.int32) for rank in range(N)]
+
+    def work(network: Network) -> None:
+        rank = network.rank
+
+        def check(call: Any, argument: Any, out: Any, expected: Any) -> None:
+            assert call(argument, out=out) is out
+            np.testing.assert_array_equal(np.asarray(out), expected)
+
+        own = kind(given[rank].copy())
+        check(network.sum, own, own, total(N, size, np.int32))
+        own = kind(given[rank].copy())
+        check(network.max, own, kind(np.ones(size, np.int32)), np.max(given, axis=0))
+        check(partial(network.broadcast, root=1), own, own, given[1])
+        own, room = kind(given[rank].copy()), kind(np.ones((N, size), np.int32))
+        check(network.all_gather, own, room, given)
+        parts, room = kind(everything[rank].copy()), kind(np.ones(size, np.int32))
+        check(network.reduce_scatter, parts, room, np.sum(everything, axis=0)[rank])
+        check(partial(network.scatter, root=2), parts, room, everything[2][rank])
+
+    run_workers(switch, N, work)
+
+
+def test_a_place_for_results_has_the_right_size(switch: RealSwitch) -> None:
+    def work(network: Network) -> None:
+        ones = np.ones(8, np.int32)
+        for out, text in (
+            (np.ones(9, np.int32), "out has 36 bytes: must have 32, contiguous"),
+            (np.ones((8, 2), np.int32)[:, 0], "out has 32 bytes: must have 32, cont"),
+        ):
+            with pytest.raises(ValueError, match=text):
+                network.sum(ones, out=out)
+        assert network.sum(ones, out=ones).tolist() == [1] * 8
+
+    run_workers(switch, 1, work)
+
+
+@pytest.mark.parametrize("elements", [0, 1, 4, 7, 8, 9])
+def test_parts_begin_with_chunks_of_their_own(elements: int) -> None:
+    segments = Segments(3, elements, 4)
+    chunks = [
+        (part * elements + start, part * elements + min(start + 4, elements))
+        for part in range(3)
+        for start in range(0, elements, 4)
+    ]
+    assert list(zip(segments.starts(), segments.ends(), strict=True)) == chunks
+    assert segments.all_chunks == len(chunks) == len(segments.owners())
 
 
 def test_an_overflow_is_an_error_also_where_no_result_goes(switch: RealSwitch) -> None:
