@@ -17,6 +17,7 @@ from host.packetizer import (
     Stream,
     drain_chunks,
 )
+from host.segments import Segments, elements_of, whole_of
 from switch.codes import NO_TABLE, TABLE_SIZES, Table, narrowest_result
 from switch.compiled import kernel
 from switch.parser import element_type_of, is_code, result_type_of
@@ -92,14 +93,12 @@ class CodePlan(NamedTuple):
 
     codes: Bytes
     """[d]"""
-    elements_per_chunk: int
+    segments: Segments
     two_a_byte: bool
     out: Bytes
     """Where the results go."""
     result_width: int
     """Bytes of an element of `out`."""
-    chunk_bytes: int
-    """Of a full result."""
     flags: Integers
     """[1] or of the results' flags."""
     num_workers: Integers
@@ -112,8 +111,8 @@ class CodePlan(NamedTuple):
 def fill_codes(plan: CodePlan, chunks: Integers, contributions: Contributions) -> None:
     """Payloads of `chunks`, the last one padded with code 0."""
     for i in range(chunks.size):
-        start = chunks[i] * plan.elements_per_chunk
-        own = plan.codes[start : start + plan.elements_per_chunk]
+        first, last = elements_of(plan.segments, chunks[i])
+        own = plan.codes[first:last]
         if plan.two_a_byte:
             pack4(contributions.packets[i][HEADER_BYTES:], own)
         else:
@@ -141,14 +140,14 @@ class CodeStream(Stream):
         result_type = ELEMENT_TYPES[out.dtype]
         self.kind = kind_of(Reduction.SUM, code, result_type)
         self.elements_per_chunk = codes_per_chunk(slot_bytes, code, result_type)
-        self.num_chunks = -(-out.size // self.elements_per_chunk)
+        segments = whole_of(out.size, self.elements_per_chunk)
+        self.num_chunks = segments.chunks
         self.plan = CodePlan(
             codes=codes,
-            elements_per_chunk=self.elements_per_chunk,
+            segments=segments,
             two_a_byte=code == ElementType.CODE4,
             out=out.view(np.uint8),
             result_width=out.itemsize,
-            chunk_bytes=self.elements_per_chunk * out.itemsize,
             flags=np.zeros(1, np.int64),
             num_workers=np.zeros(self.num_chunks, np.int64),
         )

@@ -8,7 +8,7 @@ from typing import Any, ClassVar, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from host.segments import Segments
+from host.segments import Segments, elements_of, whole_of
 from switch.byteorder import swap16, swap32
 from switch.compiled import kernel
 from switch.parser import bytes_of, deparse
@@ -159,8 +159,6 @@ class ArrayPlan(NamedTuple):
     """Bytes of an element of `values`."""
     result_width: int
     """Bytes of an element of `out`."""
-    chunk_bytes: int
-    """Of a full result."""
     identity: Bytes
     """A full payload of the reduction's identity."""
     owned: Integers
@@ -173,18 +171,7 @@ class ArrayPlan(NamedTuple):
     """[chunks] ranks of the workers that get the results; [0]: every worker does."""
     first_out: int
     """The chunk whose result `out` begins with."""
-    part_chunks: int
-    """Chunks of a part: each begins with one of its own."""
-    part_elements: int
-
-
-@kernel
-def place_in_parts(plan: ArrayPlan, chunk: int, count: int) -> tuple[int, int]:
-    """Which elements are a chunk's: from, and up to. chunk: from the array's first one
-    on; count: elements of a full chunk."""
-    part = chunk // plan.part_chunks
-    start = part * plan.part_elements + (chunk - part * plan.part_chunks) * count
-    return start, min(start + count, (part + 1) * plan.part_elements)
+    segments: Segments
 
 
 @kernel
@@ -199,8 +186,7 @@ def fill_chunks(
             contributions.element_count[i] = 0
             continue
         row = contributions.packets[i][HEADER_BYTES:]
-        at = chunks[i] - plan.owned[0]
-        first, last = place_in_parts(plan, at, row.size // plan.width)
+        first, last = elements_of(plan.segments, chunks[i] - plan.owned[0])
         start = first * plan.width
         own = min(last * plan.width, plan.values.size) - start
         write_lanes(row[:own], plan.values[start : start + own], plan.width)
@@ -218,8 +204,7 @@ def drain_chunks(plan: ArrayPlan, chunks: Integers, results: Results) -> None:
         if results.element_count[i] == 0:
             continue
         at = results.payload_at[i]
-        count = plan.chunk_bytes // plan.result_width
-        first, last = place_in_parts(plan, chunks[i] - plan.first_out, count)
+        first, last = elements_of(plan.segments, chunks[i] - plan.first_out)
         start = first * plan.result_width
         own = min(last * plan.result_width, plan.out.size) - start
         write_lanes(
@@ -262,10 +247,6 @@ class ArrayStream(Stream):
         self.elements_per_chunk = slot_bytes // out.itemsize
         whole = -(-out.size // self.elements_per_chunk)
         self.num_chunks = len(recipients) or (parts.all_chunks if parts else whole)
-        everything = Segments(
-            1, self.num_chunks * self.elements_per_chunk, self.elements_per_chunk
-        )
-        cut = parts or everything
         lowest = np.iinfo(values.dtype).min if reduction == Reduction.MAX else 0
         identity = np.full(self.elements_per_chunk, lowest, values.dtype)
         self.plan = ArrayPlan(
@@ -273,15 +254,16 @@ class ArrayStream(Stream):
             out=out.view(np.uint8),
             width=values.itemsize,
             result_width=out.itemsize,
-            chunk_bytes=self.elements_per_chunk * out.itemsize,
             identity=identity.view(np.uint8),
             owned=np.array(owned or (0, self.num_chunks), np.int64),
             flags=np.zeros(1, np.int64),
             num_workers=np.zeros(self.num_chunks, np.int64),
             recipients=recipients,
             first_out=first_out,
-            part_chunks=max(cut.chunks, 1),
-            part_elements=cut.elements,
+            segments=parts
+            or whole_of(
+                self.num_chunks * self.elements_per_chunk, self.elements_per_chunk
+            ),
         )
 
     @property

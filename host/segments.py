@@ -5,6 +5,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from switch.compiled import kernel
+
 Integers = NDArray[np.int64]
 
 
@@ -43,6 +45,17 @@ class Segments(NamedTuple):
         after = np.arange(1, self.chunks + 1) * self.elements_per_chunk
         within = np.minimum(after, self.elements)
         return np.add.outer(np.arange(self.number) * self.elements, within).reshape(-1)
+
+
+@kernel
+def elements_of(segments: Segments, chunk: int) -> tuple[int, int]:
+    """Which are a chunk's: from, and up to."""
+    chunks = -(-segments.elements // segments.elements_per_chunk)
+    part = chunk // chunks
+    start = part * segments.elements
+    end = start + segments.elements
+    start += (chunk - part * chunks) * segments.elements_per_chunk
+    return start, min(start + segments.elements_per_chunk, end)
 
 
 def whole_of(elements: int, elements_per_chunk: int) -> Segments:
