@@ -27,7 +27,8 @@ class Collectives(ABC):
 
     Arrays are NumPy arrays or torch tensors; a result is of the kind of the argument.
     `out`, where there is one: contiguous memory on the CPU that it is written to and
-    that is returned, instead of a new array; may be the argument.
+    that is returned, instead of a new array; may be the argument. Of a worker that gets
+    no result it stays as it is.
     """
 
     rank: int
@@ -169,14 +170,14 @@ class Collectives(ABC):
         own = values.reshape(-1).view(np.int8)
         segments = self._segments(own.size, self.slot_bytes)
         gets = root is None or root == self.rank
-        room = _room(out, own.size * self.num_workers if gets else 0, own.dtype)
+        room = _room(out, own.size * self.num_workers, own.dtype, gets)
         stream = ArrayStream(
             own, room, Reduction.OR, self.slot_bytes, segments.range_of(self.rank),
             self._only(root, segments.all_chunks), parts=segments,
         )  # fmt: skip
         self.aggregate(stream)
         if not gets or out is not None:
-            return out
+            return out if gets else None
         return _of_bytes(room, values, (self.num_workers, *values.shape), like)
 
     def scatter(self, parts: Any, root: int, *, out: Any = None) -> Any:
@@ -230,7 +231,7 @@ class Collectives(ABC):
         _check_types(values, np.empty(0, dtype))
         _check_width(values, dtype)
         gets = root is None or root == self.rank
-        room = _room(out, values.size if gets else 0, dtype)
+        room = _room(out, values.size, dtype, gets)
         chunks = -(-values.size // (self.slot_bytes // dtype.itemsize))
         stream = ArrayStream(
             values.reshape(-1), room, reduction, self.slot_bytes,
@@ -238,7 +239,7 @@ class Collectives(ABC):
         )  # fmt: skip
         self._run(stream, dtype)
         if not gets or out is not None:
-            return out
+            return out if gets else None
         return like(room.reshape(values.shape))
 
     def _only(self, root: int | None, chunks: int) -> NDArray[np.int64]:
@@ -287,8 +288,11 @@ def _as_array(array: Any) -> tuple[Array, Callable[[Array], Any]]:
     return np.ascontiguousarray(array).reshape(np.shape(array)), lambda out: out
 
 
-def _room(out: Any, elements: int, dtype: np.dtype[Any]) -> Array:
-    """[elements] of new memory, zeros; or of `out`, whatever its own type is."""
+def _room(out: Any, elements: int, dtype: np.dtype[Any], gets: bool = True) -> Array:
+    """[elements] of new memory, zeros; or of `out`, whatever its own type is. gets:
+    whether this worker gets the result; else there is nothing to be written, [0]."""
+    if not gets:
+        return np.zeros(0, dtype)
     if out is None:
         return np.zeros(elements, dtype)
     torch = sys.modules.get("torch")
@@ -299,6 +303,8 @@ def _room(out: Any, elements: int, dtype: np.dtype[Any]) -> Array:
         raise ValueError(
             f"out has {values.nbytes} bytes: must have {needed}, contiguous"
         )
+    if not values.flags.writeable:
+        raise ValueError("out is read-only: must be writeable")
     return values.reshape(-1).view(dtype)
 
 

@@ -147,9 +147,28 @@ def test_a_place_for_results_has_the_right_size(switch: RealSwitch) -> None:
         ):
             with pytest.raises(ValueError, match=text):
                 network.sum(ones, out=out)
+        fixed = np.ones(8, np.int32)
+        fixed.flags.writeable = False
+        with pytest.raises(ValueError, match="out is read-only"):
+            network.sum(ones, out=fixed)
         assert network.sum(ones, out=ones).tolist() == [1] * 8
 
     run_workers(switch, 1, work)
+
+
+def test_who_gets_no_result_may_give_a_place_for_it(switch: RealSwitch) -> None:
+    def work(network: Network) -> None:
+        ones, gets = np.ones(300, np.int32), network.rank == 1
+        room, wide = np.full(300, 7, np.int32), np.full((N, 300), 7, np.int32)
+        for call, out, expected in (
+            (network.sum, room, N),
+            (network.max, room, 1),
+            (network.all_gather, wide, 1),
+        ):
+            assert call(ones, root=1, out=out) is (out if gets else None)
+            assert (out == (expected if gets else 7)).all()
+
+    run_workers(switch, N, work)
 
 
 @pytest.mark.parametrize("elements", [0, 1, 4, 7, 8, 9])
