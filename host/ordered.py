@@ -5,6 +5,7 @@ import atexit
 import queue
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 import torch
@@ -97,10 +98,11 @@ class Ordered:
                 thread.join()
 
     def _start(self) -> None:
+        """Raises RuntimeError where there may be no more threads."""
         thread = threading.Thread(target=self._run, name=self._name, daemon=True)
+        thread.start()
         self._threads.append(thread)
         self._ready += 1
-        thread.start()
 
     def _run(self) -> None:
         with torch.no_grad():
@@ -119,7 +121,8 @@ class Ordered:
             with self._door:
                 self._ready -= 1
                 if self._ready == 0:
-                    self._start()
+                    with suppress(RuntimeError):  # then nobody goes on meanwhile
+                        self._start()
         told.set_result(None)
         with self._door:
             self._ready += 1

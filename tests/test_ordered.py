@@ -88,3 +88,24 @@ def test_all_is_done_in_order_by_few_threads() -> None:
     assert done == list(range(200))
     assert len(line._threads) < 10
     assert not any(thread.is_alive() for thread in line._threads)
+
+
+def test_it_goes_on_where_no_more_threads_can_be_had(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Whoever waits for a future is told all the same."""
+    line = Ordered("a line", told_nothing)
+
+    def refuse(_: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(threading.Thread, "start", refuse)
+    told, over = [], threading.Event()
+    for number in range(2):
+        future = line.submit(lambda number=number: number)[1]
+        future.add_done_callback(lambda each: told.append(each.value()))
+    future.add_done_callback(lambda _: over.set())
+    assert over.wait(SOON)
+    line.close(abort=None)
+    assert told == [0, 1]
+    assert len(line._threads) == 1
