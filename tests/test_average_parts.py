@@ -21,18 +21,18 @@ SCATTERING: dict[str, dict[str, Any]] = {
 Outcome = tuple[NDArray[np.float32], ScaledCompressor]
 
 
-def made(name: str) -> ScaledCompressor:
-    found = compressor(name.split()[0], **SCATTERING[name])
+def made(name: str, **options: Any) -> ScaledCompressor:
+    found = compressor(name.split()[0], **SCATTERING[name] | options)
     assert isinstance(found, ScaledCompressor)
     assert found.scatters
     return found
 
 
 def parts_of(
-    gradients: NDArray[np.float32], name: str, owners: list[int]
+    gradients: NDArray[np.float32], name: str, owners: list[int], **options: Any
 ) -> list[Outcome]:
     def work(network: LocalNetwork) -> Outcome:
-        by = made(name)
+        by = made(name, **options)
         own = gradients[network.rank].copy()
         return by.average_parts(own, network, np.array(owners)), by
 
@@ -49,35 +49,62 @@ def gradients(count: int, size: int) -> NDArray[np.float32]:
 @pytest.mark.parametrize("size", [1, 15, 16, 33, 400])
 @pytest.mark.parametrize("name", SCATTERING)
 def test_each_worker_has_the_mean_of_its_part(name: str, size: int) -> None:
-    """A slot has 16 elements: parts end within a chunk, and with one."""
+    """A slot has 16 elements: parts end within a chunk, and with one. Chunks of zeros
+    come without payload, before their neighbours and after."""
     given = gradients(N, size)
+    for start in range(16, size - 16, 48):
+        given[..., start : start + 16] = 0
     exact = given.mean(axis=0)
     for rank, (mean, _) in enumerate(parts_of(given, name, [0, 1, 2])):
         assert mean.shape == (1, size)
         np.testing.assert_allclose(mean[0], exact[rank], atol=1e-6)
 
 
+@pytest.mark.parametrize("rounding", ["deterministic", "random"])
 @pytest.mark.parametrize(
     "name", [name for name in SCATTERING if name != "block_exponent"]
 )
 def test_tensors_on_devices_are_as_arrays(
-    name: str, monkeypatch: pytest.MonkeyPatch
+    name: str, rounding: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Tensors on the CPU stand for a device's. Parts of one chunk and a half."""
+    """Tensors on the CPU stand for a device's. Parts of one chunk and a half, of int8:
+    random numbers go by places in chunks, padded or not."""
     torch = pytest.importorskip("torch")
     monkeypatch.setattr(base, "is_on_device", lambda tensor: True)
-    given = gradients(N, 24)
+    options = {"rounding": rounding, "element_type": "int8"}
+    given, owners = gradients(N, 96), [0, 1, 1]
 
-    def work(network: LocalNetwork) -> bytes:
-        own = torch.from_numpy(given[network.rank])
-        mean = made(name).average_parts(own, network, np.array([0, 1, 1]))
+    def work(network: LocalNetwork) -> Outcome:
+        own, by = torch.from_numpy(given[network.rank]), made(name, **options)
+        mean = by.average_parts(own, network, np.array(owners))
         assert isinstance(mean, torch.Tensor)
-        return bytes(mean.numpy().tobytes())
+        return mean.numpy(), by
 
-    expected = parts_of(given, name, [0, 1, 1])
-    found = results_of(run_workers(N, work))
-    assert found == [mean.tobytes() for mean, _ in expected]
-    assert [len(each) // 96 for each in found] == [1, 2, 0]
+    expected = parts_of(given, name, owners, **options)
+    for one, other in zip(expected, results_of(run_workers(N, work)), strict=True):
+        assert one[0].tobytes() == other[0].tobytes()
+        assert one[1].statistics == other[1].statistics
+        share = np.asarray(other[1].share()).reshape(N, -1)[:, :96]
+        assert one[1].share().tobytes() == share.tobytes()
+    assert [len(mean) for mean, _ in expected] == [1, 2, 0]
+
+
+def test_what_is_clipped_is_counted_as_it_was_rounded() -> None:
+    """At random, to the largest integer or beyond: 42.5 of at most 42."""
+    given = np.full((N, N, 80), 42.5 / 84, np.float32)
+    options = {"element_type": "int8", "rounding": "random"}
+    outcomes = parts_of(given, "heuristic", [0, 1, 2], **options)
+    clips = [by.statistics.clips for _, by in outcomes]
+
+    def work(network: LocalNetwork) -> int:
+        """The same elements where 64 of them are a chunk: padded by zeros."""
+        by, padded = made("heuristic", **options), np.zeros((N, 128), np.float32)
+        padded[:, :80] = given[network.rank]
+        by.average(padded, network)
+        return by.statistics.clips
+
+    assert clips == results_of(run_workers(N, work))
+    assert all(0 < each < 240 for each in clips)
 
 
 @pytest.mark.parametrize("name", SCATTERING)
@@ -116,15 +143,23 @@ def test_a_mean_after_parts_is_everybodys_again() -> None:
         np.testing.assert_allclose(mean, given.mean(axis=0), atol=1e-6)
 
 
+@pytest.mark.parametrize("on_device", [False, True])
 @pytest.mark.parametrize("name", SCATTERING)
-def test_what_is_not_finite_is_named_by_its_part(name: str) -> None:
+def test_what_is_not_finite_is_named_by_its_part(
+    name: str, on_device: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On a device parts are padded."""
+    torch = pytest.importorskip("torch")
+    monkeypatch.setattr(base, "is_on_device", lambda tensor: on_device)
     given = gradients(N, 20)
     given[1, 2, 7] = np.nan
 
     def work(network: LocalNetwork) -> str:
-        by = made(name)
+        by, own = made(name), torch.from_numpy(given[network.rank])
+        if not by.devices:
+            own = given[network.rank]
         with pytest.raises(ValueError, match="not finite") as caught:
-            by.average_parts(given[network.rank], network, np.arange(N))
+            by.average_parts(own, network, np.arange(N))
         by.average(np.ones(3, np.float32), network)
         return str(caught.value)
 

@@ -179,7 +179,7 @@ def test_largest_elements() -> None:
     assert first_non_finite(torch.from_numpy(vector[:2])) is None
 
 
-@pytest.mark.parametrize("size", [1, 63, 64, 200, 4096, 10_000])
+@pytest.mark.parametrize("size", [1, 63, 64, 200, 4096, 300_000])
 def test_squares_add_up_to_the_same_bits(size: int) -> None:
     vector = 10 ** np.random.default_rng(7).uniform(-5, 5, size).astype(np.float32)
     there = torch.from_numpy(vector)

@@ -109,3 +109,21 @@ def test_it_goes_on_where_no_more_threads_can_be_had(
     line.close(abort=None)
     assert told == [0, 1]
     assert len(line._threads) == 1
+
+
+def test_one_thing_is_done_at_a_time() -> None:
+    """Also where several threads are ready."""
+    line = Ordered("a line", told_nothing)
+    busy, free, began = threading.Event(), threading.Event(), threading.Event()
+    told = line.submit(lambda: None)[1]
+    told.add_done_callback(lambda _: busy.set() or free.wait(SOON))
+    assert busy.wait(SOON)
+    other = line.submit(lambda: None)[0]  # by a second thread
+    other.wait(SOON)
+    free.set()
+    first, _ = line.submit(lambda: began.wait(0.05))
+    second, _ = line.submit(began.set)
+    second.wait(SOON)
+    assert not first.wait(0)
+    line.close(abort=None)
+    assert len(line._threads) > 1

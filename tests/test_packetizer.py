@@ -20,6 +20,7 @@ from host.packetizer import (
     make_ready,
     new_contributions,
 )
+from host.segments import Segments
 from switch import parser
 from switch.protocol import (
     EVERY_WORKER,
@@ -188,6 +189,23 @@ def test_only_owned_chunks_have_payloads(first: int, count: int, short: int) -> 
         else:
             assert some.element_count[chunk] == 0
     assert sent == values.tobytes().ljust(count * SLOT_BYTES, b"\0")
+
+
+def test_parts_keep_to_themselves_in_any_order() -> None:
+    """Parts of one chunk and a half: neither what is sent nor what comes goes beyond
+    the end of one, into the next."""
+    parts = Segments(3, 12, 8)
+    values, out = np.arange(36, dtype=np.int32), np.zeros(36, np.int32)
+    stream = ArrayStream(values, out, Reduction.MAX, SLOT_BYTES, parts=parts)
+    assert stream.num_chunks == 6
+    lowest = np.full((3, 4), np.iinfo(np.int32).min, np.int32)
+    padded = np.concatenate([values.reshape(3, 12), lowest], axis=1)
+    some = filled(stream, list(range(6)))
+    assert some.payload.tobytes() == wire(padded)
+    backward = [5, 4, 3, 2, 1, 0]
+    rows = [row.tobytes() for row in some.payload[backward]]
+    stream.drain(np.array(backward), results_of(rows, [8] * 6))
+    np.testing.assert_array_equal(out, values)
 
 
 def test_who_owns_nothing_sends_nothing() -> None:
