@@ -20,7 +20,7 @@ from switch.protocol import (
     Reduction,
     kind_of,
 )
-from switch.replicate import answer, contribute, multicast, new_copies, replay
+from switch.replicate import answer, clear, contribute, multicast, new_copies, replay
 from switch.slots import Slot, new_registers
 from switch.udp import DESTINATION, LENGTH, couple
 
@@ -148,6 +148,12 @@ def test_results_without_payload_go_elsewhere_when_there_is_no_room_in_front() -
         own = [header_of(packet) for number, packet in packets if number == worker]
         assert [header.sequence for header in own] == list(range(BARE_ONES + 2))
         assert {header.element_count for header in own} == {3 if worker == 1 else 0}
+
+
+def test_what_is_sent_makes_room_in_front_too() -> None:
+    out = results_for_one(BARE_ONES + 2).copies
+    clear(out)
+    assert out.used.tolist() == [0, out.bare_bytes, 0, 0]
 
 
 def test_the_copies_of_a_multicast_share_their_bytes() -> None:
