@@ -115,6 +115,13 @@ def test_one_worker_may_have_all_and_others_none(name: str) -> None:
     np.testing.assert_allclose(outcomes[1][0], given.mean(axis=0), atol=1e-6)
 
 
+@pytest.mark.parametrize("owners", [[0], [0, 0, 0], [1, 0], [0, 2], [-1, 0]])
+def test_parts_are_for_workers_that_there_are(owners: list[int]) -> None:
+    """The switch drops what is for nobody, and all would wait."""
+    with pytest.raises(ValueError, match="must be 2 ranks below 2, ascending"):
+        parts_of(gradients(2, 20)[:2], "heuristic", owners)
+
+
 @pytest.mark.parametrize("name", SCATTERING)
 def test_what_others_get_does_not_come(name: str) -> None:
     """Of three parts of 320 elements one comes: 20 payloads of 64 bytes."""

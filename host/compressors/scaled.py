@@ -75,6 +75,17 @@ def elementwise(vector: Any) -> Elementwise:
     )
 
 
+def check_owners(owners: Integers, count: int, num_workers: int) -> None:
+    """Raise ValueError unless there are so many, ascending: the switch would drop what
+    is for nobody."""
+    within = np.diff(owners, prepend=0, append=num_workers - 1)
+    if owners.shape != (count,) or (within < 0).any():
+        raise ValueError(
+            f"owners {owners.tolist()}: must be {count} ranks below {num_workers}, "
+            "ascending"
+        )
+
+
 class ScaledCompressor(Compressor):
     """A compressor that sends round(scale * x)."""
 
@@ -121,9 +132,11 @@ class ScaledCompressor(Compressor):
         parts: float32 [k, m], k and m > 0, as `average` takes a gradient. owners: [k]
         ranks of the workers that get the parts' means, the same on every worker, and
         ascending. They are one gradient, and each begins with a chunk of its own.
-        Returns [own parts, m] in the kind of the parts. Raises what `average` does.
+        Returns [own parts, m] in the kind of the parts. Raises what `average` does, and
+        ValueError for other owners.
         """
         count, size = parts.shape
+        check_owners(owners, count, network.num_workers)
         vector = flat_view(parts, "parts", self.devices)
         per_chunk = self.form.elements_per_chunk(network.slot_bytes)
         width = size
