@@ -27,10 +27,15 @@ Work = Callable[[SimNetwork], Any]
 
 
 @pytest.fixture
-def simulator(tmp_path: Path) -> Iterator[str]:
+def cable() -> Cable:
+    return LOSSY
+
+
+@pytest.fixture
+def simulator(tmp_path: Path, cable: Cable) -> Iterator[str]:
     def build(seat: Seat) -> Simulation:
         tree = ((0, 1), 2) if seat.num_workers == 3 else tuple(range(seat.num_workers))
-        return Simulation(tree=tree, cable=LOSSY, **seat.options)
+        return Simulation(tree=tree, cable=cable, **seat.options)
 
     path = tmp_path / "simulator"
     meeting = Meeting(path, build)
@@ -84,6 +89,22 @@ def test_collectives_in_a_tree_that_loses_packets(simulator: str) -> None:
         return network.switch, network.accepted_per_chunk
 
     assert run_workers(simulator, 3, work) == [(1, 3), (1, 3), (0, 2)]
+
+
+@pytest.mark.parametrize("cable", [Cable()])
+def test_results_for_one_worker_come_at_once(simulator: str) -> None:
+    """Below any switch; the others get headers. Nothing is asked for again."""
+
+    def work(network: SimNetwork) -> None:
+        rank = network.rank
+        parts = np.arange(300, dtype=np.int32).reshape(3, 100)
+        assert np.array_equal(network.reduce_scatter(parts), parts[rank] * 3)
+        for root in range(3):
+            found = network.all_gather(parts[rank], root=root)
+            assert found is None if rank != root else np.array_equal(found, parts)
+        assert network.counters()["replays"] == network.statistics.retransmissions == 0
+
+    assert run_workers(simulator, 3, work) == [None] * 3
 
 
 def test_results_without_stragglers_say_how_many_are_in_them(simulator: str) -> None:
