@@ -27,8 +27,8 @@ class Collectives(ABC):
 
     Arrays are NumPy arrays or torch tensors; a result is of the kind of the argument.
     `out`, where there is one: contiguous memory on the CPU that it is written to and
-    that is returned, instead of a new array; may be the argument. Of a worker that gets
-    no result it stays as it is.
+    that is returned, instead of a new array; may be the argument, or overlap it. Of a
+    worker that gets no result it stays as it is.
     """
 
     rank: int
@@ -129,7 +129,8 @@ class Collectives(ABC):
         segments = self._segments(size, self.slot_bytes // values.itemsize)
         room = _room(out, size, values.dtype)
         stream = ArrayStream(
-            values.reshape(-1), room, Reduction[reduction.upper()], self.slot_bytes,
+            _apart(values.reshape(-1), room, first=self.rank * size),
+            room, Reduction[reduction.upper()], self.slot_bytes,
             recipients=segments.owners(),
             first_out=segments.range_of(self.rank)[0],
             parts=segments,
@@ -154,6 +155,7 @@ class Collectives(ABC):
         values, like = _as_array(array)
         own = values.reshape(-1).view(np.int8)
         room = _room(out, own.size, own.dtype)
+        own = _apart(own, room)
         owned = None if self.rank == root else (0, 0)
         stream = ArrayStream(own, room, Reduction.OR, self.slot_bytes, owned)
         self.aggregate(stream)
@@ -171,6 +173,7 @@ class Collectives(ABC):
         segments = self._segments(own.size, self.slot_bytes)
         gets = root is None or root == self.rank
         room = _room(out, own.size * self.num_workers, own.dtype, gets)
+        own = _apart(own, room, first=-self.rank * own.size)
         stream = ArrayStream(
             own, room, Reduction.OR, self.slot_bytes, segments.range_of(self.rank),
             self._only(root, segments.all_chunks), parts=segments,
@@ -191,7 +194,8 @@ class Collectives(ABC):
         segments = self._segments(own.shape[1], self.slot_bytes)
         room = _room(out, own.shape[1], own.dtype)
         stream = ArrayStream(
-            own.reshape(-1), room, Reduction.OR, self.slot_bytes,
+            _apart(own.reshape(-1), room, first=self.rank * own.shape[1]),
+            room, Reduction.OR, self.slot_bytes,
             None if self.rank == root else (0, 0),
             segments.owners(), segments.range_of(self.rank)[0], segments,
         )  # fmt: skip
@@ -234,7 +238,7 @@ class Collectives(ABC):
         room = _room(out, values.size, dtype, gets)
         chunks = -(-values.size // (self.slot_bytes // dtype.itemsize))
         stream = ArrayStream(
-            values.reshape(-1), room, reduction, self.slot_bytes,
+            _apart(values.reshape(-1), room), room, reduction, self.slot_bytes,
             recipients=self._only(root, chunks),
         )  # fmt: skip
         self._run(stream, dtype)
@@ -306,6 +310,15 @@ def _room(out: Any, elements: int, dtype: np.dtype[Any], gets: bool = True) -> A
     if not values.flags.writeable:
         raise ValueError("out is read-only: must be writeable")
     return values.reshape(-1).view(dtype)
+
+
+def _apart(values: Array, room: Array, first: int = 0) -> Array:
+    """The values; a copy where results would be written over some that may still have
+    to be sent. A chunk's own results may be: it is not sent again. first: index of the
+    value where the room would begin then."""
+    own_place = values.ctypes.data + first * values.itemsize
+    alike = room.ctypes.data == own_place and room.itemsize == values.itemsize
+    return values if alike or not np.may_share_memory(values, room) else values.copy()
 
 
 def _of_bytes(

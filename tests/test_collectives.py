@@ -156,6 +156,39 @@ def test_a_place_for_results_has_the_right_size(switch: RealSwitch) -> None:
     run_workers(switch, 1, work)
 
 
+def test_results_may_overlap_the_argument(switch: RealSwitch) -> None:
+    """In a window of two chunks of 16 int32 most is sent after the first results."""
+    size = 100
+    everything = [parts_of(rank, size, np.int32) for rank in range(N)]
+    sums = np.sum(everything, axis=0, dtype=np.int32)
+
+    def work(network: Network) -> None:
+        rank = network.rank
+        for place in range(N):
+            room = everything[rank].copy()
+            network.all_gather(room[place], out=room)
+            np.testing.assert_array_equal(room, [each[place] for each in everything])
+            parts = everything[rank].copy()
+            network.reduce_scatter(parts, out=parts[place])
+            np.testing.assert_array_equal(parts[place], sums[rank])
+            parts = everything[rank].copy()
+            network.scatter(parts, 1, out=parts[place])
+            np.testing.assert_array_equal(parts[place], everything[1][rank])
+        flat = everything[rank].reshape(-1).copy()
+        network.sum(flat[:-50], out=flat[50:])
+        np.testing.assert_array_equal(flat[50:], sums.reshape(-1)[:-50])
+        flat = everything[rank].reshape(-1).copy()
+        network.broadcast(flat[:-50], 2, out=flat[50:])
+        np.testing.assert_array_equal(flat[50:], everything[2].reshape(-1)[:-50])
+        narrow = np.arange(400, dtype=np.int8) % 40
+        wide = np.zeros(400, np.int16)
+        wide.view(np.int8)[:400] = narrow
+        network.sum(wide.view(np.int8)[:400], "int16", out=wide)
+        np.testing.assert_array_equal(wide, narrow.astype(np.int16) * N)
+
+    run_workers(switch, N, work, num_slots=2, slot_bytes=64)
+
+
 def test_who_gets_no_result_may_give_a_place_for_it(switch: RealSwitch) -> None:
     def work(network: Network) -> None:
         ones, gets = np.ones(300, np.int32), network.rank == 1
