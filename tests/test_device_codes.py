@@ -103,11 +103,12 @@ def test_all_are_as_on_the_cpu(options: Made, bad: float | None) -> None:
 
 @pytest.mark.parametrize("options", OPTIONS, ids=str)
 def test_zeros_need_no_sums(options: Made) -> None:
-    """Everywhere; and where one worker alone has something."""
+    """Everywhere; where one worker alone has something; and where all is too small."""
     vectors = np.zeros((3, 40), np.float32)
     assert_same_anywhere(options, vectors)
     vectors[1, 33] = -0.25
     assert_same_anywhere(options, vectors)
+    assert_same_anywhere(options, np.full_like(vectors, 1e-20))
     assert_same_anywhere(options, vectors[:, :0])
 
 

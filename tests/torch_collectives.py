@@ -256,6 +256,14 @@ def strided_tensors_are_read_and_written() -> None:
     found = torch.zeros(3, 2)
     dist.broadcast(found.t().copy_(own(6, torch.float32).view(2, 3)), 0)
     assert torch.equal(found.t(), own(6, torch.float32, 0).view(2, 3))
+    found = torch.zeros(5, 4)
+    parts = [each.view(1, 5) for each in everybody(5, torch.float32)]
+    group().all_gather_single(found.t(), parts[rank()]).wait()
+    assert torch.equal(found.t(), torch.cat(parts))
+    found = torch.zeros(3, 2)
+    given = [each.view(2, 3) for each in everybody(6, torch.float32)]
+    dist.scatter(found.t(), given if rank() == 0 else None)
+    assert torch.equal(found.t(), given[rank()])
 
 
 @check
