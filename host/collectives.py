@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from host.codes import CodeStream
 from host.packetizer import ELEMENT_TYPES, EVERYBODY, ArrayStream, Barrier, Stream
-from host.segments import Segments
+from host.segments import Segments, whole_of
 from host.transport import Statistics
 from switch.codes import TABLE_SIZES, Table
 from switch.protocol import ElementType, Flag, Reduction
@@ -150,14 +150,20 @@ class Collectives(ABC):
         return like(self._union(values))
 
     def broadcast(self, array: Any, root: int, *, out: Any = None) -> Any:
-        """The array of worker `root`, on every worker; any type, the same shape."""
+        """The array of worker `root`, on every worker; any type, the same shape. The
+        root's own memory is not written to: it may be read-only."""
         self._check_rank("root", root)
         values, like = _as_array(array)
         own = values.reshape(-1).view(np.int8)
         room = _room(out, own.size, own.dtype)
-        own = _apart(own, room)
-        owned = None if self.rank == root else (0, 0)
-        stream = ArrayStream(own, room, Reduction.OR, self.slot_bytes, owned)
+        is_root = self.rank == root
+        if is_root and room.ctypes.data != own.ctypes.data:
+            room[:] = own
+            own = room  # they may overlap
+        stream = ArrayStream(
+            own, room[:0] if is_root else room, Reduction.OR, self.slot_bytes,
+            None if is_root else (0, 0), parts=whole_of(own.size, self.slot_bytes),
+        )  # fmt: skip
         self.aggregate(stream)
         return _of_bytes(room, values, values.shape, like) if out is None else out
 

@@ -196,12 +196,12 @@ def fill_chunks(
 
 @kernel
 def drain_chunks(plan: ArrayPlan, chunks: Integers, results: Results) -> None:
-    """Results of `chunks` to `out`; what nobody contributed to, or others get, stays as
-    it is."""
+    """Results of `chunks` to `out`, if it has any room; what nobody contributed to,
+    or others get, stays as it is."""
     for i in range(chunks.size):
         plan.flags[0] |= results.flags[i]
         plan.num_workers[chunks[i]] = results.num_workers[i]
-        if results.element_count[i] == 0:
+        if results.element_count[i] == 0 or plan.out.size == 0:
             continue
         at = results.payload_at[i]
         first, last = elements_of(plan.segments, chunks[i] - plan.first_out)

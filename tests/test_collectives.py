@@ -1,5 +1,7 @@
 """host/collectives.py: results for some of the workers, by recipients of chunks."""
 
+import ctypes
+import mmap
 from functools import partial
 from typing import Any
 
@@ -154,6 +156,24 @@ def test_a_place_for_results_has_the_right_size(switch: RealSwitch) -> None:
         assert network.sum(ones, out=ones).tolist() == [1] * 8
 
     run_workers(switch, 1, work)
+
+
+def test_the_root_of_a_broadcast_is_not_written_to(switch: RealSwitch) -> None:
+    """Its memory may be a file's, say, that torch takes for writeable."""
+    data = np.arange(3000, dtype=np.int32)
+    memory = mmap.mmap(-1, data.nbytes)
+    memory[:] = data.tobytes()
+    kept = np.frombuffer(memory, np.int32)
+    address, length = ctypes.c_void_p(kept.ctypes.data), ctypes.c_size_t(kept.nbytes)
+    assert ctypes.CDLL(None).mprotect(address, length, mmap.PROT_READ) == 0
+
+    def work(network: Network) -> None:
+        own = torch.from_numpy(kept if network.rank == 0 else np.zeros_like(data))
+        assert network.broadcast(own, 0, out=own) is own
+        np.testing.assert_array_equal(own.numpy(), data)
+        np.testing.assert_array_equal(network.broadcast(own, 0).numpy(), data)
+
+    run_workers(switch, 2, work)
 
 
 def test_results_may_overlap_the_argument(switch: RealSwitch) -> None:
