@@ -14,16 +14,14 @@ from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 from torch.distributed import AllreduceOptions, Work
 
 from host.agreement import agree
-from host.compressors.base import Compressor
-from host.compressors.scaled import ScaledCompressor
 from host.ordered import Ordered
 from host.staging import FLOATS, Kept, Staged, staged, type_name
 from intswitch.autoload import BACKEND
+from intswitch.averages import Averages
 from intswitch.beside import BesideTheSwitch, gloo_at
 from intswitch.job import Job, Options
 from intswitch.reductions import AVG, SUM, reduction_of
@@ -50,9 +48,7 @@ class SwitchGroup(BesideTheSwitch):
         self.job = Job(store, rank, size, timeout, options)
         self.network = self.job.network
         self.gloo = gloo_at(self.network.address, store, rank, size, timeout)
-        self.compressors: dict[int, Compressor] = {}
-        """By the number of elements that they have averaged: what a compressor
-        remembers is of one tensor, and all that is known of one is its size."""
+        self.averages = Averages(self.network, self.job.setup.create)
         self._ordered = Ordered("intswitch group", self.network.abort)
 
     # who this is
@@ -288,49 +284,28 @@ class SwitchGroup(BesideTheSwitch):
         how = reduction_of(op, values.dtype)
         if how is None:
             if root is None:
-                return self.average(values, op, in_place=True)
-            rows = self.average_parts(values.reshape(1, -1), op, np.array([root]))
-            return rows[0] if self._rank == root else None
+                return self.averages.average(values, self.weight(op), in_place=True)
+            row, owner = values.reshape(1, -1), np.array([root])
+            found = self.averages.of_rows(row, self.weight(op), owner)
+            return found[0] if self._rank == root else None
         integers = how.encode(values)
         out = integers if root is None else None
         found = self.network.reduce(integers, how.name, root=root, out=out)
         return None if found is None else how.decode(found, values.dtype)
+
+    def weight(self, op: Any) -> int:
+        """How many times the mean it is."""
+        return self._size if op == SUM else 1
 
     def own_part(self, values: Tensor, op: Any) -> Tensor:
         """This rank's part of the reduction."""
         rows = values.reshape(self._size, -1)
         how = reduction_of(op, values.dtype)
         if how is None:
-            return self.average_parts(rows, op, np.arange(self._size))[0]
+            everybody = np.arange(self._size)
+            return self.averages.of_rows(rows, self.weight(op), everybody)[0]
         part = self.network.reduce_scatter(how.encode(rows), how.name)
         return how.decode(part, values.dtype)
-
-    def average(self, values: Tensor, op: Any, in_place: bool = False) -> Tensor:
-        """The compressor's mean of float32, or that many times the number of ranks.
-        in_place: it may be written over the values."""
-        compressor = self.compressor_for(values.numel())
-        floats = values.float()
-        out = floats if in_place else None
-        mean = compressor.average(floats, self.network, out=out)
-        return mean.mul_(self._size) if op == SUM else mean
-
-    def average_parts(self, rows: Tensor, op: Any, owners: NDArray[np.int64]) -> Tensor:
-        """The same of some rows on each rank; see `ScaledCompressor.average_parts`."""
-        compressor = self.compressor_for(rows.numel())
-        if (
-            isinstance(compressor, ScaledCompressor)
-            and compressor.scatters
-            and rows.numel()
-        ):
-            means = compressor.average_parts(rows.float(), self.network, owners)
-            return means.mul_(self._size) if op == SUM else means
-        own = torch.from_numpy(owners == self._rank).to(rows.device)
-        return self.average(rows, op)[own]
-
-    def compressor_for(self, elements: int) -> Compressor:
-        if elements not in self.compressors:
-            self.compressors[elements] = self.job.setup.create()
-        return self.compressors[elements]
 
     def gathered(
         self,

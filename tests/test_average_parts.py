@@ -138,6 +138,33 @@ def test_what_others_get_does_not_come(name: str) -> None:
         assert all_bytes - bytes_down == 2 * 20 * 64
 
 
+@pytest.mark.parametrize("on_device", [False, True])
+@pytest.mark.parametrize("name", SCATTERING)
+def test_a_weighed_mean(
+    name: str, on_device: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whole, and of parts; by a power of two to the last bit, and what is remembered
+    and told of it is the mean's."""
+    torch = pytest.importorskip("torch")
+    monkeypatch.setattr(base, "is_on_device", lambda tensor: on_device)
+    given = gradients(N, 24)
+
+    def work(network: LocalNetwork) -> None:
+        own = torch.from_numpy(given[network.rank])
+        by, weighed = made(name), made(name)
+        for _ in range(2):
+            mean = by.average(own, network)
+            with weighed.weighing(4):
+                assert torch.equal(weighed.average(own, network), 4 * mean)
+            np.testing.assert_array_equal(weighed.share(), by.share())
+        with weighed.weighing(3):
+            found = weighed.average_parts(own, network, np.arange(N))
+        torch.testing.assert_close(found, 3 * mean[network.rank :][:1])
+        assert torch.equal(weighed.average(own, network), mean)
+
+    results_of(run_workers(N, work))
+
+
 def test_a_mean_after_parts_is_everybodys_again() -> None:
     given = gradients(N, 40)
 

@@ -196,7 +196,7 @@ class BlockExponent(ScaledCompressor):
             form=self.form,
             block_ends=ends,
             key=self.key(network),
-            parts=self.parts,
+            wanted=self.wanted,
         )
         self.complete(stream, network, layout)
 

@@ -28,9 +28,8 @@ from host.compressors.quantize import (
     OVERFLOWS,
     PAYLOADS_DOWN,
 )
-from host.compressors.stream import IntegerSum
+from host.compressors.stream import MEAN, IntegerSum, Wanted
 from host.packetizer import Contributions, Results, write_lanes
-from host.segments import Parts
 from switch.compiled import kernel
 from switch.protocol import HEADER_BYTES, ElementType
 
@@ -128,9 +127,10 @@ class DeviceSum(IntegerSum):
         scales: NDArray[np.float32],
         key: NDArray[np.uint32] | None,
         clip: bool = True,
-        parts: Parts | None = None,
+        wanted: Wanted = MEAN,
     ) -> None:
-        super().__init__(elements, network, form, block_ends, clip, parts)
+        super().__init__(elements, network, form, block_ends, clip, wanted)
+        self.weight = wanted.weight
         self.mean, self.block_ends, self.scales, self.key = (
             mean,
             block_ends,
@@ -240,7 +240,7 @@ class DeviceSum(IntegerSum):
 
     def finish(self) -> None:
         """Write the mean, and add up squares: `dequantize`."""
-        ends, inverses = self.inverses(self.plan.num_workers)
+        ends, inverses = self.inverses(self.plan.num_workers, self.weight)
         largest = torch.zeros((), dtype=torch.int64, device=self.mean.device)
         squares = torch.zeros(
             self.squares.shape, dtype=torch.int64, device=largest.device
@@ -266,8 +266,11 @@ class DeviceSum(IntegerSum):
             running = torch.cat([half.new_zeros(1), half.cumsum(0)])[stops]
             squares[:, place] += running.diff(prepend=running.new_zeros(1))
 
-    def inverses(self, num_workers: Integers) -> tuple[Integers, NDArray[np.float32]]:
-        """1 / (n * scale), and the index after the last element for which each is."""
+    def inverses(
+        self, num_workers: Integers, weight: float = 1.0
+    ) -> tuple[Integers, NDArray[np.float32]]:
+        """weight / (n * scale), and the index after the last element for which each
+        is."""
         chunk_ends = self.ends
         if (num_workers == num_workers[0]).all():
             chunk_ends, num_workers = chunk_ends[-1:], num_workers[:1]
@@ -275,7 +278,7 @@ class DeviceSum(IntegerSum):
         scales = self.scales[np.searchsorted(self.block_ends, ends)].astype(np.float64)
         divisors = num_workers[np.searchsorted(chunk_ends, ends)] * scales
         with np.errstate(divide="ignore"):
-            inverses = np.where(divisors > 0, 1.0 / divisors, 0.0)
+            inverses = np.where(divisors > 0, weight / divisors, 0.0)
         return ends, inverses.astype(np.float32)
 
     def share(self) -> Tensor:

@@ -81,7 +81,7 @@ class FixedScale(ScaledCompressor):
             self.form,
             block_ends=np.array([len(vector)], np.int64),
             scales=np.array([scale], np.float32),
-            parts=self.parts,
+            wanted=self.wanted,
             key=self.key(network),
             clip=False,
         )

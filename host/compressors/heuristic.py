@@ -62,7 +62,7 @@ class Heuristic(ScaledCompressor):
             self.form,
             block_ends=ends,
             scales=np.array([scale], np.float32),
-            parts=self.parts,
+            wanted=self.wanted,
             key=self.key(network),
         )
         self.complete(stream, network, layout)

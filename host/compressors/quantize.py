@@ -66,6 +66,8 @@ class Plan(NamedTuple):
     chunk is not filled again once its result is in."""
     mean_start: int
     """Index of the vector's element that it begins with."""
+    weight: float
+    """How many times the mean it is to be."""
     block_ends: Integers
     """[blocks] index after each block's last element."""
     scales: Floats
@@ -334,7 +336,8 @@ def dequantize_chunk(
     at, block = start, plan.first_block[chunk]
     while at < stop:
         end, scale = min(stop, plan.block_ends[block]), plan.scales[block]
-        inverse = 1.0 / (num_workers * np.float64(scale)) if scale > ZERO else 0.0
+        divisor = num_workers * np.float64(scale)
+        inverse = plan.weight / divisor if scale > ZERO else 0.0
         part = lanes[at - start : end - start]
         largest, high, low = dequantize_segment(
             part, plan.mean[at - offset : end - offset], np.float32(inverse)

@@ -1,6 +1,7 @@
 """What compressors by scaled integer sums share: types, rounding, steps, errors."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from typing import Any, ClassVar, NamedTuple, NoReturn
 
 import numpy as np
@@ -26,9 +27,11 @@ from host.compressors.norms import (
 )
 from host.compressors.quantize import random_key
 from host.compressors.stream import (
+    MEAN,
     ExponentMax,
     IntegerSum,
     ScaledSum,
+    Wanted,
     first_non_finite,
     non_finite_error,
 )
@@ -90,8 +93,8 @@ class ScaledCompressor(Compressor):
     """A compressor that sends round(scale * x)."""
 
     scatters: ClassVar[bool] = False
-    """Whether it has `average_parts`: what it remembers, if anything, is not of the
-    whole mean."""
+    """Whether it has `average_parts` and `weighing`: what it remembers, if anything, is
+    not of the mean."""
 
     def __init__(
         self,
@@ -113,8 +116,8 @@ class ScaledCompressor(Compressor):
         self.clip = clip
         self.sent: IntegerSum | None = None
         """The last sum that came out well."""
-        self.parts: Parts | None = None
-        """Of the aggregation that ends the step; see `ScaledSum`."""
+        self.wanted = MEAN
+        """Of the aggregation that ends the step."""
 
     def key(self, network: Network) -> NDArray[np.uint32] | None:
         """Of this piece's random numbers on this worker; None: none are needed."""
@@ -147,19 +150,29 @@ class ScaledCompressor(Compressor):
         layout = Layout(names, np.arange(1, count + 1) * width)
         own = int((owners == network.rank).sum())
         mean = new_mean(vector[: own * width])
-        self.parts = Parts(Segments(count, width, per_chunk), owners)
-        try:
+        cut = Parts(Segments(count, width, per_chunk), owners)
+        with self.wanting(self.wanted._replace(parts=cut)):
             self.take(vector, mean, network, layout, ENTIRE)
-        finally:
-            self.parts = None
         self.statistics.steps += 1
         rows = mean.reshape(own, width)[:, :size]
         return shaped_like(parts[:own], rows.reshape(-1))
 
+    def weighing(self, weight: float) -> AbstractContextManager[None]:
+        """In it, means come out as so many times the mean."""
+        return self.wanting(self.wanted._replace(weight=weight))
+
+    @contextmanager
+    def wanting(self, wanted: Wanted) -> Iterator[None]:
+        before, self.wanted = self.wanted, wanted
+        try:
+            yield
+        finally:
+            self.wanted = before
+
     def segments(self, vector: Any, network: Network) -> Segments:
         """How the vector is cut into chunks."""
-        if self.parts is not None:
-            return self.parts.segments
+        if self.wanted.parts is not None:
+            return self.wanted.parts.segments
         return whole_of(len(vector), self.form.elements_per_chunk(network.slot_bytes))
 
     def max_exponents(

@@ -49,6 +49,18 @@ NO_KEY = np.zeros(2, np.uint32)
 BATCH = 128  # chunks
 
 
+class Wanted(NamedTuple):
+    """What is to become of the sums."""
+
+    parts: Parts | None = None
+    """How the vector is cut, and who gets which part. None: everybody gets all."""
+    weight: float = 1.0
+    """Of the mean."""
+
+
+MEAN = Wanted()
+
+
 class IntegerSum(Stream):
     """What sums of scaled vectors have in common, wherever the vectors lie."""
 
@@ -59,15 +71,16 @@ class IntegerSum(Stream):
         form: IntegerFormat,
         block_ends: Integers,
         clip: bool,
-        parts: Parts | None,
+        wanted: Wanted,
     ) -> None:
-        """elements: d, of the vector. clip, parts: as `ScaledSum`."""
+        """elements: d, of the vector. clip, wanted: as `ScaledSum`."""
         self.elements = elements
         self.form = form
         self.kind = form.kind
         self.elements_per_chunk = form.elements_per_chunk(network.slot_bytes)
         segments = whole_of(elements, self.elements_per_chunk)
         self.recipients = EVERYBODY
+        parts = wanted.parts
         if parts is not None:
             segments, self.recipients = parts.segments, parts.recipients
         self.num_chunks = segments.all_chunks
@@ -145,8 +158,7 @@ class ScaledSum(IntegerSum):
     key: None for deterministic rounding, else see `random_key`. clip: clip integers at
     `form.clip_bound`, where no sum can overflow, and set the clipped flag; else send
     their low bits, as a cast would, and set the overflow flag where they do not fit.
-    parts: how the vector is cut, and who gets which of the sums; `mean` is of these.
-    None: everybody gets all.
+    wanted: see there; `mean` is of this worker's parts.
     """
 
     fill_rows: ClassVar[Callable[..., None]] = staticmethod(quantize)
@@ -163,13 +175,14 @@ class ScaledSum(IntegerSum):
         scales: NDArray[np.float32],
         key: NDArray[np.uint32] | None,
         clip: bool = True,
-        parts: Parts | None = None,
+        wanted: Wanted = MEAN,
     ) -> None:
-        super().__init__(len(vector), network, form, block_ends, clip, parts)
+        super().__init__(len(vector), network, form, block_ends, clip, wanted)
         self.scaled = self.plan = Plan(
             vector=vector,
             mean=mean,
             mean_start=self.own[0],
+            weight=float(wanted.weight),  # an integer would compile all anew
             block_ends=block_ends,
             scales=scales,
             first_block=self.first_block,
@@ -220,6 +233,7 @@ def own_share(stream: ScaledSum) -> Gradient:
     as_results = once_more._replace(
         mean=share,
         mean_start=0,
+        weight=1.0,
         result_bytes=form.element_bytes,
         squares=np.zeros_like(plan.squares),
     )
