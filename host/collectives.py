@@ -299,8 +299,9 @@ def _as_array(array: Any) -> tuple[Array, Callable[[Array], Any]]:
 
 
 def _room(out: Any, elements: int, dtype: np.dtype[Any], gets: bool = True) -> Array:
-    """[elements] of new memory, zeros; or of `out`, whatever its own type is. gets:
-    whether this worker gets the result; else there is nothing to be written, [0]."""
+    """[elements] of new memory, zeros; or of `out`, which for bytes may be of any type.
+    gets: whether this worker gets the result; else there is nothing to be written, [0].
+    """
     if not gets:
         return np.zeros(0, dtype)
     if out is None:
@@ -313,6 +314,8 @@ def _room(out: Any, elements: int, dtype: np.dtype[Any], gets: bool = True) -> A
         raise ValueError(
             f"out has {values.nbytes} bytes: must have {needed}, contiguous"
         )
+    if dtype.itemsize > 1 and values.dtype != dtype:
+        raise TypeError(f"out is of {values.dtype}: must be of {dtype}")
     if not values.flags.writeable:
         raise ValueError("out is read-only: must be writeable")
     return values.reshape(-1).view(dtype)

@@ -78,13 +78,15 @@ def test_other_types_are_told_the_right_one(given: Any, text: str) -> None:
 
 
 def test_unusable_outs_are_refused() -> None:
-    array = np.ones(4, np.float32)
+    memory = np.ones(5, np.float32)
+    array = memory[:4]
     locked = np.ones(4, np.float32)
     locked.flags.writeable = False
     for out, text in (
         (np.ones(5, np.float32), "5 elements: must have 4"),
         (np.ones(8, np.float32)[::2], "not contiguous"),
         (locked, "read-only"),
+        (memory[1:], "overlaps the gradient"),
     ):
         with pytest.raises(ValueError, match=text):
             Double().average(array, NETWORK, out=out)

@@ -153,6 +153,8 @@ def test_a_place_for_results_has_the_right_size(switch: RealSwitch) -> None:
         fixed.flags.writeable = False
         with pytest.raises(ValueError, match="out is read-only"):
             network.sum(ones, out=fixed)
+        with pytest.raises(TypeError, match="out is of float32: must be of int32"):
+            network.sum(ones, out=np.ones(8, np.float32))
         assert network.sum(ones, out=ones).tolist() == [1] * 8
 
     run_workers(switch, 1, work)

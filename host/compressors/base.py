@@ -187,6 +187,8 @@ def flat_out(out: Any, vector: Any) -> Any:
             raise TypeError(f"out is not on {vector.device}: must be, as the gradient")
     elif not flat.flags.writeable:
         raise ValueError("out is read-only: must be writeable")
+    elif flat.ctypes.data != vector.ctypes.data and np.may_share_memory(flat, vector):
+        raise ValueError("out overlaps the gradient: must be all of it, or none")
     return flat
 
 
