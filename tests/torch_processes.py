@@ -67,12 +67,8 @@ def forked(count: int, work: Callable[[int], None]) -> list[int]:
 
 
 def compile_kernels(switch: str) -> None:
-    """Those that most collectives need, once for all processes to be forked. It is done
-    in one, too: what is forked where gRPC has been at work may wait for it for ever."""
-    assert forked(1, lambda _: compile_them(switch)) == [0]
-
-
-def compile_them(switch: str) -> None:
+    """Those that most collectives need, once for all processes to be forked; but not at
+    once: gRPC, which is used here, may wait for ever where it was not done yet."""
     import numpy as np
 
     import intswitch
