@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from host.codes import CodeStream
 from host.packetizer import ELEMENT_TYPES, EVERYBODY, ArrayStream, Barrier, Stream
-from host.segments import Segments, whole_of
+from host.segments import Segments, one_each, whole_of
 from host.transport import Statistics
 from switch.codes import TABLE_SIZES, Table
 from switch.protocol import ElementType, Flag, Reduction
@@ -131,7 +131,7 @@ class Collectives(ABC):
         stream = ArrayStream(
             _apart(values.reshape(-1), room, first=self.rank * size),
             room, Reduction[reduction.upper()], self.slot_bytes,
-            recipients=segments.owners(),
+            recipients=one_each(segments).recipients,
             first_out=segments.range_of(self.rank)[0],
             parts=segments,
         )  # fmt: skip
@@ -203,7 +203,7 @@ class Collectives(ABC):
             _apart(own.reshape(-1), room, first=self.rank * own.shape[1]),
             room, Reduction.OR, self.slot_bytes,
             None if self.rank == root else (0, 0),
-            segments.owners(), segments.range_of(self.rank)[0], segments,
+            one_each(segments).recipients, segments.range_of(self.rank)[0], segments,
         )  # fmt: skip
         self.aggregate(stream)
         return _of_bytes(room, values, values.shape[1:], like) if out is None else out

@@ -4,7 +4,7 @@
     model.register_comm_hook(state, hook)
 
 DDP hands over its gradient in buckets while backward runs, in the same order on all
-ranks; a thread averages one after the other, and backward goes on. Buckets are pieces
+ranks; they are averaged one after the other, and backward goes on. Buckets are pieces
 of one step to the compressor, and what it remembers goes by the parameters' names: DDP
 makes other buckets after the first step.
 """

@@ -31,10 +31,6 @@ class Segments(NamedTuple):
         """A part's chunks."""
         return part * self.chunks, (part + 1) * self.chunks
 
-    def owners(self) -> Integers:
-        """[chunks of all parts] the rank of each, where every worker has one."""
-        return np.repeat(np.arange(self.number), self.chunks)
-
     def starts(self) -> Integers:
         """[chunks of all parts] index of each one's first element."""
         within = np.arange(self.chunks) * self.elements_per_chunk
@@ -74,3 +70,8 @@ class Parts(NamedTuple):
     def recipients(self) -> Integers:
         """[chunks of all parts]"""
         return np.repeat(self.owners, self.segments.chunks)
+
+
+def one_each(segments: Segments) -> Parts:
+    """Every worker has one."""
+    return Parts(segments, np.arange(segments.number))

@@ -3,7 +3,7 @@
 What travels as it is (broadcast, gather, scatter) takes any type. Sums of float32,
 bfloat16 and float16 are estimated by the compressor. Gloo, beside it, does what the
 switch cannot: send and recv, all_to_all, and reductions of other types. Collectives run
-in one thread and in the order of the calls.
+one after the other, in the order of the calls.
 """
 
 from __future__ import annotations

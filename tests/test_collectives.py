@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from real_switch import RealSwitch, array_of, run_workers, running, total
 
 from host.agent import AggregationOverflow, Network
-from host.segments import Segments
+from host.segments import Segments, one_each
 
 N = 3
 SIZES = [0, 1, 300, 5000]
@@ -235,7 +235,7 @@ def test_parts_begin_with_chunks_of_their_own(elements: int) -> None:
         for start in range(0, elements, 4)
     ]
     assert list(zip(segments.starts(), segments.ends(), strict=True)) == chunks
-    assert segments.all_chunks == len(chunks) == len(segments.owners())
+    assert segments.all_chunks == len(chunks) == len(one_each(segments).recipients)
 
 
 def test_an_overflow_is_an_error_also_where_no_result_goes(switch: RealSwitch) -> None:

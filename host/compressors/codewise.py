@@ -9,7 +9,6 @@ from numpy.typing import NDArray
 from host.compressors.base import Gradient, is_tensor
 from host.compressors.code_sum import CodeSum
 from host.compressors.logcodes import LogCodes
-from host.compressors.norms import largest_bits
 from host.compressors.selection import top_k
 from host.compressors.stream import IntegerSum
 from host.packetizer import Bytes, Integers
@@ -30,8 +29,6 @@ class Codewise(NamedTuple):
     """[so many], where the second argument is, and of its type."""
     room: Callable[[Any], Gradient]
     """[d] in this machine's memory, for what the mean is to be; or that itself."""
-    largest_bits: Callable[[Any], int]
-    """`norms.largest_bits`."""
     top_k: Callable[[Any, int], Any]
     """`selection.top_k`, where the vector lies."""
     encode: Callable[[LogCodes, Any, int, NDArray[np.uint32]], Any]
@@ -49,7 +46,6 @@ HERE = Codewise(
     places=lambda indices, like: indices,
     zeros=lambda elements, like: np.zeros(elements, like.dtype),
     room=lambda mean: mean,
-    largest_bits=largest_bits,
     top_k=top_k,
     encode=LogCodes.encode,
     look_up=lambda table, codes: table[codes],
@@ -72,7 +68,6 @@ def codewise(vector: Any) -> Codewise:
         places=device.places,
         zeros=device.zeros,
         room=device.room,
-        largest_bits=device.largest_bits,
         top_k=device.top_k,
         encode=device.encode,
         look_up=device.look_up,

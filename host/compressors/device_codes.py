@@ -17,7 +17,6 @@ from host.compressors.code_sum import MAGNITUDE, MAGNITUDE4, NIBBLE, SIGN4
 from host.compressors.device import (
     PART,
     chunked,
-    largest_bits_of,
     magnitudes,
     random_bits,
     uniform,
@@ -74,11 +73,6 @@ def look_up(table: NDArray[Any], codes: Tensor) -> Tensor:
 
 def zeros(elements: int, like: Tensor) -> Tensor:
     return like.new_zeros(elements)
-
-
-def largest_bits(vector: Tensor) -> int:
-    """`norms.largest_bits`."""
-    return int(largest_bits_of(vector, np.array([len(vector)]))[0])
 
 
 def top_k(vector: Tensor, k: int) -> Tensor:

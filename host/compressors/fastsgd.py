@@ -45,7 +45,13 @@ from host.compressors.logcodes import NEGATIVE, LogCodes
 from host.compressors.norms import LARGEST_EXPONENT, exponent_of
 from host.compressors.pairs import Pairs, add_pairs, decode_pairs, encode_pairs
 from host.compressors.quantize import NON_FINITE
-from host.compressors.scaled import PATHS, WIRES, ScaledCompressor, elementwise
+from host.compressors.scaled import (
+    PATHS,
+    WIRES,
+    ScaledCompressor,
+    elementwise,
+    largest_bits,
+)
 from host.compressors.stream import non_finite_error
 from host.compressors.union import gather_of, union_of
 from switch.codes import Table
@@ -148,7 +154,7 @@ class FastSGD(ScaledCompressor):
         From a device come codes, a byte an element, and float32 go back.
         """
         place, first = codewise(vector), None
-        largest = exponent_of(place.largest_bits(vector))
+        largest = exponent_of(largest_bits(vector))
         if largest == NON_FINITE:
             first = elementwise(vector).first_non_finite(vector)
         message = np.int8(NON_FINITE).tobytes()

@@ -47,7 +47,12 @@ from host.compressors.integers import one_of
 from host.compressors.memory import Memory
 from host.compressors.norms import exponent_of
 from host.compressors.quantize import INFINITY_BITS
-from host.compressors.scaled import PATHS, ScaledCompressor, elementwise
+from host.compressors.scaled import (
+    PATHS,
+    ScaledCompressor,
+    elementwise,
+    largest_bits,
+)
 from host.compressors.scales import exponent_scale
 from host.compressors.selection import rand_k, shared_key
 from host.compressors.stream import non_finite_error
@@ -153,9 +158,9 @@ class MemSGD(ScaledCompressor):
         back.
         """
         place = codewise(wanted)
-        bits = place.largest_bits(wanted)
+        bits = largest_bits(wanted)
         if bits < INFINITY_BITS:
-            bits = place.largest_bits(wanted[chosen])
+            bits = largest_bits(wanted[chosen])
         own = np.array([exponent_of(bits)], np.int64)
         exponent = int(self.agreed_exponents(own, wanted, network, layout)[0])
         if exponent == NO_EXPONENT:  # of all workers: nothing is left to send
@@ -199,7 +204,7 @@ class MemSGD(ScaledCompressor):
         From a device come the elements of the message, and those of all go there.
         """
         place, first = codewise(wanted), None
-        if place.largest_bits(wanted) >= INFINITY_BITS:
+        if largest_bits(wanted) >= INFINITY_BITS:
             first = elementwise(wanted).first_non_finite(wanted)
             chosen = place.places(np.array([first]), wanted)
         entries = np.empty(len(chosen), ENTRY)

@@ -53,7 +53,7 @@ class Elementwise(NamedTuple):
     """As `ScaledSum`."""
     largest_bits_of: Callable[[Any, Integers], NDArray[np.int32]]
     block_norms: Callable[[Any, Integers, str], NDArray[np.int32]]
-    """Of `block_ends`."""
+    """On a device, of blocks of one size, but for the last one."""
     squared_norm: Callable[[Any], float]
     first_non_finite: Callable[[Any], int | None]
 
@@ -87,6 +87,12 @@ def check_owners(owners: Integers, count: int, num_workers: int) -> None:
             f"owners {owners.tolist()}: must be {count} ranks below {num_workers}, "
             "ascending"
         )
+
+
+def largest_bits(vector: Any) -> int:
+    """`norms.largest_bits`, wherever the vector lies."""
+    whole = np.array([len(vector)])
+    return int(elementwise(vector).largest_bits_of(vector, whole)[0])
 
 
 class ScaledCompressor(Compressor):

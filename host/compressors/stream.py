@@ -204,7 +204,34 @@ class ScaledSum(IntegerSum):
         )
 
     def share(self) -> Gradient:
-        return own_share(self)
+        """[d] q_i / alpha: what this worker sent, read as results of one worker.
+
+        Rounded once more, to the same integers: that takes less time than to keep them.
+        """
+        form, plan = self.form, self.scaled
+        check_kept(plan.vector, plan.mean)
+        share = np.empty_like(plan.vector)
+        sent = new_contributions(BATCH, self.elements_per_chunk * form.element_bytes)
+        once_more = plan._replace(tally=plan.tally.copy(), beyond=plan.beyond.copy())
+        as_results = once_more._replace(
+            mean=share,
+            mean_start=0,
+            weight=1.0,
+            result_bytes=form.element_bytes,
+            squares=np.zeros_like(plan.squares),
+        )
+        payload_at = np.arange(BATCH) * sent.packets.shape[1] + HEADER_BYTES
+        one = np.ones(BATCH, np.int64)
+        for start in range(0, self.num_chunks, BATCH):
+            chunks = np.arange(start, min(start + BATCH, self.num_chunks))
+            make_ready(sent, len(chunks), self.elements_per_chunk)
+            quantize(once_more, chunks, sent)
+            results = Results(
+                sent.packets.reshape(-1), payload_at, sent.element_count, one,
+                sent.exponent, sent.flags,
+            )  # fmt: skip
+            dequantize(as_results, chunks, results)
+        return share
 
 
 @kernel
@@ -218,37 +245,6 @@ def check_kept(vector: Gradient, mean: Gradient) -> None:
     be told then."""
     if np.may_share_memory(mean, vector):
         raise RuntimeError("share: the mean has been written over the gradient (out=)")
-
-
-def own_share(stream: ScaledSum) -> Gradient:
-    """[d] q_i / alpha: what this worker sent, read as results of one worker.
-
-    Rounded once more, to the same integers: that takes less time than to keep them.
-    """
-    form, plan = stream.form, stream.scaled
-    check_kept(plan.vector, plan.mean)
-    share = np.empty_like(plan.vector)
-    sent = new_contributions(BATCH, stream.elements_per_chunk * form.element_bytes)
-    once_more = plan._replace(tally=plan.tally.copy(), beyond=plan.beyond.copy())
-    as_results = once_more._replace(
-        mean=share,
-        mean_start=0,
-        weight=1.0,
-        result_bytes=form.element_bytes,
-        squares=np.zeros_like(plan.squares),
-    )
-    payload_at = np.arange(BATCH) * sent.packets.shape[1] + HEADER_BYTES
-    one = np.ones(BATCH, np.int64)
-    for start in range(0, stream.num_chunks, BATCH):
-        chunks = np.arange(start, min(start + BATCH, stream.num_chunks))
-        make_ready(sent, len(chunks), stream.elements_per_chunk)
-        quantize(once_more, chunks, sent)
-        results = Results(
-            sent.packets.reshape(-1), payload_at, sent.element_count, one,
-            sent.exponent, sent.flags,
-        )  # fmt: skip
-        dequantize(as_results, chunks, results)
-    return share
 
 
 class ExponentPlan(NamedTuple):
